@@ -1,0 +1,42 @@
+"""One validated, frozen configuration for a whole run."""
+
+from llm.config.check import check_across_sections
+from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated
+from llm.config.sections import (
+    DataConfig,
+    EvaluationConfig,
+    ExportConfig,
+    GateConfig,
+    ModelConfig,
+    RunConfig,
+    ServingConfig,
+    StorageConfig,
+    TensorRTConfig,
+    TokenizerConfig,
+    TrackingConfig,
+    TrainingConfig,
+    ValidationConfig,
+)
+
+__all__ = [
+    "CONFIGS",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "GateConfig",
+    "ModelConfig",
+    "RunConfig",
+    "ServingConfig",
+    "StorageConfig",
+    "TensorRTConfig",
+    "TokenizerConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "ValidationConfig",
+    "check_across_sections",
+    "compose",
+    "from_yaml",
+    "nearest",
+    "to_yaml",
+    "validated",
+]

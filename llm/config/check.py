@@ -1,0 +1,90 @@
+"""What must hold between sections, checked in one place before any work starts."""
+
+from __future__ import annotations
+
+from llm.config.sections import ModelConfig, RunConfig, TrainingConfig
+from llm.errors import UserError
+
+
+def check_across_sections(config: RunConfig) -> None:
+    """Raise UserError for a combination that cannot work."""
+    check_model(config.model)
+    check_batch(config.training)
+    _check_length(config)
+    _check_duration(config.training)
+    _check_splits(config)
+
+
+def check_model(model: ModelConfig) -> None:
+    """Heads must divide the width, and key/value heads the query heads."""
+    if model.hidden_size % model.num_attention_heads:
+        raise UserError(
+            f"model.num_attention_heads={model.num_attention_heads} does not divide model.hidden_size={model.hidden_size}",
+            f"allowed: {_divisors(model.hidden_size)}",
+        )
+    if (model.hidden_size // model.num_attention_heads) % 2:
+        raise UserError(
+            f"a head of {model.hidden_size // model.num_attention_heads} is odd: rotary embeddings turn pairs",
+            "Choose model.hidden_size and model.num_attention_heads with an even quotient.",
+        )
+    if model.num_attention_heads % model.num_key_value_heads:
+        raise UserError(
+            f"model.num_key_value_heads={model.num_key_value_heads} does not divide"
+            f" model.num_attention_heads={model.num_attention_heads}",
+            f"allowed: {_divisors(model.num_attention_heads)}",
+        )
+
+
+def check_batch(training: TrainingConfig) -> None:
+    """The global batch must be whole sequences, shared equally by the ranks, in whole micro batches."""
+    sequences, rest = divmod(training.global_batch_tokens, training.sequence_length)
+    if rest or not sequences:
+        raise UserError(
+            f"training.global_batch_tokens={training.global_batch_tokens} is not a multiple of"
+            f" training.sequence_length={training.sequence_length}",
+            f"nearest: {max(1, sequences) * training.sequence_length}",
+        )
+    share, rest = divmod(sequences, training.processes)
+    if rest:
+        raise UserError(
+            f"training.processes={training.processes} do not divide the global batch of {sequences} sequences",
+            f"allowed: {_divisors(sequences)}. Set training.processes, or change training.global_batch_tokens.",
+        )
+    if share % training.micro_batch_size:
+        raise UserError(
+            f"training.micro_batch_size={training.micro_batch_size} does not divide a rank's share of the batch",
+            f"global batch {training.global_batch_tokens} tokens = {sequences} sequences of"
+            f" {training.sequence_length}; {training.processes} ranks -> {share} sequences each",
+            f"allowed: {_divisors(share)}. Set training.micro_batch_size, or change training.global_batch_tokens.",
+        )
+
+
+def _check_length(config: RunConfig) -> None:
+    if config.training.sequence_length > config.model.max_position_embeddings:
+        raise UserError(
+            f"training.sequence_length={config.training.sequence_length} is longer than the model's context,"
+            f" model.max_position_embeddings={config.model.max_position_embeddings}",
+            "Shorten the sequences or widen the context.",
+        )
+
+
+def _check_duration(training: TrainingConfig) -> None:
+    if (training.max_steps is None) == (training.minutes is None):
+        raise UserError(
+            f"training.max_steps={training.max_steps} and training.minutes={training.minutes}: exactly one must be given",
+            "For a length in time: training.minutes=60 training.max_steps=null.",
+        )
+
+
+def _check_splits(config: RunConfig) -> None:
+    held_out = config.data.validation_fraction + config.data.test_fraction
+    if not 0 < held_out < 1 or not config.data.test_fraction or not config.data.validation_fraction:
+        raise UserError(
+            f"data.validation_fraction={config.data.validation_fraction} and data.test_fraction="
+            f"{config.data.test_fraction} leave an empty split",
+            "Both must be above 0 and their sum below 1.",
+        )
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)

@@ -1,0 +1,66 @@
+"""What may go wrong by the user's hand, and the exit code that each kind ends with.
+
+    GristmillError                 has `exit_code`; printed without a traceback
+    ├── UserError           2      the request is wrong: config, arguments, missing or damaged input
+    │   ├── DamagedError    2      a manifest's file was changed, cut short or removed
+    │   └── BusyError       2      another process holds the folder
+    ├── ServiceError        2      a service that the request needs does not answer or refuses
+    ├── ValidationFailed    3      the data did not pass its suite
+    ├── GateNotPassed       4      the gate said FAIL or INCONCLUSIVE
+    └── Preempted          75      stopped on request, with a complete checkpoint: run again to go on
+
+Everything else is a fault of ours: it keeps its traceback and ends with 70.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAULT = 70
+
+
+class GristmillError(Exception):
+    """An end that the user can understand and act on: what is wrong, where, what is allowed, what to do."""
+
+    exit_code = EXIT_FAULT
+
+    def __init__(self, message: str, *details: str) -> None:
+        """Take the message's first line and any number of detail lines, printed indented below it."""
+        super().__init__("\n  ".join((message, *details)))
+
+
+class UserError(GristmillError):
+    """The request is wrong: config, arguments, missing or damaged input."""
+
+    exit_code = 2
+
+
+class DamagedError(UserError):
+    """A file is not what its manifest says."""
+
+
+class BusyError(UserError):
+    """Another process works in the same folder."""
+
+
+class ServiceError(GristmillError):
+    """A service (MLflow, S3, Triton) does not answer, or refuses; the message keeps its status and reason."""
+
+    exit_code = 2
+
+
+class ValidationFailed(GristmillError):
+    """The corpus did not pass its expectation suite."""
+
+    exit_code = 3
+
+
+class GateNotPassed(GristmillError):
+    """The gate said FAIL or INCONCLUSIVE: the candidate is not promoted."""
+
+    exit_code = 4
+
+
+class Preempted(GristmillError):
+    """Stopped on request or by preemption with a complete checkpoint; the same command goes on from it."""
+
+    exit_code = 75

@@ -1,0 +1,191 @@
+"""The store: products under content addresses, and the recipes that lead to them.
+
+    <root>/<kind>/<id>/            a product: its files and, written last, manifest.json
+    <root>/recipes/<recipe>.json   the manifest that this recipe led to
+    <root>/training/<recipe>/      a training in progress (its own checkpoints live there)
+
+A *recipe* is all that decides a result: the step, its config, its parents and the sources of the code that
+does it. Finding a recipe again means that the work need not be done again; since nothing that could change
+the result is left out, a hit cannot be stale. A product appears by one rename, so it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm.errors import UserError
+from llm.storage.atomic_write import sync_folder, write_atomically
+from llm.storage.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Parent,
+    describe_files,
+    identity,
+    local_path,
+    sha256_of_file,
+    sha256_of_json,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a step's result.
+
+    `code` names the packages whose sources take part (`("llm.data",)`); `inputs` holds fingerprints of what is
+    not in the store (the user's own files, library versions that change the output).
+    """
+
+    step: str
+    config: Mapping[str, Any]
+    parents: Sequence[Manifest] = ()
+    code: Sequence[str] = ()
+    inputs: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that change when anything does that could change the result."""
+        return sha256_of_json({
+            "step": self.step,
+            "config": dict(self.config),
+            "parents": [(parent.kind, parent.id) for parent in self.parents],
+            "code": {name: code_fingerprint(name) for name in self.code},
+            "inputs": dict(self.inputs or {}),
+        })[:16]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A product in the making: write files below `path`, then commit once."""
+
+    path: Path
+    _store: Store
+    _kind: str
+    _recipe: Recipe
+
+    def commit(self, counts: Mapping[str, Any] | None = None) -> Manifest:
+        """Seal what was written: hash it, name it by its content, and let it appear in one rename."""
+        files = describe_files(self.path)
+        parents: tuple[Parent, ...] = tuple(parent.as_parent() for parent in self._recipe.parents)
+        counts = dict(counts or {})
+        config = dict(self._recipe.config)
+        product_id = identity(self._kind, files, counts, config, parents)
+        home = self._store.root / self._kind / product_id
+        manifest = Manifest(
+            kind=self._kind, id=product_id, uri=home.as_uri(), files=files, counts=counts, config=config, parents=parents
+        )
+        self._store.place(self.path, manifest)
+        manifest.write(self._store.recipe_path(self._recipe))
+        return manifest
+
+
+class Store:
+    """Products on a filesystem, by content address."""
+
+    def __init__(self, uri: str | Path) -> None:
+        """Open the store at a path or a `file://` URI; folders are made when first written."""
+        text = str(uri)
+        self.root = (local_path(text) if "://" in text else Path(text)).expanduser().resolve()
+
+    def find(self, recipe: Recipe) -> Manifest | None:
+        """The manifest that this recipe led to, if it is there and whole in size; else None.
+
+        Contents are checked by whoever opens the product, not here.
+        """
+        path = self.recipe_path(recipe)
+        if not path.is_file():
+            return None
+        manifest = Manifest.read(path)
+        return manifest if (manifest.folder / MANIFEST_NAME).is_file() else None
+
+    @contextmanager
+    def stage(self, kind: str, recipe: Recipe) -> Iterator[Stage]:
+        """A fresh folder to build a product in; whatever was not committed is gone at the end.
+
+        Raises UserError when the disk is full, naming the store.
+        """
+        parent = self.root / kind
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
+        try:
+            yield Stage(folder, self, kind, recipe)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_full(self.root, error) from error
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def place(self, folder: Path, manifest: Manifest) -> None:
+        """Move a finished folder to its address; one that is already there and whole stays."""
+        manifest.write(folder / MANIFEST_NAME)
+        os.chmod(folder, 0o755)  # mkdtemp made it private
+        home = manifest.folder
+        if home.exists():
+            if _is_whole(manifest):
+                return
+            shutil.rmtree(home)
+        os.rename(folder, home)
+        sync_folder(home.parent)
+
+    def recipe_path(self, recipe: Recipe) -> Path:
+        """Where the manifest of a recipe's result is kept."""
+        return self.root / "recipes" / f"{recipe.step}-{recipe.key}.json"
+
+    def forget(self, recipe: Recipe) -> None:
+        """Drop the way from a recipe to its result, so that the work is done again; products stay."""
+        self.recipe_path(recipe).unlink(missing_ok=True)
+
+    def working_folder(self, recipe: Recipe) -> Path:
+        """A folder that outlives the process, for work that goes on after an interruption."""
+        folder = self.root / recipe.step / recipe.key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write_pointer(self, name: str, manifest: Manifest) -> None:
+        """Keep a manifest under a readable name (`latest-checkpoint`)."""
+        write_atomically(self.root / "pointers" / f"{name}.json", manifest.model_dump_json(indent=1) + "\n")
+
+
+def disk_full(place: Path, error: OSError) -> UserError:
+    """The error for a disk that ran full: where, how much is left, what to do."""
+    free_bytes = shutil.disk_usage(place).free
+    return UserError(
+        f"the disk is full: {error.filename or place}",
+        f"{free_bytes / 2**20:.1f} MiB are free on the disk of {place}.",
+        "What was complete before is untouched. Free some space, or set storage.uri to another disk, and run again.",
+    )
+
+
+def code_fingerprint(package: str) -> str:
+    """Hash of a package's (or module's) own Python sources: changes when its code does.
+
+    Raises ValueError if there is no such package.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"no package {package}")
+    origin = Path(spec.origin)
+    sources = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    return sha256_of_json([(path.name, sha256_of_file(path)) for path in sources])[:16]
+
+
+def _is_whole(manifest: Manifest) -> bool:
+    """Whether the product at the manifest's address is complete and unchanged."""
+    from llm.errors import DamagedError
+
+    if not (manifest.folder / MANIFEST_NAME).is_file():
+        return False
+    try:
+        manifest.verify()
+    except DamagedError:
+        return False
+    return True

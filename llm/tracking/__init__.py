@@ -1,0 +1,2 @@
+"""Tracking: the event log of a run, and the sinks that it feeds."""
+
