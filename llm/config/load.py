@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from llm.config.check import check_across_sections
 from llm.config.sections import RunConfig, Section
@@ -22,22 +23,23 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def compose(overrides: Sequence[str] = (), configs: Path = CONFIGS) -> RunConfig:
-    """The configuration that `configs/config.yaml` and the overrides make; raises UserError for any mistake."""
-    for override in overrides:
-        _check_key(override, configs)
+    """The configuration that `configs/config.yaml` and the overrides make; raises UserError for any mistake.
+
+    Hydra composes the groups (`model=small`); values (`data.path=texts/*.txt`) are set afterwards, so that a path
+    may hold any character without Hydra's quoting.
+    """
+    parsed = [_parse(override, configs) for override in overrides]
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    try:
-        with initialize_config_dir(str(configs), version_base="1.3"):
-            # Dotted overrides may name fields that only the pydantic defaults have: `++` sets or adds.
-            composed = hydra_compose("config", [f"++{o}" if "." in o.split("=", 1)[0] else o for o in overrides])
-        document = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"cannot read the overrides {' '.join(overrides)}", str(error).splitlines()[0]) from error
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        composed = hydra_compose("config", [f"{key}={value}" for key, value, is_group in parsed if is_group])
+    document = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(document, dict)
+    for key, value, is_group in parsed:
+        if not is_group:
+            _set(document, key.split("."), value)
     return validated(document)
 
 
@@ -65,34 +67,55 @@ def validated(document: Any) -> RunConfig:
     return config
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A hint with the closest allowed name, or all of them."""
+def nearest(name: str, allowed: Iterable[str], prefix: str = "") -> str:
+    """A hint with the closest allowed name, or all of them, each behind `prefix`."""
     allowed = sorted(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(allowed)}."
+    return f"Did you mean {prefix}{close[0]}?" if close else f"Allowed: {', '.join(prefix + a for a in allowed)}."
 
 
-def _check_key(override: str, configs: Path) -> None:
-    """Refuse an override whose key no section has, or whose group has no such setting."""
-    key, equals, value = override.partition("=")
+def _parse(override: str, configs: Path) -> tuple[str, Any, bool]:
+    """Key, value, and whether it chooses a group's setting; refuses a key or setting that does not exist."""
+    key, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"{override} is not an override", "Write key=value, such as training.lr=1e-3 or model=small.")
     if "." not in key and (configs / key).is_dir():
         options = [path.stem for path in (configs / key).glob("*.yaml")]
-        if value not in options:
-            raise UserError(f"{override}: there is no {key} named {value}", nearest(value, options))
-        return
+        if text not in options:
+            raise UserError(f"{override}: there is no {key} named {text}", nearest(text, options))
+        return key, text, True
+    field = _field(key)
+    if field.annotation is str:
+        return key, text, False
+    try:
+        return key, yaml.safe_load(text), False
+    except yaml.YAMLError:
+        return key, text, False  # a string such as *.txt; where a number is wanted, pydantic refuses it
+
+
+def _field(key: str) -> FieldInfo:
+    """The field that a dotted key names; raises UserError with the nearest key, or if it is a section."""
     section: type[BaseModel] = RunConfig
-    for depth, part in enumerate(key.split(".")):
-        here = ".".join(key.split(".")[:depth])
+    here = ""
+    for part in key.split("."):
         if part not in section.model_fields:
-            options = [f"{here}.{name}" if here else name for name in section.model_fields]
-            raise UserError(f"unknown config key {key}", nearest(key, options))
-        annotation = section.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
-            return
-        section = annotation
-    raise UserError(f"{key} is a section, not a value", f"Its keys: {', '.join(section.model_fields)}.")
+            raise UserError(f"unknown config key {key}", nearest(part, section.model_fields, here))
+        field = section.model_fields[part]
+        if not _is_section(field.annotation):
+            return field
+        section, here = field.annotation, f"{here}{part}."  # type: ignore[assignment]
+    raise UserError(f"{key} is a section, not a value", f"Its keys: {', '.join(here + n for n in section.model_fields)}.")
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
+    *parents, last = path
+    for parent in parents:
+        document = document.setdefault(parent, {})
+    document[last] = value
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -111,6 +134,6 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if _is_section(field.annotation):
             keys += _all_keys(field.annotation, f"{prefix}{name}.")
     return keys

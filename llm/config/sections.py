@@ -139,6 +139,10 @@ class EvaluationConfig(Section):
     """Prompts of the samples."""
     sample_tokens: PositiveInt = 64
     """Tokens of one sample."""
+    sample_temperature: PositiveFloat = 0.8
+    """Temperature of the drawn samples; each prompt also gets a greedy one."""
+    sample_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """Probability mass that the drawn samples choose from."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1234
     """Seed of the bootstrap and of the samples."""
 

@@ -12,17 +12,19 @@ the result is left out, a hit cannot be stale. A product appears by one rename, 
 from __future__ import annotations
 
 import errno
+import fcntl
 import importlib.util
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.errors import UserError
+from llm.errors import DamagedError, UserError
 from llm.storage.atomic_write import sync_folder, write_atomically
 from llm.storage.manifest import (
     MANIFEST_NAME,
@@ -34,6 +36,9 @@ from llm.storage.manifest import (
     sha256_of_file,
     sha256_of_json,
 )
+
+PARTIAL = ".partial-"
+ABANDONED_AFTER_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class Store:
         """Open the store at a path or a `file://` URI; folders are made when first written."""
         text = str(uri)
         self.root = (local_path(text) if "://" in text else Path(text)).expanduser().resolve()
+        self.found: set[str] = set()
+        """Ids of the products that `find` gave out: work that was not done again."""
 
     def find(self, recipe: Recipe) -> Manifest | None:
         """The manifest that this recipe led to, if it is there and whole in size; else None.
@@ -104,7 +111,10 @@ class Store:
         if not path.is_file():
             return None
         manifest = Manifest.read(path)
-        return manifest if (manifest.folder / MANIFEST_NAME).is_file() else None
+        if not (manifest.folder / MANIFEST_NAME).is_file():
+            return None
+        self.found.add(manifest.id)
+        return manifest
 
     @contextmanager
     def stage(self, kind: str, recipe: Recipe) -> Iterator[Stage]:
@@ -114,8 +124,11 @@ class Store:
         """
         parent = self.root / kind
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
+        _remove_abandoned(parent)
+        folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        holder = os.open(folder, os.O_RDONLY)
         try:
+            fcntl.flock(holder, fcntl.LOCK_EX)
             yield Stage(folder, self, kind, recipe)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -123,6 +136,7 @@ class Store:
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(holder)
 
     def place(self, folder: Path, manifest: Manifest) -> None:
         """Move a finished folder to its address; one that is already there and whole stays."""
@@ -150,10 +164,6 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def write_pointer(self, name: str, manifest: Manifest) -> None:
-        """Keep a manifest under a readable name (`latest-checkpoint`)."""
-        write_atomically(self.root / "pointers" / f"{name}.json", manifest.model_dump_json(indent=1) + "\n")
-
 
 def disk_full(place: Path, error: OSError) -> UserError:
     """The error for a disk that ran full: where, how much is left, what to do."""
@@ -178,10 +188,29 @@ def code_fingerprint(package: str) -> str:
     return sha256_of_json([(path.name, sha256_of_file(path)) for path in sources])[:16]
 
 
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what killed processes left half-built: folders in the making whose lock nobody holds.
+
+    Young ones are left alone: their owner may be between making and locking them.
+    """
+    for folder in parent.glob(f"{PARTIAL}*"):
+        try:
+            if time.time() - folder.stat().st_mtime < ABANDONED_AFTER_SECONDS:
+                continue
+            holder = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # just committed or removed by its owner
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue  # in the making
+        finally:
+            os.close(holder)
+
+
 def _is_whole(manifest: Manifest) -> bool:
     """Whether the product at the manifest's address is complete and unchanged."""
-    from llm.errors import DamagedError
-
     if not (manifest.folder / MANIFEST_NAME).is_file():
         return False
     try:

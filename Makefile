@@ -1,0 +1,65 @@
+# The entry to everything. `make` alone lists the targets.
+# Variables of `make pretrain`: DATA (path or glob), MODEL (tiny, small), MINUTES (length of the training), RETRAIN=1, ARGS (more KEY=VALUE).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TRITON_READY := .venv-triton/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup pretrain test check lint types layers unit integration mlflow triton lock golden benchmark clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+setup: $(READY) ## make .venv with everything pinned
+
+$(READY): pyproject.toml requirements/lock.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements/lock.txt --editable '.[all,dev]'
+	touch $@
+
+pretrain: $(READY) ## run the whole path on this machine: text to a served model
+	$(BIN)/gristmill run pretrain \
+	  $(if $(DATA),'data.path=$(abspath $(DATA))') $(if $(MODEL),model=$(MODEL)) \
+	  $(if $(MINUTES),training.minutes=$(MINUTES) training.max_steps=null) $(if $(RETRAIN),--retrain) $(ARGS)
+
+test: $(READY) $(TRITON_READY) ## run all tests
+	$(BIN)/python -m pytest
+
+check: lint types layers unit ## what to run before a commit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/python -m pytest tests/unit
+
+integration: $(READY) $(TRITON_READY)
+	$(BIN)/python -m pytest tests/integration
+
+mlflow: $(READY) ## MLflow's UI on the runs' database
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --default-artifact-root runs/mlartifacts
+
+triton: $(TRITON_READY) ## install a real Triton server in an environment of its own
+
+lock: $(READY) ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable | sort -f > requirements/lock.txt
+
+golden: $(READY) ## rewrite the golden files after a wanted change
+	$(BIN)/python -m pytest tests/unit --update-goldens
+
+benchmark: $(READY) ## training throughput against a plain PyTorch loop
+	$(BIN)/python benchmarks/training_throughput.py
+
+clean: ## remove environments, caches and build outputs; runs and store stay
+	rm -rf $(VENV) .venv-triton .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,41 @@
+"""Component gate."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Output
+
+from components import images
+
+
+@dsl.component(base_image=images.TRAIN, install_kfp_package=False)
+def gate(
+    config: str,
+    scores: Input[Artifact],
+    checkpoint: Input[Artifact],
+    vocabulary: Input[Artifact],
+    corpus: Input[Artifact],
+    judgement: Output[Artifact],
+) -> NamedTuple("Outputs", [("passed", int)]):
+    """Compare a checkpoint's scores with the champion's.
+
+    Args:
+        config: The run's resolved configuration, one YAML document.
+        scores: Manifest of the evaluation.
+        checkpoint: Manifest of the checkpoint.
+        vocabulary: Manifest of the tokenizer.
+        corpus: Manifest of the corpus.
+        judgement: Manifest of the gate's judgement, written here.
+
+    Returns:
+        passed: 1 if the verdict is PASS, else 0.
+    """
+    from llm.steps import run_component
+
+    manifest = run_component(
+        "gate",
+        config,
+        {"evaluate": scores.path, "train": checkpoint.path, "tokenizer": vocabulary.path, "ingest": corpus.path},
+        judgement.path,
+    )
+    return (int(manifest.counts["passed"]),)

@@ -1,0 +1,5 @@
+"""Component train: train the model."""
+
+from components.train.component import train
+
+__all__ = ["train"]

@@ -1,0 +1,86 @@
+"""The command line: one file a verb, loaded when it is used, so that `gristmill --help` answers at once.
+
+Results go to stdout, progress and errors to stderr; a user's mistake prints a message and never a traceback.
+Exit codes: see `llm.errors`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+
+import click
+
+from llm import __version__
+from llm.errors import EXIT_FAULT, GristmillError
+
+VERBS = {
+    "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
+    "compile": ("llm.cli.compile", "Compile a pipeline to a package for Kubeflow Pipelines."),
+    "runs": ("llm.cli.runs", "List the runs and how they ended."),
+    "report": ("llm.cli.report", "Print the path of a run's report, or open it."),
+    "generate": ("llm.cli.generate", "Continue a text with a trained model."),
+    "serve": ("llm.cli.serve", "Serve the champion with Triton."),
+    "rollback": ("llm.cli.rollback", "Make the previous champion the champion again."),
+    "plan": ("llm.cli.plan", "Print parameters, memory, FLOPs and time of a run before it starts."),
+    "doctor": ("llm.cli.doctor", "Check this machine: libraries, processors, disk, Triton."),
+    "config": ("llm.cli.config", "Print the resolved configuration."),
+}
+STEP_MODULE = "llm.cli.step"
+STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
+         "deploy")  # fmt: skip
+"""The steps as commands; a test holds this list to `llm.steps.STEPS`, which is slower to import."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are invoked; their help lines are in the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, whole runs first, then the steps in the order of the path."""
+        return [*VERBS, *STEPS]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command, imported now; None if there is none of that name."""
+        if name in VERBS:
+            command: click.Command = importlib.import_module(VERBS[name][0]).command
+            return command
+        if name in STEPS:
+            step: click.Command = importlib.import_module(STEP_MODULE).command_for(name)
+            return step
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+        with formatter.section("Steps, one at a time (gristmill STEP --help)"):
+            formatter.write_text(" → ".join(STEPS))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gristmill")
+def cli() -> None:
+    """Raw text to a served language model, every seam checked."""
+
+
+def main() -> None:
+    """Run the command line; the process ends with the exit code of `llm.errors`."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except GristmillError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)  # the reader (head, less) has seen enough
+    except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
+        traceback.print_exc()
+        click.echo("error: this is a fault of Gristmill's, not yours; please report it with the lines above", err=True)
+        sys.exit(EXIT_FAULT)

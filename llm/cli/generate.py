@@ -1,0 +1,43 @@
+"""`gristmill generate TEXT`: a continuation by a trained model."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from llm.cli.options import chosen_run, runs_folder
+from llm.storage import Manifest
+
+
+@click.command("generate")
+@click.argument("prompt")
+@click.option("--run", "name", help="Run whose model is used; default: the latest run's.")
+@runs_folder()
+@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--top-k", default=None, type=click.IntRange(1), help="Draw from the K most likely tokens.")
+@click.option("--top-p", default=None, type=click.FloatRange(0, 1), help="Draw from the smallest set with this mass.")
+@click.option("--seed", default=0, show_default=True, type=int)
+def command(
+    prompt: str,
+    name: str | None,
+    root: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+) -> None:
+    """Continue PROMPT with a run's checkpoint, token by token."""
+    folder = chosen_run(root, name)
+    checkpoint = Manifest.read(folder.manifest_path("train"))
+    vocabulary = Manifest.read(folder.manifest_path("tokenizer"))
+    from llm.generation import Sampling, stream_text
+
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    click.echo(prompt, nl=False)
+    for piece in stream_text(checkpoint, vocabulary, prompt, max_new_tokens, sampling):
+        click.echo(piece, nl=False)
+        sys.stdout.flush()
+    click.echo()

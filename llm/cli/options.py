@@ -1,0 +1,35 @@
+"""What several commands take: overrides of the configuration, and a run to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llm.errors import UserError
+from llm.runs.folder import RunFolder, latest
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+overrides: Decorator = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+"""Overrides of the configuration, as in `model=small training.lr=1e-3`."""
+
+
+def runs_folder() -> Decorator:
+    """`--runs FOLDER`: where the runs are."""
+    return click.option("--runs", "root", default="runs", show_default=True, help="Folder of all runs.")
+
+
+def chosen_run(root: str, name: str | None) -> RunFolder:
+    """The named run, or the latest; raises UserError if there is none."""
+    if name is None:
+        found = latest(Path(root))
+        if found is None:
+            raise UserError(f"there is no run in {root}", "Make one with `gristmill run pretrain`.")
+        return found
+    folder = RunFolder(Path(root) / name)
+    if not folder.path.is_dir():
+        raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
+    return folder

@@ -1,0 +1,49 @@
+"""`gristmill run PIPELINE`: a whole pipeline on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from llm.cli.options import overrides
+from llm.config import compose, nearest
+from llm.errors import UserError
+
+PIPELINES = ("pretrain",)
+
+
+def load_pipeline(name: str) -> Callable[..., Any]:
+    """The pipeline function of that name; raises UserError with the nearest one."""
+    if name not in PIPELINES:
+        raise UserError(f"there is no pipeline {name}", nearest(name, PIPELINES))
+    pipeline: Callable[..., Any] = getattr(importlib.import_module(f"pipelines.{name}"), name)
+    return pipeline
+
+
+@click.command("run")
+@click.argument("pipeline")
+@overrides
+@click.option("--retrain", is_flag=True, help="Train anew although this training was already finished.")
+def command(pipeline: str, overrides: tuple[str, ...], retrain: bool) -> int:
+    """Run PIPELINE (pretrain) on this machine, from text to a served model.
+
+    What was done before and would come out the same is reused; an interrupted run goes on where it stopped.
+    """
+    config = compose([*overrides, *(["run.retrain=true"] if retrain else [])])
+    from llm.export.tensorrt import require_if_enabled
+
+    require_if_enabled(config.export.tensorrt)
+    function = load_pipeline(pipeline)
+    from llm.runner import run_locally
+    from llm.runner.summary import summary
+
+    outcome = run_locally(function, pipeline, config, shlex.join(["gristmill", *sys.argv[1:]]))
+    click.echo("\n".join(summary(outcome)))
+    if outcome.message is not None:
+        click.echo(f"error: {outcome.message}", err=True)
+    return outcome.exit_code

@@ -1,0 +1,37 @@
+"""`gristmill serve`: the champion behind a real Triton."""
+
+from __future__ import annotations
+
+import click
+
+from llm.cli.options import overrides
+from llm.config import compose
+from llm.errors import UserError
+
+
+@click.command("serve")
+@overrides
+def command(overrides: tuple[str, ...]) -> None:
+    """Serve the champion with Triton until stopped; `make triton` installs it."""
+    config = compose(overrides)
+    from llm.registry import champion
+    from llm.serving.repository import build
+    from llm.serving.triton import TritonServer, find_installation
+    from llm.storage import Store
+    from llm.tracking.events import EventLog
+
+    installation = find_installation()
+    current = champion(config.tracking, config.run)
+    if current is None:
+        raise UserError("there is no champion to serve", "`gristmill run pretrain` trains, judges and promotes one.")
+    store = Store(config.storage.uri)
+    repository = build(config.serving, current.model, int(current.version), store, EventLog(store.root / "serve.jsonl"))
+    with TritonServer(installation, repository.verify(), config.serving) as server:
+        server.load(config.serving.model_name)
+        click.echo(f"version {current.version} of {config.tracking.model} answers at {server.url}", err=True)
+        click.echo(
+            f"try: curl -N {server.url}/v2/models/{config.serving.model_name}/generate_stream"
+            """ -d '{"text_input": "def ", "max_tokens": 64}'""",
+            err=True,
+        )
+        server.wait()

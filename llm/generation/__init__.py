@@ -1,0 +1,1 @@
+"""Text from a checkpoint: `sampling` picks the next token, `generator` streams a continuation."""

@@ -1,0 +1,181 @@
+"""A whole pipeline on this machine: KFP's local runner, with one subprocess a step in the present environment.
+
+KFP runs the DAG; what the user sees comes from the run's event log, and KFP's own output goes to
+`pipeline.log` in the run folder. Stopping (Ctrl-C, SIGTERM) is passed on to the step that runs: training saves
+a checkpoint and ends with 75, and the exit handler still writes the report.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from llm import __version__
+from llm.config import RunConfig, to_yaml
+from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed
+from llm.runner.memory import MemorySampler
+from llm.runs.folder import RunFolder, run_name
+from llm.steps.process import RUNNER_PID
+from llm.storage import Manifest, only_process_in, sha256_of_json
+from llm.tracking.events import EventLog
+from llm.tracking.progress import Follower
+
+LIBRARIES = ("torch", "deepspeed", "kfp", "mlflow", "great_expectations", "transformers", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended: its folder, exit code and reason, and what it took."""
+
+    folder: RunFolder
+    exit_code: int
+    message: str | None
+    seconds: float
+    step_seconds: dict[str, float]
+    reused: tuple[str, ...]
+    peak_memory_bytes: int | None
+
+    @property
+    def overhead_seconds_per_step(self) -> float | None:
+        """What KFP and the start of a Python for each step cost, a step; None if no step ended."""
+        steps = len(self.step_seconds)
+        return (self.seconds - sum(self.step_seconds.values())) / steps if steps else None
+
+
+def run_locally(
+    pipeline: Callable[..., Any], name: str, config: RunConfig, command: str, terminal: TextIO = sys.stderr
+) -> RunOutcome:
+    """Run a compiled-in pipeline to its end and say how it ended; never raises for a failed step.
+
+    Raises BusyError if another run works in the same folder.
+    """
+    config = config.model_copy(
+        update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
+    )
+    folder = RunFolder(Path(config.run.folder) / str(config.run.name))
+    with only_process_in(folder.path):
+        return _run(pipeline, name, config, command, folder, terminal)
+
+
+def _run(
+    pipeline: Callable[..., Any], name: str, config: RunConfig, command: str, folder: RunFolder, terminal: TextIO
+) -> RunOutcome:
+    document = to_yaml(config)
+    folder.write_config(document)
+    log = EventLog(folder.events)
+    before = len(log.read())
+    log.emit("run_started", pipeline=name, command=command, versions=versions(), machine=machine(),
+             config_sha256=sha256_of_json(config.model_dump(mode="json")))  # fmt: skip
+    started = time.monotonic()
+    with Follower(folder.events, terminal), MemorySampler() as memory, _passing_on_signals(log):
+        _run_with_kfp(pipeline, document, folder)
+    seconds = time.monotonic() - started
+    events = log.read()[before:]
+    exit_code, message = _verdict(events, folder)
+    log.emit("run_finished", exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes)
+    ended = [event for event in events if event["kind"] in ("step_finished", "step_failed")]
+    return RunOutcome(
+        folder=folder,
+        exit_code=exit_code,
+        message=message,
+        seconds=seconds,
+        step_seconds={event["step"]: event["seconds"] for event in ended},
+        reused=tuple(event["step"] for event in ended if event.get("reused")),
+        peak_memory_bytes=memory.peak_bytes,
+    )
+
+
+def _run_with_kfp(pipeline: Callable[..., Any], document: str, folder: RunFolder) -> None:
+    """Run the DAG; how each step ended is in the event log, so KFP's own verdict is not needed."""
+    from kfp import local
+
+    os.environ[RUNNER_PID] = str(os.getpid())
+    root = folder.path / "kfp"
+    with (folder.path / "pipeline.log").open("a", buffering=1) as output:
+        with redirect_stdout(output), redirect_stderr(output), _log_records_to(output):
+            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=False)
+            pipeline(config=document)
+    shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
+
+
+def _verdict(events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str | None]:
+    """Exit code and reason of this invocation: the failed step's, else the gate's, else a fault of ours."""
+    for event in events:
+        if event["kind"] == "step_failed":
+            return int(event["exit_code"]), f"{event['step']}: {event['message']}"
+    finished = {event["step"] for event in events if event["kind"] == "step_finished"}
+    if "register" not in finished:
+        return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
+    verdict = Manifest.read(folder.manifest_path("gate")).counts["verdict"]
+    if verdict != "PASS":
+        return GateNotPassed.exit_code, f"the gate said {verdict}: the model is registered, but not promoted"
+    if "deploy" not in finished:
+        return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
+    return EXIT_OK, None
+
+
+@contextmanager
+def _passing_on_signals(log: EventLog) -> Iterator[None]:
+    """While the run lasts, SIGINT and SIGTERM go to the running step, which knows how to stop."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        running = None
+        for event in log.read():
+            if event["kind"] == "step_started":
+                running = event["pid"]
+            elif event["kind"] in ("step_finished", "step_failed"):
+                running = None
+        if running is None:
+            raise KeyboardInterrupt  # between two steps: nothing to save
+        try:
+            os.kill(running, signal.SIGTERM)
+        except ProcessLookupError:
+            raise KeyboardInterrupt from None
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _log_records_to(output: TextIO) -> Iterator[None]:
+    """Send what libraries log to a file instead of the terminal."""
+    handler = logging.StreamHandler(output)
+    root = logging.getLogger()
+    before = list(root.handlers)
+    root.handlers = [handler]
+    try:
+        yield
+    finally:
+        root.handlers = before
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Gristmill, Python and the libraries that decide a result; None where one is missing."""
+    found: dict[str, str | None] = {"gristmill": __version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = None
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on: system, architecture, processors."""
+    return {"system": platform.system(), "architecture": platform.machine(), "cpus": os.cpu_count()}

@@ -1,0 +1,156 @@
+"""The work of each step, by name: what it reads, and the call into its area.
+
+Areas are imported inside the functions: a step loads what it needs and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from llm.config import RunConfig
+from llm.runs.folder import RunFolder
+from llm.storage import Manifest, Store
+from llm.tracking.events import EventLog
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step's body works with."""
+
+    config: RunConfig
+    folder: RunFolder
+    store: Store
+    log: EventLog
+
+
+Given = Mapping[str, Manifest]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step: its name, the steps whose manifests it reads, its work, and its purpose in a line."""
+
+    name: str
+    reads: tuple[str, ...]
+    body: Callable[[Context, Given], Manifest]
+
+    @property
+    def purpose(self) -> str:
+        """First line of the body's docstring."""
+        return (self.body.__doc__ or "").splitlines()[0]
+
+
+def _ingest(context: Context, given: Given) -> Manifest:
+    """Read the text into a corpus: one document format, exact duplicates dropped, split by content."""
+    from llm.data.ingest import ingest
+
+    return ingest(context.config.data, context.store, context.log)
+
+
+def _validate(context: Context, given: Given) -> Manifest:
+    """Judge the corpus by its expectation suite; exit code 3 if it fails."""
+    from llm.data.validate import validate
+
+    return validate(context.config.validation, given["ingest"], context.store, context.log)
+
+
+def _tokenizer(context: Context, given: Given) -> Manifest:
+    """Train the byte-level BPE tokenizer."""
+    from llm.tokenizer.train import train_tokenizer
+
+    return train_tokenizer(context.config.tokenizer, given["ingest"], context.store, context.log)
+
+
+def _tokenize(context: Context, given: Given) -> Manifest:
+    """Cut the corpus into token shards."""
+    from llm.tokenizer.shards import write_shards
+
+    return write_shards(given["ingest"], given["tokenizer"], context.store, context.log)
+
+
+def _train(context: Context, given: Given) -> Manifest:
+    """Train the model, from the last complete checkpoint if there is one."""
+    from llm.training.train import train
+
+    return train(
+        context.config.model,
+        context.config.training,
+        given["tokenize"],
+        given["tokenizer"],
+        context.store,
+        context.log,
+        retrain=context.config.run.retrain,
+    )
+
+
+def _evaluate(context: Context, given: Given) -> Manifest:
+    """Score the model on the test split, by domain, beside gzip and xz."""
+    from llm.evaluation.evaluate import evaluate
+
+    return evaluate(
+        context.config.evaluation, given["train"], given["tokenizer"], given["ingest"], context.store, context.log
+    )
+
+
+def _gate(context: Context, given: Given) -> Manifest:
+    """Compare the model with the champion: PASS, FAIL or INCONCLUSIVE."""
+    from llm.evaluation.gate import judge
+
+    champion = _champion_on_the_same_documents(context, given)
+    return judge(context.config.gate, given["evaluate"], champion, context.store, context.log)
+
+
+def _export(context: Context, given: Given) -> Manifest:
+    """Export to Hugging Face and ONNX, each compared with the checkpoint."""
+    from llm.export.export import export
+
+    return export(
+        context.config.export, given["train"], given["tokenizer"], given["ingest"], context.store, context.log
+    )
+
+
+def _register(context: Context, given: Given) -> Manifest:
+    """Put the model with its parameters, metrics and lineage into MLflow's registry, as challenger."""
+    from llm.registry import register
+
+    version = register(context.config.tracking, context.folder, given)
+    model = context.config.tracking.model
+    return _outcome("registration", f"models:/{model}/{version.version}", version.version, given)
+
+
+def _promote(context: Context, given: Given) -> Manifest:
+    """Make the registered version the champion; only the gate's PASS leads here."""
+    from llm.registry import promote
+
+    version = int(given["register"].counts["version"])
+    promote(context.config.tracking, context.folder, version, str(given["gate"].counts["verdict"]))
+    return _outcome("promotion", f"models:/{context.config.tracking.model}@champion", version, given)
+
+
+def _deploy(context: Context, given: Given) -> Manifest:
+    """Build the Triton model repository of the registered version."""
+    from llm.serving.repository import build
+
+    version = int(given["register"].counts["version"])
+    return build(context.config.serving, given["export"], version, context.store, context.log)
+
+
+STEPS: dict[str, Step] = {
+    step.name: step
+    for step in (
+        Step("ingest", (), _ingest),
+        Step("validate", ("ingest",), _validate),
+        Step("tokenizer", ("ingest",), _tokenizer),
+        Step("tokenize", ("ingest", "tokenizer"), _tokenize),
+        Step("train", ("tokenize", "tokenizer"), _train),
+        Step("evaluate", ("train", "tokenizer", "ingest"), _evaluate),
+        Step("gate", ("evaluate", "train", "tokenizer", "ingest"), _gate),
+        Step("export", ("train", "tokenizer", "ingest"), _export),
+        Step("register", ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export"),
+             _register),
+        Step("promote", ("register", "gate"), _promote),
+        Step("deploy", ("register", "export"), _deploy),
+    )
+}  # fmt: skip
+"""All steps, in the order of the path."""

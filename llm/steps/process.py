@@ -1,0 +1,52 @@
+"""What a step owes to the processes around it: it stops when asked, and does not outlive its runner."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from llm.errors import Preempted
+
+RUNNER_PID = "GRISTMILL_RUNNER_PID"
+"""Environment variable with the process that a step must not outlive."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into Preempted, so that the work unwinds and cleans up behind itself."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Preempted(f"stopped by {signal.Signals(number).name}", "Run the same command again to go on.")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def die_with_runner() -> None:
+    """End this process at once when the runner named in the environment ends, however that happens.
+
+    The runner is not our parent (KFP puts shells between us), so the kernel's parent-death signal does not
+    reach us: a thread waits on the runner's pidfd instead. Does nothing without a runner or without pidfd.
+    """
+    runner = os.environ.get(RUNNER_PID)
+    if runner is None or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        descriptor = os.pidfd_open(int(runner))
+    except ProcessLookupError:
+        os._exit(137)
+
+    def wait() -> None:
+        select.select([descriptor], [], [])
+        os._exit(137)
+
+    threading.Thread(target=wait, name="die-with-runner", daemon=True).start()

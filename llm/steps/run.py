@@ -1,0 +1,85 @@
+"""One step of a run: find its manifests, do the work or find it done, leave its manifest, say how it ended.
+
+The command (`gristmill tokenize`) and the KFP component come through here, so a step behaves the same in both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from llm.config import RunConfig, from_yaml
+from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.runs.folder import RunFolder
+from llm.steps.bodies import STEPS, Context
+from llm.steps.process import die_with_runner, stoppable
+from llm.storage import Manifest, Store
+from llm.tracking.events import EventLog
+
+
+def open_context(config: RunConfig) -> Context:
+    """The run folder, store and event log that a configuration names; raises UserError without a run name."""
+    if config.run.name is None:
+        raise UserError("the configuration names no run", "Set run.name, or let `gristmill run` make one.")
+    folder = RunFolder(Path(config.run.folder) / config.run.name)
+    return Context(config, folder, Store(config.storage.uri), EventLog(folder.events))
+
+
+def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Manifest:
+    """Do one step with the given manifests; its own goes to the run folder. Raises what the step raises."""
+    step = STEPS[name]
+    missing = [source for source in step.reads if source not in given]
+    if missing:
+        raise UserError(f"{name} reads what {', '.join(missing)} made, and it is not there", f"Run {missing[0]} first.")
+    context.log.emit("step_started", step=name, pid=os.getpid())
+    started = time.monotonic()
+    try:
+        with stoppable():
+            manifest = step.body(context, given)
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
+        message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
+        context.log.emit("step_failed", step=name, exit_code=code, message=message, seconds=_since(started))
+        raise
+    manifest.write(context.folder.manifest_path(name))
+    reused = manifest.id in context.store.found
+    context.log.emit("step_finished", step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
+                     product=manifest.uri)  # fmt: skip
+    return manifest
+
+
+def run_component(name: str, config: str, given: Mapping[str, str], output: str) -> Manifest:
+    """A component's whole body: parameters and artifact paths in, the manifest at `output`; exits plainly.
+
+    A GristmillError ends the process with its exit code and its message, without a traceback.
+    """
+    die_with_runner()
+    try:
+        context = open_context(from_yaml(config))
+        manifests = {source: Manifest.read(path) for source, path in given.items()}
+        manifest = run_step(name, context, manifests)
+    except GristmillError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+    manifest.write(output)
+    return manifest
+
+
+def figures(manifest: Manifest) -> dict[str, float]:
+    """The numbers among a manifest's counts, nested names joined by dots: what KFP shows as metrics."""
+    return dict(_flatten("", manifest.counts))
+
+
+def _flatten(prefix: str, value: object) -> list[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        return [pair for key, inner in value.items() for pair in _flatten(f"{prefix}.{key}" if prefix else key, inner)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [(prefix, float(value))]
+    return []
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

@@ -1,0 +1,1 @@
+"""DAGs of components, and no logic of their own."""
