@@ -53,7 +53,7 @@ mlflow: $(READY) ## MLflow's UI on the runs' database
 triton: $(TRITON_READY) ## install a real Triton server in an environment of its own
 
 lock: $(READY) ## pin what is installed now
-	$(BIN)/python -m pip freeze --exclude-editable | sort -f > requirements/lock.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | sort -f > requirements/lock.txt
 
 golden: $(READY) ## rewrite the golden files after a wanted change
 	$(BIN)/python -m pytest tests/unit --update-goldens

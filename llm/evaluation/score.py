@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from llm.evaluation.windows import Window, windows
 
@@ -28,11 +28,11 @@ Tokens = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows that are read together: which document each belongs to, and the tokens in and out."""
+    """Windows that are read together: which document each belongs to, and the token ids in and out, both (B, T)."""
 
     documents: tuple[int, ...]
-    input_ids_BT: Tensor
-    targets_BT: Tensor
+    inputs: Tensor
+    targets: Tensor
 
 
 def score_documents(
@@ -59,7 +59,7 @@ def score_documents(
             for batch in batches(documents, end_of_text, window_tokens, batch_size * window_tokens):
                 losses_B = _nats(model, batch)
                 np.add.at(nats, list(batch.documents), losses_B.numpy())
-                done += int((batch.targets_BT != IGNORED).sum())
+                done += int((batch.targets != IGNORED).sum())
                 if progress is not None:
                     progress(done, total)
     finally:
@@ -95,8 +95,8 @@ def _collate(rows: Sequence[tuple[int, Window]], documents: Sequence[Tokens], en
 
 def _nats(model: nn.Module, batch: Batch) -> Tensor:
     """Sum of -log p of each window's scored tokens, float64."""
-    logits_BTV = model(batch.input_ids_BT)
-    losses = F.cross_entropy(
-        logits_BTV.float().flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED, reduction="none"
+    logits_BTV = model(batch.inputs)
+    losses = cross_entropy(
+        logits_BTV.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
     )
-    return losses.view_as(batch.targets_BT).double().sum(dim=1)
+    return losses.view_as(batch.targets).double().sum(dim=1)

@@ -1,0 +1,93 @@
+"""Every mistake in a configuration is named with its key, its value and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm.config import RunConfig, compose, from_yaml, to_yaml
+from llm.errors import UserError
+
+
+def test_the_defaults_compose_and_survive_yaml():
+    config = compose()
+    assert from_yaml(to_yaml(config)) == config
+
+
+def test_a_group_and_a_value_are_overridden():
+    config = compose(["model=small", "training.lr=1e-3"])
+    assert config.model.hidden_size == 512
+    assert config.training.lr == 1e-3
+
+
+def test_a_later_value_wins_over_a_group():
+    assert compose(["model.hidden_size=128", "model=small"]).model.hidden_size == 128
+
+
+@pytest.mark.parametrize("path", ["texts/*.txt", "a b/c", "x,y", "{a}", "k: v", "a=b"])
+def test_a_path_needs_no_quoting(path: str):
+    assert compose([f"data.path={path}"]).data.path == path
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.lrr=1", r"unknown config key training.lrr\n  Did you mean training.lr\?"),
+        ("trainign.lr=1", r"unknown config key trainign.lr\n  Did you mean training\?"),
+        ("model=smal", r"there is no model named smal\n  Did you mean small\?"),
+        ("training.lr=abc", r"training.lr='abc' is not allowed: input should be a valid number"),
+        ("training.lr=-1", r"training.lr=-1 is not allowed: input should be greater than 0"),
+        ("training.backend=jax", r"input should be 'deepspeed' or 'torch'"),
+        ("export.tensorrt=1", r"export.tensorrt is a section, not a value"),
+        ("fast", r"fast is not an override\n  Write key=value"),
+        ("training.max_steps=null", r"exactly one must be given"),
+        ("model.num_attention_heads=3", r"does not divide model.hidden_size=\d+\n  allowed: 1, 2, 4"),
+        ("model.num_key_value_heads=3", r"does not divide model.num_attention_heads"),
+        ("data.test_fraction=0", r"leave an empty split"),
+    ],
+)
+def test_a_mistake_names_the_key_the_value_and_what_is_allowed(override: str, message: str):
+    with pytest.raises(UserError, match=message):
+        compose([override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["training.sequence_length=256", "training.global_batch_tokens=8192", "training.micro_batch_size=6"],
+            r"(?s)micro_batch_size=6 does not divide.*32 sequences of 256; 2 ranks -> 16.*allowed: 1, 2, 4, 8, 16",
+        ),
+        (
+            ["training.sequence_length=256", "training.global_batch_tokens=8192", "training.processes=3"],
+            r"processes=3 do not divide the global batch of 32 sequences\n  allowed: 1, 2, 4, 8, 16, 32",
+        ),
+        (
+            ["training.sequence_length=256", "training.global_batch_tokens=1000"],
+            r"is not a multiple of training.sequence_length=256\n  nearest: 768",
+        ),
+        (["model.max_position_embeddings=64"], r"is longer than the model's context"),
+    ],
+)
+def test_sections_that_do_not_fit_together_are_refused(overrides: list[str], message: str):
+    with pytest.raises(UserError, match=message):
+        compose(overrides)
+
+
+def test_a_document_with_an_unknown_key_names_the_nearest():
+    with pytest.raises(UserError, match=r"unknown config key training.learning_rate\n"):
+        from_yaml("training: {learning_rate: 1}")
+
+
+def test_a_document_that_is_not_yaml_is_refused():
+    with pytest.raises(UserError, match="not YAML"):
+        from_yaml("a: [")
+
+
+def test_every_field_says_what_it_means():
+    def fields(section: type, prefix: str = ""):
+        for name, field in section.model_fields.items():
+            yield prefix + name, field.description
+            if hasattr(field.annotation, "model_fields"):
+                yield from fields(field.annotation, f"{prefix}{name}.")
+
+    assert [name for name, description in fields(RunConfig) if not description] == []

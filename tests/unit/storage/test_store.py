@@ -1,0 +1,128 @@
+"""Products appear whole under their content's address, and are found again by their recipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm.errors import UserError
+from llm.storage import Manifest, Recipe, Store
+from llm.storage.store import ABANDONED_AFTER_SECONDS, code_fingerprint
+
+
+def make(store: Store, recipe: Recipe, text: str = "hello", counts: dict[str, int] | None = None) -> Manifest:
+    with store.stage("corpus", recipe) as stage:
+        (stage.path / "text.txt").write_text(text)
+        return stage.commit(counts)
+
+
+def test_a_product_is_found_again_by_its_recipe(store: Store):
+    recipe = Recipe("ingest", {"path": "x"})
+    assert store.find(recipe) is None
+    made = make(store, recipe)
+    assert store.find(recipe) == made
+    assert store.found == {made.id}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Recipe("validate", {"path": "x"}, inputs={"file": "1"}),
+        Recipe("ingest", {"path": "y"}, inputs={"file": "1"}),
+        Recipe("ingest", {"path": "x"}, inputs={"file": "2"}),
+        Recipe("ingest", {"path": "x"}, inputs={"file": "1"}, code=("llm.storage",)),
+    ],
+    ids=["step", "config", "inputs", "code"],
+)
+def test_whatever_decides_the_result_changes_the_recipe(store: Store, other: Recipe):
+    make(store, Recipe("ingest", {"path": "x"}, inputs={"file": "1"}))
+    assert store.find(other) is None
+
+
+def test_another_parent_changes_the_recipe(store: Store):
+    first = make(store, Recipe("ingest", {"path": "x"}))
+    second = make(store, Recipe("ingest", {"path": "y"}))
+    assert Recipe("tokenize", {}, [first]).key != Recipe("tokenize", {}, [second]).key
+
+
+def test_equal_work_gives_an_equal_address_anywhere(tmp_path: Path):
+    one = make(Store(tmp_path / "one"), Recipe("ingest", {"path": "x"}))
+    two = make(Store(tmp_path / "two"), Recipe("ingest", {"path": "x"}))
+    assert one.id == two.id
+
+
+@pytest.mark.parametrize(("text", "counts"), [("jello", None), ("hello", {"n": 1})])
+def test_another_content_gives_another_address(store: Store, text: str, counts: dict[str, int] | None):
+    recipe = Recipe("ingest", {})
+    assert make(store, recipe).id != make(store, recipe, text, counts).id
+
+
+def test_a_failure_while_building_leaves_nothing(store: Store):
+    recipe = Recipe("ingest", {})
+    with pytest.raises(RuntimeError), store.stage("corpus", recipe) as stage:
+        (stage.path / "half").write_text("half")
+        raise RuntimeError
+    assert list((store.root / "corpus").iterdir()) == []
+    assert store.find(recipe) is None
+
+
+def test_a_full_disk_is_named_with_the_remedy(store: Store):
+    with pytest.raises(UserError, match=r"(?s)the disk is full.*MiB are free.*storage.uri"):  # noqa: SIM117
+        with store.stage("corpus", Recipe("ingest", {})):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_product_whose_manifest_is_gone_does_not_exist(store: Store):
+    recipe = Recipe("ingest", {})
+    made = make(store, recipe)
+    (made.folder / "manifest.json").unlink()
+    assert store.find(recipe) is None
+
+
+def test_a_damaged_product_is_replaced_when_it_is_made_again(store: Store):
+    recipe = Recipe("ingest", {})
+    made = make(store, recipe)
+    (made.folder / "text.txt").write_text("broken")
+    again = make(store, recipe)
+    assert again == made
+    assert again.verify() == made.folder
+
+
+def test_what_a_killed_process_left_half_built_is_removed_by_the_next(store: Store):
+    script = (
+        "import os, sys; from llm.storage import Recipe, Store\n"
+        "with Store(sys.argv[1]).stage('corpus', Recipe('ingest', {})) as stage:\n"
+        "    (stage.path / 'half').write_text('half'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(store.root)], check=False)
+    (left,) = (store.root / "corpus").iterdir()
+    os.utime(left, (0, left.stat().st_mtime - 2 * ABANDONED_AFTER_SECONDS))
+    made = make(store, Recipe("ingest", {}))
+    assert [path.name for path in (store.root / "corpus").iterdir()] == [made.id]
+
+
+def test_a_folder_that_another_process_is_building_stays(store: Store):
+    with store.stage("corpus", Recipe("ingest", {})) as stage:
+        os.utime(stage.path, (0, 0))
+        make(store, Recipe("ingest", {"other": 1}))
+        assert stage.path.is_dir()
+
+
+def test_the_code_fingerprint_follows_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / "fingerprinted"
+    package.mkdir()
+    (package / "__init__.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = code_fingerprint("fingerprinted")
+    (package / "__init__.py").write_text("x = 2")
+    assert code_fingerprint("fingerprinted") != before
+
+
+def test_a_package_that_is_not_there_has_no_fingerprint():
+    with pytest.raises(ValueError, match="no package llm_nowhere"):
+        code_fingerprint("llm_nowhere")
