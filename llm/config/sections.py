@@ -37,7 +37,7 @@ class DataConfig(Section):
     test_fraction: Fraction = 0.1
     """Share of the documents in the test split, which only the evaluation reads."""
     max_rejected_fraction: Fraction = 0.05
-    """Largest share of files that may be binary or not UTF-8 before ingest refuses the whole input."""
+    """Largest share of documents that may be binary or not UTF-8 before ingest refuses the whole input."""
 
 
 class ValidationConfig(Section):
@@ -127,10 +127,13 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """How the model is scored on the test split."""
 
-    max_bytes_per_domain: PositiveInt = 400_000
+    max_bytes_per_domain: PositiveInt = 200_000
     """Text to score in each domain; documents are drawn by their id until it is reached."""
-    batch_size: PositiveInt = 16
-    """Windows in one forward pass."""
+    max_bytes_per_document: PositiveInt | None = 8_192
+    """Longer documents are scored on this much of their beginning, so that the text comes from more of them and the
+    intervals are narrow; None: whole documents."""
+    batch_size: PositiveInt = 8
+    """Full windows in one forward pass."""
     bootstrap_resamples: PositiveInt = 10_000
     """Resamples of documents behind each confidence interval."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

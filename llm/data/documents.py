@@ -90,7 +90,9 @@ class CorpusWriter:
         """Close all files at the end, whatever happens."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Write what is left, or, after an error, only let go of the files."""
         for split in self._splits.values():
             split.close(complete=kind is None)

@@ -139,7 +139,7 @@ def _read_all(files: list[InputFile], config: DataConfig, log: EventLog) -> Iter
             next_report = done + PROGRESS_SHARE * total
         for found in read_module(file) if config.path == "stdlib" else read(file, config):
             if isinstance(found, Document) and found.domain == OVERALL:
-                raise UserError(f"{found.source}: a domain may not be called {OVERALL}", "It is the name of the totals.")
+                raise UserError(f"{found.source}: no domain may be called {OVERALL}", "It is the name of the totals.")
             yield found
         done += file.size_bytes
     log.emit("progress", step="ingest", message=f"{len(files)} of {len(files)} files", done=total, total=total)

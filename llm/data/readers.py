@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,7 @@ from llm.errors import UserError
 
 BINARY_PROBE_BYTES = 8 << 10
 MAX_DOCUMENT_BYTES = 1 << 30
+CHUNK_BYTES = 1 << 20
 BATCH_ROWS = 1024
 CARRIED = ("source", "domain", "licence", "license", "meta")
 
@@ -58,7 +59,7 @@ def read(file: InputFile, config: DataConfig) -> Iterator[Document | Rejection]:
 def read_text(file: InputFile, domain: str, licence: str | None) -> Document | Rejection:
     """A whole file as one document."""
     with file.open() as stream:
-        text = checked(_at_most(stream.read(MAX_DOCUMENT_BYTES + 1), file.name))
+        text = checked(_read_whole(stream, file.name))
     if isinstance(text, Reason):
         return Rejection(file.name, text)
     return Document(text, file.name, domain, licence)
@@ -141,7 +142,8 @@ def _parquet_columns(schema: Any, name: str, config: DataConfig) -> list[str]:
     kind = schema.field(config.text_field).type
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise UserError(f'{name}: column "{config.text_field}" is {kind}, not a string')
-    return [config.text_field, *(column for column in CARRIED if column in schema.names and column != config.text_field)]
+    carried = [column for column in CARRIED if column in schema.names and column != config.text_field]
+    return [config.text_field, *carried]
 
 
 def _document(data: bytes, name: str, record: Mapping[str, Any], config: DataConfig) -> Document | Rejection:
@@ -191,8 +193,15 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _at_most(data: bytes, name: str) -> bytes:
-    if len(data) > MAX_DOCUMENT_BYTES:
+def _read_whole(stream: BinaryIO, name: str) -> bytes:
+    data = bytearray()
+    while chunk := stream.read(CHUNK_BYTES):  # a compressed file does not say how much is in it
+        data += _at_most(chunk, name, already=len(data))
+    return bytes(data)
+
+
+def _at_most(data: bytes, name: str, already: int = 0) -> bytes:
+    if already + len(data) > MAX_DOCUMENT_BYTES:
         raise UserError(
             f"{name} is a document of more than {MAX_DOCUMENT_BYTES >> 30} GiB",
             "One file, line or row is one document: cut it into parts, or write it as JSON Lines (.jsonl).",

@@ -8,6 +8,7 @@ before its first wildcard: nothing that is made depends on where the input lies.
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pyarrow as pa
 from llm.errors import UserError
 from llm.storage import sha256_of_file
 
+BUFFER_BYTES = 1 << 20
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -46,8 +48,8 @@ class InputFile:
     def open(self) -> Iterator[BinaryIO]:
         """The file's bytes, decompressed; raises UserError if it cannot be read or is damaged."""
         try:
-            with pa.input_stream(str(self.path), compression=self.compression) as stream:
-                yield cast(BinaryIO, stream)
+            with self.path.open("rb") as file:
+                yield file if self.compression is None else self._decompressed(file)
         except (PermissionError, FileNotFoundError) as error:
             raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error
         except OSError as error:
@@ -57,6 +59,11 @@ class InputFile:
                 f"{self.path} is damaged, or not {self.compression}: {error}",
                 "Copy it again, or take it out of data.path.",
             ) from error
+
+    def _decompressed(self, file: BinaryIO) -> BinaryIO:
+        # Arrow's streams, unlike zstandard's, notice a file that was cut short.
+        stream = pa.input_stream(pa.PythonFile(file, mode="r"), compression=self.compression)
+        return cast(BinaryIO, io.BufferedReader(stream, BUFFER_BYTES))
 
 
 def find_files(path: str) -> list[InputFile]:
@@ -70,7 +77,8 @@ def find_files(path: str) -> list[InputFile]:
         paths = {Path(match) for match in glob.iglob(str(root), recursive=True)}
         found = [_input_file(match, _fixed_part(root)) for match in paths if match.is_file()]
         return sorted(found, key=lambda file: file.name) or _nothing(
-            f"no file matches {path}", "`*` stays in one folder; `**/*` matches at any depth. Quote the glob in the shell."
+            f"no file matches {path}",
+            "`*` stays in one folder; `**/*` matches at any depth. Quote the glob in the shell.",
         )
     if root.exists():
         raise UserError(f"data.path={path} is neither a file nor a folder")
@@ -85,7 +93,7 @@ def files_below(root: Path, wanted: Callable[[Path], bool] = lambda path: True) 
     """All files below a folder that are wanted, by name; hidden files and folders are left out, and so is a folder
     that is not wanted, with all that is in it."""
     found = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_unreadable):
         here = Path(folder)
         folders[:] = [name for name in folders if not name.startswith(".") and wanted(here / name)]
         paths = (here / name for name in names if not name.startswith("."))
@@ -127,6 +135,10 @@ def _fixed_part(pattern: Path) -> Path:
             break
         parts.append(part)
     return Path(*parts)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
 def _nothing(message: str, *details: str) -> list[InputFile]:

@@ -34,7 +34,9 @@ def check_no_split_is_empty(documents: Mapping[str, int]) -> None:
         raise UserError(
             f"too few documents to split: of {total} {'document' if total == 1 else 'documents'},"
             f" none fell into {' and '.join(empty)}",
-            f"All three splits need documents; they got {', '.join(f'{documents[split]} {split}' for split in SPLITS)}.",
+            "All three splits need documents; there are "
+            + ", ".join(f"{documents[split]} for {split}" for split in SPLITS)
+            + ".",
             "Give more documents (one long file is one document: cut it into parts, or write JSON Lines), or raise"
             " data.validation_fraction and data.test_fraction.",
         )

@@ -26,7 +26,7 @@ import polars as pl
 from llm.data.documents import OVERALL, SPLITS
 from llm.storage import Manifest
 
-ROWS = (["split", "domain"], ["split"], ["domain"], [])
+ROWS: tuple[list[str], ...] = (["split", "domain"], ["split"], ["domain"], [])
 """What the rows are grouped by; a key that is not in the group is `overall`."""
 
 
@@ -66,7 +66,7 @@ def _measure(corpus: Manifest) -> pl.DataFrame:
     ]
     return pl.concat(frames).collect(engine="streaming").with_columns(
         (pl.len().over("id") > 1).alias("is_duplicate"),
-        ((pl.col("split").n_unique().over("id") > 1) | (pl.col("split").n_unique().over("origin") > 1)).alias("is_leaked"),
+        (pl.max_horizontal(pl.col("split").n_unique().over(key) for key in ("id", "origin")) > 1).alias("is_leaked"),
     )
 
 
@@ -75,7 +75,7 @@ def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     measures = [
         pl.len().cast(pl.Int64).alias("documents"),
         (pl.len() / max(1, documents.height)).alias("documents_fraction"),
-        lengths.sum().cast(pl.Int64).alias("bytes_total"),
+        lengths.sum().cast(pl.Int64).alias("bytes"),
         *(
             lengths.quantile(quantile, "nearest").cast(pl.Int64).alias(f"bytes_{name}")
             for name, quantile in {"p05": 0.05, "median": 0.5, "p95": 0.95}.items()
@@ -95,9 +95,7 @@ def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     ]
     table = documents.group_by(keys).agg(measures) if keys else documents.select(measures)
     missing = [pl.lit(OVERALL).alias(key) for key in ("split", "domain") if key not in keys]
-    return table.with_columns(missing).select(
-        "split", "domain", pl.exclude("split", "domain")
-    ).rename({"bytes_total": "bytes"})
+    return table.with_columns(missing).select("split", "domain", pl.exclude("split", "domain"))
 
 
 def _ingest_shares(counts: Mapping[str, Any]) -> dict[str, float]:

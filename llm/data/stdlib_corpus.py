@@ -26,7 +26,7 @@ from llm.errors import UserError
 LICENCE = "PSF-2.0"
 TOPICS = "pydoc_data/topics.py"
 NOT_STANDARD = {"site-packages", "dist-packages", "__pycache__"}
-BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # in the order of the text
 
 
 def stdlib_files() -> list[InputFile]:
@@ -62,7 +62,7 @@ def docstrings(source: str) -> str:
             warnings.simplefilter("ignore", SyntaxWarning)
             warnings.simplefilter("ignore", DeprecationWarning)  # until 3.12: invalid escapes
             module = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last: nested too deeply for 3.11's parser
         return ""
     return "\n\n".join(text for text in _docstrings_in(module) if checked(text.encode(errors="surrogatepass")) == text)
 

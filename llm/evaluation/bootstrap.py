@@ -1,9 +1,9 @@
 """Confidence intervals of ratios of sums (bits per byte) by a bootstrap over documents.
 
 The document is the unit of resampling: the tokens of one document are correlated, so resampling tokens would
-claim far too much certainty (clustered errors, Miller 2024, arXiv:2411.00640, section 2.2). A resample is a
+claim far too much certainty (clustered errors, Miller 2024, arXiv:2411.00640). A resample is a
 multinomial vector of counts, and its estimate the ratio of the resampled sums (Davison and Hinkley 1997,
-"Bootstrap Methods and their Application", section 2.4).
+"Bootstrap Methods and their Application"). Documents made from one another are one entry (`selection.py`).
 
 *Strata.* The number of documents of each domain is chosen, not drawn, so the overall figure is resampled within
 domains. A domain with a single document shows no spread of its own: such domains are joined, and if one is still
@@ -11,7 +11,7 @@ alone it joins the smallest other (collapsed strata, Cochran 1977, "Sampling Tec
 
 *Few documents.* The plain percentile interval is too narrow by about sqrt((n-1)/n) and by the normal's quantile
 in place of Student's. Its levels are therefore moved out (the expanded percentile interval: Hesterberg 2015,
-"What Teachers Should Know About the Bootstrap", arXiv:1411.5279, section 4.3), with n the effective number of
+"What Teachers Should Know About the Bootstrap", arXiv:1411.5279), with n the effective number of
 documents: a document that holds most of the bytes is not made up for by many small ones (Kish 1965). Below
 FEWEST_DOCUMENTS there is no interval: what is unknown is not shown as certain.
 """
@@ -40,7 +40,6 @@ class Estimate:
     low: float | None
     high: float | None
     standard_error: float | None
-    documents: int
 
 
 def estimate_ratio(numerators: Floats, denominators: Floats, strata: Sequence[str], *, confidence: float,
@@ -54,9 +53,8 @@ def estimate_ratio(numerators: Floats, denominators: Floats, strata: Sequence[st
     value = float(numerators.sum() / denominators.sum())
     groups = collapsed_strata(strata)
     effective = float(denominators.sum() ** 2 / np.square(denominators).sum())
-    documents = len(numerators)
-    if min(documents, effective) < FEWEST_DOCUMENTS or min(map(len, groups.values())) < 2:
-        return Estimate(value, None, None, None, documents)
+    if effective < FEWEST_DOCUMENTS or min(map(len, groups.values())) < 2:
+        return Estimate(value, None, None, None)
     sums_R2 = np.zeros((resamples, 2))
     for name, members in groups.items():
         pairs_N2 = np.stack([numerators[members], denominators[members]], axis=1)
@@ -65,7 +63,7 @@ def estimate_ratio(numerators: Floats, denominators: Floats, strata: Sequence[st
     inflation = math.sqrt(effective / (effective - len(groups))) if effective > len(groups) else math.inf
     level = expanded_level(confidence, effective, len(groups))
     low, high = np.quantile(ratios_R, [level, 1 - level])
-    return Estimate(value, float(low), float(high), float(ratios_R.std(ddof=1)) * inflation, documents)
+    return Estimate(value, float(low), float(high), float(ratios_R.std(ddof=1)) * inflation)
 
 
 def resampled_sums(values_NK: Floats, resamples: int, rng: np.random.Generator) -> Floats:
@@ -92,7 +90,7 @@ def expanded_level(confidence: float, effective_documents: float, strata: int = 
 def detectable_effect(standard_error: float | None, confidence: float, power: float = 0.8) -> float | None:
     """Smallest true difference that a two-sided test at `confidence` finds with `power`: (z_{1-a/2} + z_power) SE.
 
-    Source: Miller 2024, arXiv:2411.00640, section 5.
+    Source: Miller 2024, arXiv:2411.00640.
     """
     if standard_error is None:
         return None

@@ -33,7 +33,8 @@ import polars as pl
 
 from llm.config.sections import GateConfig
 from llm.errors import UserError
-from llm.evaluation.bootstrap import FEWEST_DOCUMENTS, Floats, detectable_effect, estimate_ratio
+from llm.evaluation.bootstrap import FEWEST_DOCUMENTS, detectable_effect, estimate_ratio
+from llm.evaluation.selection import join_origins
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 OVERALL = "overall"
@@ -41,7 +42,10 @@ OVERALL = "overall"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the gate, in bits per byte; `domain` may be "overall". `difference` is candidate minus champion; None: not known."""
+    """One line of the gate, in bits per byte; `domain` may be "overall".
+
+    `difference` is candidate minus champion. None: not known.
+    """
 
     domain: str
     rule: Literal["superiority", "non-inferiority", "floor"]
@@ -93,11 +97,11 @@ def decide(comparisons: Sequence[Comparison]) -> Verdict:
 
 
 def _compare(name: str, rows: pl.DataFrame, margin: float, config: GateConfig) -> Comparison:
-    sizes = rows["bytes"].to_numpy().astype(np.float64)
-    ours, theirs = (rows[column].to_numpy() / math.log(2) for column in ("candidate", "champion"))
-    differences: Floats = ours - theirs
+    clusters = join_origins(rows.select("origin", "domain", "bytes", "candidate", "champion"))
+    sizes = clusters["bytes"].to_numpy().astype(np.float64)
+    ours, theirs = (clusters[column].to_numpy() / math.log(2) for column in ("candidate", "champion"))
     estimate = estimate_ratio(
-        differences, sizes, rows["domain"].to_list(),
+        ours - theirs, sizes, clusters["domain"].to_list(),
         confidence=config.confidence, resamples=config.bootstrap_resamples, seed=config.seed,
     )  # fmt: skip
     low, high = estimate.low, estimate.high
@@ -112,7 +116,7 @@ def _compare(name: str, rows: pl.DataFrame, margin: float, config: GateConfig) -
         high=high,
         margin=margin,
         detectable_effect=detectable_effect(estimate.standard_error, config.confidence),
-        documents=estimate.documents,
+        documents=len(rows),
         passed=high is not None and (high < margin if superiority else high <= margin),
         failed=low is not None and low > margin,
     )

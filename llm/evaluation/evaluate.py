@@ -2,7 +2,7 @@
 
 Products (kind `evaluation`):
 
-    documents.parquet   id, domain, bytes, tokens, nats: one row a scored document, by domain and id
+    documents.parquet   id, domain, origin, bytes, tokens, nats: one row a scored document, by domain and id
     summary.json        protocol, window, and by domain and overall: documents, bytes, tokens, bits per byte with its
                         interval, perplexity per token, gzip's and xz's bits per byte of the same text
     samples.json        greedy and seeded continuations of the configured prompts
@@ -30,9 +30,8 @@ from llm.evaluation.bootstrap import estimate_ratio
 from llm.evaluation.compressors import gzip_bits_per_byte, xz_bits_per_byte
 from llm.evaluation.pairing import PROTOCOL
 from llm.evaluation.score import score_documents
-from llm.evaluation.selection import select_documents
-from llm.generation.generator import Generator
-from llm.generation.sampling import Sampling
+from llm.evaluation.selection import COLUMNS, join_origins, select_documents
+from llm.generation import Generator, Sampling
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.manifest import local_path
 from llm.tracking.events import EventLog
@@ -63,7 +62,9 @@ def evaluate(config: EvaluationConfig, checkpoint: Manifest, tokenizer: Manifest
         return done
     generator = Generator.open(checkpoint, tokenizer)
     window_tokens = trained_window(checkpoint, generator.context_tokens)
-    documents = select_documents(read_split(corpus, "test", ["id", "domain", "text"]), config.max_bytes_per_domain)
+    documents = select_documents(
+        read_split(corpus, "test", COLUMNS), config.max_bytes_per_domain, config.max_bytes_per_document
+    )
     scored = _score(generator, documents, window_tokens, config.batch_size, log)
     log.emit("progress", step="evaluate", message="comparing with gzip and xz", done=0, total=1)
     summary = {
@@ -128,17 +129,14 @@ def headline(summary: dict[str, Any]) -> dict[str, float | int | None]:
 
 def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> list[dict[str, Any]]:
     """A greedy and a seeded continuation of every prompt."""
-    greedy = Sampling(max_new_tokens=config.sample_tokens)
-    drawn = Sampling(
-        config.sample_tokens, config.sample_temperature, top_p=config.sample_top_p, seed=config.seed
-    )
+    drawn = Sampling(config.sample_temperature, top_p=config.sample_top_p, seed=config.seed)
     made: list[dict[str, Any]] = []
     for prompt in config.prompts:
         log.emit("progress", step="evaluate", message="samples", done=len(made), total=len(config.prompts))
         made.append({
             "prompt": prompt,
-            "greedy": generator.complete(prompt, greedy),
-            "sampled": generator.complete(prompt, drawn),
+            "greedy": generator.complete(prompt, config.sample_tokens),
+            "sampled": generator.complete(prompt, config.sample_tokens, drawn),
             "temperature": drawn.temperature,
             "top_p": drawn.top_p,
             "seed": drawn.seed,
@@ -173,8 +171,9 @@ def _score(generator: Generator, documents: pl.DataFrame, window_tokens: int, ba
 
 def _figures(rows: pl.DataFrame, config: EvaluationConfig) -> dict[str, Any]:
     nats, sizes, tokens = rows["nats"].to_numpy(), rows["bytes"].to_numpy(), int(rows["tokens"].sum())
+    clusters = join_origins(rows.select("origin", "domain", "bytes", "nats"))
     estimate = estimate_ratio(
-        nats / math.log(2), sizes, rows["domain"].to_list(),
+        clusters["nats"].to_numpy() / math.log(2), clusters["bytes"].to_numpy(), clusters["domain"].to_list(),
         confidence=config.confidence, resamples=config.bootstrap_resamples, seed=config.seed,
     )  # fmt: skip
     texts: Sequence[str] = rows["text"].to_list()

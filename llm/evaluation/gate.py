@@ -21,6 +21,7 @@ CODE = (
     "llm.evaluation.comparison",
     "llm.evaluation.gate",
     "llm.evaluation.pairing",
+    "llm.evaluation.selection",
 )
 """Sources that decide a verdict."""
 MULTIPLICITY = (

@@ -35,7 +35,7 @@ def covers(champion: Manifest, candidate: Manifest) -> bool:
 
 
 def pair_documents(candidate: Manifest, champion: Manifest) -> pl.DataFrame:
-    """Rows (id, domain, bytes, candidate, champion), by domain and id; the last two in nats.
+    """Rows (id, domain, origin, bytes, candidate, champion), by domain and id; the last two in nats.
 
     Raises UnpairedError if the champion lacks one of the candidate's documents or was scored by another protocol.
     """
@@ -48,7 +48,7 @@ def pair_documents(candidate: Manifest, champion: Manifest) -> pl.DataFrame:
             f"champion:  {json.dumps(theirs)}",
             remedy,
         )
-    keys = ["id", "domain", "bytes"]
+    keys = ["id", "domain", "origin", "bytes"]
     rows = documents_of(candidate).select(*keys, candidate="nats").join(
         documents_of(champion).select(*keys, champion="nats"), on=keys, how="left", validate="1:1"
     )

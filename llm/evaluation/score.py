@@ -5,7 +5,7 @@ end itself is not scored, as no byte stands for it. Arithmetic is float32 on the
 cut by `windows.py`, sorted by length and read in batches of equal cost; padding stands behind a causal model's
 tokens, where they cannot see it.
 
-# Shapes: B windows, T positions, V vocabulary.
+Shapes: B windows, T positions, N scored positions of a batch, R of them at a time, D stream, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
 
 from llm.evaluation.windows import Window, windows
+from llm.model import Decoder
 
 IGNORED = -100
 """Target of a position that does not count."""
+CHUNK_LOGITS = 1 << 24
+"""Logits held at a time: 64 MiB."""
 Tokens = NDArray[np.integer]
 
 
@@ -36,7 +39,7 @@ class Batch:
 
 
 def score_documents(
-    model: nn.Module,
+    model: Decoder,
     documents: Sequence[Tokens],
     *,
     end_of_text: int,
@@ -93,10 +96,16 @@ def _collate(rows: Sequence[tuple[int, Window]], documents: Sequence[Tokens], en
     )
 
 
-def _nats(model: nn.Module, batch: Batch) -> Tensor:
-    """Sum of -log p of each window's scored tokens, float64."""
-    logits_BTV = model(batch.inputs)
-    losses = cross_entropy(
-        logits_BTV.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return losses.view_as(batch.targets).double().sum(dim=1)
+def _nats(model: Decoder, batch: Batch) -> Tensor:
+    """Sum of -log p of each window's scored tokens, float64; the head runs on scored positions only."""
+    scored_BT = batch.targets != IGNORED
+    x_ND, targets_N = model.hidden(batch.inputs)[scored_BT], batch.targets[scored_BT]
+    head_VD = model.model.embed_tokens.weight if model.lm_head is None else model.lm_head.weight
+    rows = max(1, CHUNK_LOGITS // len(head_VD))
+    losses = [
+        cross_entropy(linear(x_RD, head_VD).float(), targets_R, reduction="none")
+        for x_RD, targets_R in zip(torch.split(x_ND, rows), torch.split(targets_N, rows), strict=True)
+    ]
+    nats_BT = torch.zeros(scored_BT.shape, dtype=torch.float64)
+    nats_BT[scored_BT] = torch.cat(losses).double()
+    return nats_BT.sum(dim=1)

@@ -2,8 +2,7 @@
 
 Windows overlap by half: a token is scored once, with at least half a window of history before it (all of it, if
 the document is no longer than that). The last window ends with the document and is as long as the others, so its
-tokens see more. The price is that a long document's tokens are read about twice; `docs/experiments.md` style
-trade-offs were measured (see `score.py`).
+tokens see more. The price is that the tokens of a long document are read about twice.
 
 Law: the `scored` ranges of `windows(n, w)` are `range(n)`, cut without gap or overlap.
 Source: Hugging Face, "Perplexity of fixed-length models" (strided windows).

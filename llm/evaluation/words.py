@@ -35,4 +35,5 @@ def _detectable(comparison: Mapping[str, Any]) -> str:
     effect = comparison["detectable_effect"]
     if effect is None:
         return f"{comparison['domain']}: detectable effect n/a"
-    return f"{comparison['domain']}: a difference of {effect:.4f} bits per byte would have been found four times in five"
+    found = f"a difference of {effect:.4f} bits per byte would have been found four times in five"
+    return f"{comparison['domain']}: {found}"

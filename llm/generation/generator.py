@@ -21,6 +21,7 @@ from llm.tokenizer import load as load_tokenizer
 
 REPLACEMENT = "\ufffd"
 """What decoding gives for bytes that are not whole characters (yet)."""
+GREEDY = Sampling()
 
 
 class Generator:
@@ -37,20 +38,23 @@ class Generator:
         """Load both from their products, each checked first; raises DamagedError."""
         return cls(load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()))
 
-    def tokens(self, prompt: str, sampling: Sampling) -> Iterator[int]:
-        """Yield the ids that follow `prompt`, without the end of text; raises UserError if it fills the context."""
+    def tokens(self, prompt: str, max_new_tokens: int, sampling: Sampling = GREEDY) -> Iterator[int]:
+        """Yield the ids that follow `prompt`, without the end of text; raises UserError if it fills it."""
+        if max_new_tokens < 1:
+            raise UserError(f"max_new_tokens={max_new_tokens} is not possible", "allowed: 1 or more")
         prompt_ids = [self.tokenizer.end_of_text, *self.tokenizer.encode(prompt)]
         if len(prompt_ids) >= self.context_tokens:
             raise UserError(
                 f"the prompt is too long: {len(prompt_ids)} tokens with <|endoftext|>",
                 f"The model's context is {self.context_tokens} tokens; leave room for at least one more.",
             )
-        return self._continue(prompt_ids, sampling)
+        room = min(max_new_tokens, self.context_tokens - len(prompt_ids))
+        return self._continue(prompt_ids, room, sampling)
 
-    def text(self, prompt: str, sampling: Sampling) -> Iterator[str]:
+    def text(self, prompt: str, max_new_tokens: int, sampling: Sampling = GREEDY) -> Iterator[str]:
         """Yield pieces of the continuation as soon as their characters are whole."""
         pending: list[int] = []
-        for token in self.tokens(prompt, sampling):
+        for token in self.tokens(prompt, max_new_tokens, sampling):
             pending.append(token)
             piece = self.tokenizer.decode(pending)
             if not piece.endswith(REPLACEMENT):
@@ -59,14 +63,13 @@ class Generator:
         if pending:
             yield self.tokenizer.decode(pending)
 
-    def complete(self, prompt: str, sampling: Sampling) -> str:
+    def complete(self, prompt: str, max_new_tokens: int, sampling: Sampling = GREEDY) -> str:
         """The whole continuation, without the prompt."""
-        return "".join(self.text(prompt, sampling))
+        return "".join(self.text(prompt, max_new_tokens, sampling))
 
-    def _continue(self, prompt_ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def _continue(self, prompt_ids: Sequence[int], room: int, sampling: Sampling) -> Iterator[int]:
         draws = torch.Generator().manual_seed(sampling.seed)
-        room = min(sampling.max_new_tokens, self.context_tokens - len(prompt_ids))
-        cache = KeyValueCache(self.model.config, batch_size=1, max_tokens=len(prompt_ids) + room)
+        cache = KeyValueCache(self.model.config.num_hidden_layers)
         input_ids_BT = torch.tensor([prompt_ids])
         for _ in range(room):
             with torch.inference_mode():
@@ -76,3 +79,9 @@ class Generator:
                 return
             yield token
             input_ids_BT = torch.tensor([[token]])
+
+
+def stream_text(checkpoint: Manifest, tokenizer: Manifest, prompt: str, max_new_tokens: int,
+                sampling: Sampling = GREEDY) -> Iterator[str]:
+    """Yield pieces of a checkpoint's continuation of `prompt`; raises as `Generator.open` and `.tokens` do."""
+    return Generator.open(checkpoint, tokenizer).text(prompt, max_new_tokens, sampling)

@@ -16,9 +16,8 @@ from llm.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of one continuation; raises UserError for a value outside its range."""
+    """How a continuation is drawn; raises UserError for a value outside its range."""
 
-    max_new_tokens: int = 64
     temperature: float = 0.0
     """0: greedy, and the three below have no effect."""
     top_k: int | None = None
@@ -29,7 +28,6 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
         _require(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
         _require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more")
         _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")

@@ -6,8 +6,8 @@ Shapes: B sequences, T queries, S keys, N query heads, K key/value heads, H head
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from llm.config import ModelConfig
 
@@ -57,8 +57,18 @@ def reference_attention(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tenso
     """
     (_, N, T, H), (_, K, S, _) = q_BNTH.shape, k_BKSH.shape
     k_BNSH, v_BNSH = k_BKSH.repeat_interleave(N // K, dim=1), v_BKSH.repeat_interleave(N // K, dim=1)
-    scores_BNTS = q_BNTH @ k_BNSH.transpose(2, 3) * H**-0.5
-    return scores_BNTS.masked_fill(future(T, S, q_BNTH.device), -torch.inf).softmax(dim=-1) @ v_BNSH
+    scores_BNTS: Tensor = q_BNTH @ k_BNSH.transpose(2, 3) * H**-0.5
+    weights_BNTS = scores_BNTS.masked_fill(future(T, S, q_BNTH.device), -torch.inf).softmax(dim=-1)
+    return weights_BNTS @ v_BNSH
+
+
+def grouped_attention(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
+    """The same in torch's fused kernel."""
+    (_, N, T, _), (_, K, S, _) = q_BNTH.shape, k_BKSH.shape
+    mask = None if T in (1, S) else ~future(T, S, q_BNTH.device)  # a single query sees all keys: no mask at all
+    return functional.scaled_dot_product_attention(
+        q_BNTH, k_BKSH, v_BKSH, attn_mask=mask, is_causal=S == T > 1, enable_gqa=N != K
+    )
 
 
 def future(queries: int, keys: int, device: torch.device) -> Tensor:
@@ -86,13 +96,9 @@ class Attention(nn.Module):
         v_BKSH = self._heads(self.v_proj(x_BTD))
         if cache is not None:
             k_BKSH, v_BKSH = cache.extend(self.layer, k_BKSH, v_BKSH)
-        T, S = q_BNTH.shape[2], k_BKSH.shape[2]
-        mask = None if T in (1, S) else ~future(T, S, x_BTD.device)
-        y_BNTH = F.scaled_dot_product_attention(
-            q_BNTH, k_BKSH, v_BKSH, attn_mask=mask, is_causal=S == T > 1, enable_gqa=q_BNTH.shape[1] != k_BKSH.shape[1]
-        )
+        y_BNTH = grouped_attention(q_BNTH, k_BKSH, v_BKSH)
         output: Tensor = self.o_proj(y_BNTH.transpose(1, 2).flatten(2))
         return output
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.head_size).transpose(1, 2)

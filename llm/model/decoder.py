@@ -9,8 +9,8 @@ arXiv:1910.07467 (RMSNorm).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from llm.config import ModelConfig
 from llm.errors import UserError
@@ -28,7 +28,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Transform each position by itself."""
-        output: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+        output: Tensor = self.down_proj(functional.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
         return output
 
 
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         """
         x_BTD = self.hidden(input_ids_BT, cache)
         head = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        return F.linear(x_BTD, head)
+        return functional.linear(x_BTD, head)
 
     def hidden(self, input_ids_BT: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """The normalised stream before the head, [B, T, D]."""

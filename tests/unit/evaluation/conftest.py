@@ -36,7 +36,7 @@ def make_evaluation(store: Store) -> Evaluate:
         summary = {
             "protocol": protocol,
             "overall": figures,
-            "domains": {domain: figures for domain in documents["domain"].unique().sort()},
+            "domains": dict.fromkeys(documents["domain"].unique().sort(), figures),
         }
         recipe = Recipe("evaluation", {"scores": documents["nats"].to_list()}, [checkpoint])
         with store.stage("evaluation", recipe) as stage:

@@ -25,6 +25,7 @@ def pairs(difference: dict[str, float], documents: int = 60, seed: int = 0, nois
         frames.append(pl.DataFrame({
             "id": [f"{domain}{i:05}" for i in range(documents)],
             "domain": domain,
+            "origin": [f"{domain}{i:05}" for i in range(documents)],
             "bytes": sizes.astype(int),
             "candidate": candidate,
             "champion": champion,

@@ -25,6 +25,7 @@ def scores(shift: float = 0.0, documents: int = 40, seed: int = 0) -> pl.DataFra
     return pl.DataFrame({
         "id": [f"{i:032x}" for i in range(documents)],
         "domain": ["code" if i % 2 else "prose" for i in range(documents)],
+        "origin": [f"{i:032x}" for i in range(documents)],
         "bytes": sizes,
         "tokens": sizes // 3,
         "nats": sizes * (hardness + shift + noise) * math.log(2),

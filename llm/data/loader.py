@@ -1,0 +1,56 @@
+"""Which tokens a step trains on: a seeded global order, of which a rank takes its slice.
+
+The row of tokens is cut into windows; an epoch is a permutation of them drawn from (seed, epoch). Step `s` of all
+ranks together takes the next `global_batch` windows. So a batch is a function of the step alone: there is no state
+to save but the step, and no number of ranks in it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from llm.data.shards import Tokens
+from llm.errors import UserError
+
+Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class Loader:
+    """Batches of windows over a row of tokens."""
+
+    def __init__(self, tokens: Tokens, sequence_length: int, global_batch: int, seed: int) -> None:
+        """Windows of `sequence_length`, `global_batch` of them a step over all ranks.
+
+        Raises UserError if the tokens do not fill one global batch.
+        """
+        self._tokens, self._length, self._global_batch, self._seed = tokens, sequence_length, global_batch, seed
+        self.windows = max(0, (len(tokens) - 1) // sequence_length)
+        """Windows in an epoch; a rest shorter than a window is not used."""
+        if self.windows < global_batch:
+            raise UserError(
+                f"the train split has {len(tokens):,} tokens: less than one global batch of"
+                f" {global_batch * sequence_length:,}",
+                "Give more text, or lower training.global_batch_tokens.",
+            )
+        self._epoch: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
+
+    def indices(self, step: int, rank: int = 0, world: int = 1) -> list[int]:
+        """Windows of a rank at a step; the last windows of an epoch and the first of the next may share one."""
+        share = self._global_batch // world
+        first = step * self._global_batch + rank * share
+        return [self._window(position) for position in range(first, first + share)]
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """Inputs and the tokens that follow them, [global_batch / world, sequence_length] each."""
+        starts = np.array(self.indices(step, rank, world)) * self._length
+        positions = starts[:, None] + np.arange(self._length + 1)
+        rows = np.asarray(self._tokens[positions], dtype=np.int64)
+        return rows[:, :-1], rows[:, 1:]
+
+    def _window(self, position: int) -> int:
+        epoch, place = divmod(position, self.windows)
+        if self._epoch[0] != epoch:
+            order = np.random.default_rng([self._seed, epoch]).permutation(self.windows)
+            self._epoch = (epoch, order)
+        return int(self._epoch[1][place])

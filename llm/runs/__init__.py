@@ -1,0 +1,1 @@
+"""Runs: their folders, and the list of them."""

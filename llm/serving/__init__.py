@@ -1,0 +1,1 @@
+"""Serving: the Triton model repository, the server, and a streaming client."""

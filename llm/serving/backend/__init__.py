@@ -1,0 +1,1 @@
+"""What runs inside Triton's own Python: copied into the model repository, imports nothing of `llm`."""

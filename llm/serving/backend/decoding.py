@@ -1,0 +1,187 @@
+"""Requests that decode side by side: one ONNX Runtime GenAI generator a slot, stepped in turn by one thread.
+
+A slot's answer depends on its own request only, so a stream is the same whoever else is being served. Stepping in
+turn costs no throughput on a CPU, where a batch of eight takes as long as eight single steps (docs/experiments.md).
+This file is copied beside `model.py` into the model repository and imports nothing of `llm`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime_genai as og
+from tokenizers import Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+REPLACEMENT = "\ufffd"
+"""What decoding gives for bytes that are not whole characters (yet)."""
+
+
+class BadRequest(Exception):
+    """The request cannot be served; the message goes to its sender, others are not touched."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to continue, and how: the same meaning and limits as `llm.generation.Sampling`."""
+
+    prompt: str
+    max_tokens: int
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def check(self, max_new_tokens: int) -> None:
+        """Raise BadRequest for a value outside its range."""
+        _require(1 <= self.max_tokens <= max_new_tokens, "max_tokens", self.max_tokens, f"1 to {max_new_tokens}")
+        _require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "0 (greedy) or more")
+        _require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more")
+        _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2^31 - 1")
+
+
+class Sink(Protocol):
+    """Where a request's answer goes; called from the decoding thread only."""
+
+    def token(self, text: str, token: int, finish_reason: str | None) -> None:
+        """Take a token; `finish_reason` (`stop` or `length`) comes with the last."""
+
+    def fail(self, reason: str) -> None:
+        """Take the reason why no more will come."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+
+    def close(self) -> None:
+        """End a cancelled answer."""
+
+
+@dataclass
+class Slot:
+    """One request being answered."""
+
+    generator: og.Generator
+    sink: Sink
+    room: int
+    made: int = 0
+    pending: list[int] = field(default_factory=list)
+    """Tokens whose bytes are not whole characters yet."""
+
+
+class Decoder:
+    """The model, its tokenizer and the requests in flight; `submit` waits while all slots are taken."""
+
+    def __init__(self, folder: Path, *, max_slots: int, max_new_tokens: int) -> None:
+        """Load a folder of the export step and start the decoding thread."""
+        self.max_new_tokens = max_new_tokens
+        self._model = og.Model(str(folder))
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._end_of_text = self._tokenizer.token_to_id(END_OF_TEXT)
+        self._context_tokens = og.GeneratorParams(self._model).get_search_options()["max_length"]
+        self._free = threading.Semaphore(max_slots)
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Request, Sink]] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._decode, name="decoding", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, sink: Sink) -> None:
+        """Put a request into a slot as soon as one is free; its answer goes to the sink."""
+        self._free.acquire()
+        with self._changed:
+            self._waiting.append((request, sink))
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End the thread; requests in flight are told so."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _decode(self) -> None:
+        slots: list[Slot] = []
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or slots or self._stopping)
+                if self._stopping:
+                    break
+                arrived = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            slots += [slot for request, sink in arrived if (slot := self._open(request, sink)) is not None]
+            slots = [slot for slot in slots if self._advance(slot)]
+        for sink in [slot.sink for slot in slots] + [sink for _, sink in self._waiting]:
+            sink.fail("the server is stopping")
+
+    def _open(self, request: Request, sink: Sink) -> Slot | None:
+        """A slot that has read the prompt, or None after telling the sink why not."""
+        try:
+            request.check(self.max_new_tokens)
+            ids = [self._end_of_text, *self._tokenizer.encode(request.prompt, add_special_tokens=False).ids]
+            if len(ids) >= self._context_tokens:
+                raise BadRequest(
+                    f"the prompt is too long: {len(ids)} tokens with {END_OF_TEXT}; the model's context is"
+                    f" {self._context_tokens}, and at least one token more must fit"
+                )
+            room = min(request.max_tokens, self._context_tokens - len(ids))
+            generator = og.Generator(self._model, _parameters(self._model, request, len(ids) + room))
+            generator.append_tokens(np.array(ids, dtype=np.int32))
+        except (BadRequest, RuntimeError) as error:  # RuntimeError: all that GenAI raises
+            sink.fail(str(error))
+            self._free.release()
+            return None
+        return Slot(generator, sink, room)
+
+    def _advance(self, slot: Slot) -> bool:
+        """One token more; False if that was the last."""
+        if slot.sink.cancelled():
+            slot.sink.close()
+            self._free.release()
+            return False
+        try:
+            slot.generator.generate_next_token()
+            token = int(slot.generator.get_next_tokens()[0])
+        except RuntimeError as error:
+            slot.sink.fail(str(error))
+            self._free.release()
+            return False
+        slot.made += 1
+        reason = "stop" if token == self._end_of_text else "length" if slot.made == slot.room else None
+        slot.sink.token(self._text(slot, token, last=reason is not None), token, reason)
+        if reason is not None:
+            self._free.release()
+        return reason is None
+
+    def _text(self, slot: Slot, token: int, *, last: bool) -> str:
+        """The text that has become whole with this token."""
+        if token != self._end_of_text:
+            slot.pending.append(token)
+        text: str = self._tokenizer.decode(slot.pending, skip_special_tokens=False)
+        if text.endswith(REPLACEMENT) and not last:
+            return ""
+        slot.pending.clear()
+        return text
+
+
+def _parameters(model: og.Model, request: Request, max_length: int) -> og.GeneratorParams:
+    parameters = og.GeneratorParams(model)
+    sampling = request.temperature > 0
+    parameters.set_search_options(
+        max_length=max_length,
+        do_sample=sampling,
+        temperature=request.temperature if sampling else 1.0,
+        top_k=request.top_k or 0,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        random_seed=request.seed,
+    )
+    return parameters
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise BadRequest(f"{name}={value} is not possible; allowed: {allowed}")

@@ -1,0 +1,133 @@
+"""Byte-level BPE: the trainer and the encoder, each behind one small protocol.
+
+The implementation is gigatoken, the fastest of both kinds that was measured (docs/decisions/0004-tokenizer.md). What
+it makes is kept as a Hugging Face `tokenizer.json`, and ids equal those of Hugging Face's `tokenizers` on that file.
+Text is cut by GPT-2's pattern first (Radford et al. 2019), then merged (Sennrich et al. 2015, arXiv:1508.07909).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+
+END_OF_TEXT = "<|endoftext|>"
+"""Stands before every document: beginning and end of text in one."""
+
+SEPARATOR = b"\x00"
+"""Between documents while training; a document that holds it is cut there, which costs one merge at most."""
+
+Ids = np.ndarray[tuple[int], np.dtype[np.uint32]]
+
+
+class BpeTrainer(Protocol):
+    """Learns a vocabulary from text."""
+
+    def train(self, texts: Sequence[str], vocab_size: int) -> str:
+        """A `tokenizer.json` with at most `vocab_size` entries; fewer if the text cannot fill them."""
+
+
+class Encoder(Protocol):
+    """Text to ids and back; text is never read as a special token."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of each text."""
+
+    def decode(self, ids: Sequence[int] | Ids) -> bytes:
+        """The bytes of ids, none of them special."""
+
+
+class GigatokenTrainer:
+    """gigatoken's trainer; ties are broken as Hugging Face's trainer does, so the result is deterministic."""
+
+    def train(self, texts: Sequence[str], vocab_size: int) -> str:
+        """See BpeTrainer."""
+        import gigatoken
+
+        data = SEPARATOR.join(text.encode() for text in texts)
+        with _quiet():
+            vocabulary, merges = gigatoken.train_bpe(data, vocab_size - 1, [], separator=SEPARATOR)
+        return _tokenizer_json(vocabulary, merges)
+
+
+class GigatokenEncoder:
+    """gigatoken's encoder over a `tokenizer.json`."""
+
+    def __init__(self, document: str) -> None:
+        import gigatoken
+
+        plain = json.loads(document)
+        plain["added_tokens"] = []  # so that the text "<|endoftext|>" in a document stays text
+        self._tokenizer = gigatoken.Tokenizer.from_json(json.dumps(plain))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """See Encoder."""
+        return [np.asarray(ids, dtype=np.uint32) for ids in self._tokenizer.encode_batch(list(texts))]
+
+    def decode(self, ids: Sequence[int] | Ids) -> bytes:
+        """See Encoder."""
+        data: bytes = self._tokenizer.decode(np.asarray(ids, dtype=np.uint32))
+        return data
+
+
+def byte_alphabet() -> dict[int, str]:
+    """GPT-2's printable character for each byte, in which byte-level vocabularies are written down."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+
+
+def _tokenizer_json(vocabulary: dict[int, bytes], merges: list[tuple[bytes, bytes]]) -> str:
+    alphabet = byte_alphabet()
+
+    def written(piece: bytes) -> str:
+        return "".join(alphabet[byte] for byte in piece)
+
+    end_of_text: dict[str, Any] = {"id": len(vocabulary), "content": END_OF_TEXT, "single_word": False,
+                                   "lstrip": False, "rstrip": False, "normalized": False, "special": True}  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [end_of_text],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {written(piece): number for number, piece in sorted(vocabulary.items())},
+            "merges": [[written(left), written(right)] for left, right in merges],
+        },
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what native code prints off the terminal: it writes to the descriptors, past Python's streams."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved, null = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(null, descriptor)
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(null)

@@ -1,0 +1,56 @@
+"""A trained tokenizer: text to ids and back.
+
+Law: `decode(encode(text)) == text` for every text, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from llm.errors import DamagedError
+from llm.tokenizer.bpe import END_OF_TEXT, Encoder, GigatokenEncoder, Ids
+
+TOKENIZER = "tokenizer.json"
+
+
+class Tokenizer:
+    """The tokenizer that a `tokenizer.json` describes."""
+
+    def __init__(self, document: str) -> None:
+        parsed = json.loads(document)
+        added = {token["content"]: int(token["id"]) for token in parsed["added_tokens"]}
+        self.end_of_text = added[END_OF_TEXT]
+        """Id that stands before every document."""
+        self.vocab_size = len(parsed["model"]["vocab"]) + len(added)
+        """Entries, the special one included."""
+        self._encoder: Encoder = GigatokenEncoder(document)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without the end-of-text token."""
+        return [int(token) for token in self.encode_batch([text])[0]]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of many texts, uint32 arrays."""
+        return self._encoder.encode_batch(texts)
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """The text of ids; end-of-text tokens are left out, bytes that are not UTF-8 become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Sequence[int] | Ids) -> bytes:
+        """The bytes of ids, end-of-text tokens left out: exact, where a cut may fall inside a character."""
+        kept = np.asarray(ids, dtype=np.uint32)
+        return self._encoder.decode(kept[kept != self.end_of_text])
+
+
+def load(folder: Path) -> Tokenizer:
+    """The tokenizer in a folder; raises DamagedError if its file is not one of ours."""
+    path = folder / TOKENIZER
+    try:
+        return Tokenizer(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedError(f"{path} is not a tokenizer of ours: {error}", "Run the step tokenizer again.") from error

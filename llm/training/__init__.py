@@ -1,0 +1,1 @@
+"""Training: one trainer, two backends, and checkpoints that are complete or absent."""

@@ -1,0 +1,62 @@
+"""What the trainer asks of a backend, and what both backends share.
+
+The trainer owns the loop, the data, the schedule and the checkpoints; a backend owns how gradients are shared and
+where optimizer states live. A rank's state is what only that rank has (all of it under DDP, its share under ZeRO).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from llm.config import TrainingConfig
+from llm.model import Decoder
+
+
+class Backend(Protocol):
+    """Data-parallel training of one model over the ranks of the default process group."""
+
+    def wrap(self, model: Decoder, config: TrainingConfig) -> nn.Module:
+        """Take charge of a model; returns what the trainer calls in its place."""
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add a micro-batch's gradients, already divided by their number; `last` closes the batch."""
+
+    def clip_and_step(self, lr: float) -> float:
+        """Average over the ranks, clip, update, reset; returns the norm before clipping."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """This rank's optimizer state."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` gave on the same rank of as many; the weights are loaded before."""
+
+
+def make_backend(config: TrainingConfig) -> Backend:
+    """The backend that the config names."""
+    if config.backend == "torch":
+        from llm.training.torch_backend import TorchBackend
+
+        return TorchBackend()
+    from llm.training.deepspeed_backend import DeepSpeedBackend
+
+    return DeepSpeedBackend()
+
+
+def adamw(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over two groups: matrices are decayed, vectors (norms) are not.
+
+    Source: Loshchilov and Hutter 2017, arXiv:1711.05101.
+    """
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+
+
+def set_lr(optimizer: Any, lr: float) -> None:
+    """Give all parameter groups this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

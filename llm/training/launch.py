@@ -1,0 +1,170 @@
+"""Starting the ranks on this machine and waiting for them.
+
+No process outlives its parent: the kernel kills torchrun when we die, and each rank when torchrun does, so that
+a pipeline killed with SIGKILL leaves nobody writing into the folder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from llm.errors import GateNotPassed, GristmillError, Preempted, UserError, ValidationFailed
+from llm.training.plan import Outcome
+
+WORKER_LOG = "workers.log"
+LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
+"""Environment variable with the process that torchrun, and through it every rank, must not outlive."""
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 120
+"""How long the ranks may take to save after a stop was asked for."""
+POLL_SECONDS = 0.2
+LAST_LINES = 15
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", re.DOTALL)
+"""How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
+
+
+def launch(folder: Path, processes: int, last_checkpoint: Callable[[], str]) -> None:
+    """Run the plan in `folder` to its end on that many ranks; SIGTERM and SIGINT are passed on to them.
+
+    `last_checkpoint` says in words where a training that was cut off goes on. Raises what the workers raised for the
+    user; Preempted if a rank was killed; RuntimeError, with the last lines of their log, for a fault of ours.
+    """
+    Outcome.reserve(folder)
+    log = folder / WORKER_LOG
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
+               f"--nproc-per-node={processes}", "-m", "llm.training.worker", str(folder)]  # fmt: skip
+    with log.open("wb") as output:
+        # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(processes),
+            start_new_session=True, preexec_fn=_die_with(os.getpid()),
+        )  # fmt: skip
+        asked_to_stop = _wait(process)
+    outcome = Outcome.take(folder)
+    if outcome is None:
+        raise _death(log, asked_to_stop, last_checkpoint())
+    if outcome.exit_code:
+        raise _as_error(outcome)
+
+
+def die_with_launcher() -> None:
+    """Ask the kernel to kill this rank when torchrun ends; end at once if the launcher is already gone.
+
+    Does nothing where nobody launched us (a TrainJob's pod is ended as a whole) and outside Linux.
+    """
+    launcher = os.environ.get(LAUNCHER_PID)
+    if launcher is None or _LIBC is None:
+        return
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _parent_of(os.getppid()) != int(launcher):  # torchrun died before the kernel knew our wish
+        os._exit(137)
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What torchrun's process does before it becomes torchrun."""
+
+    def ask() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(137)
+
+    return ask
+
+
+def _environment(processes: int) -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    added = {"OMP_NUM_THREADS": str(max(1, cores // processes)), LAUNCHER_PID: str(os.getpid())}
+    if sys.platform == "linux":
+        added["GLOO_SOCKET_IFNAME"] = "lo"  # the host's own name may not resolve, or lead through a firewall
+    return {**os.environ, **added}
+
+
+def _wait(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end; a stop asked of us is asked of the ranks, which save first. Returns whether it was."""
+    asked_at: float | None = None
+    told: set[int] = set()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked_at
+        asked_at = asked_at or time.monotonic()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while True:
+            try:
+                process.wait(POLL_SECONDS)
+                return asked_at is not None
+            except subprocess.TimeoutExpired:
+                if asked_at is not None:
+                    _tell_to_stop(process, told)
+                    if time.monotonic() > asked_at + STOP_SECONDS:
+                        process.kill()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell_to_stop(process: subprocess.Popen[bytes], told: set[int]) -> None:
+    """Send SIGTERM to each rank once, also to those that torchrun is only about to start.
+
+    Not to torchrun, which would kill the ranks after its own patience.
+    """
+    for rank in set(_children(process.pid)) - told:
+        told.add(rank)
+        try:
+            os.kill(rank, signal.SIGTERM)
+        except ProcessLookupError:
+            continue  # ended by itself
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def _as_error(outcome: Outcome) -> GristmillError:
+    """The error that a rank raised, of the kind with its exit code."""
+    for kind in (Preempted, ValidationFailed, GateNotPassed, UserError):
+        if kind.exit_code == outcome.exit_code:
+            return kind(outcome.message)
+    return GristmillError(outcome.message)
+
+
+def _death(log: Path, asked_to_stop: bool, last_checkpoint: str) -> Exception:
+    """What to raise when the ranks ended without a word."""
+    go_on = f"{last_checkpoint} Run the same command to go on."
+    if asked_to_stop:
+        return Preempted("stopped on request before the first step", go_on)
+    text = log.read_text(errors="replace")
+    for rank, code in _RANK_DEATH.findall(text):
+        if int(code) in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
+            name = signal.Signals(-int(code)).name
+            return Preempted(
+                f"rank {rank} of the training was killed ({name})", "By hand, or for lack of memory.", go_on
+            )
+    last = "\n".join(text.splitlines()[-LAST_LINES:])
+    return RuntimeError(f"the training processes failed; the whole log is {log}\n{last}")

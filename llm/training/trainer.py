@@ -1,0 +1,217 @@
+"""The training loop of one rank.
+
+Everything that decides the result follows from the plan and the number of the step (the batch, the learning rate)
+or is in the checkpoint (weights, optimizer state), so a training that goes on from a checkpoint is the same
+training, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from llm.data.loader import Loader
+from llm.data.shards import TokenShards
+from llm.errors import Preempted, UserError
+from llm.model import Decoder, count_parameters, flops_per_token, initialise
+from llm.tracking.events import EventLog
+from llm.training.backend import make_backend
+from llm.training.checkpoint import (
+    TrainingState,
+    newest_checkpoint,
+    read_rank_state,
+    read_state,
+    read_weights,
+    refuse_other_run,
+    save_checkpoint,
+)
+from llm.training.meters import Speedometer, measure_peak_flops, memory_bytes
+from llm.training.plan import TrainingPlan
+from llm.training.schedule import learning_rate
+
+VALIDATION_SEQUENCES = 64
+
+
+class Trainer:
+    """One rank of a training; all ranks run the same code at the same time."""
+
+    def __init__(self, plan: TrainingPlan, folder: Path) -> None:
+        self.plan, self.folder, self.config = plan, folder, plan.training
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.log = EventLog(plan.events)
+        self.history: list[dict[str, Any]] = []
+        self._stop_requested = False
+        if self.config.precision == "bf16":
+            torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+        shards = TokenShards.open(plan.shards)
+        sequences = self.config.global_batch_tokens // self.config.sequence_length
+        self.loader = Loader(shards.tokens("train"), self.config.sequence_length, sequences, self.config.seed)
+        self.fingerprint = shards.fingerprint
+        self.validation = self._validation_batches(shards)
+        model = Decoder(plan.model, plan.vocab_size)
+        initialise(model, self.config.seed)
+        self.model = model
+        self.backend = make_backend(self.config)
+        self.wrapped = self.backend.wrap(model, self.config)
+
+    def train(self, steps: int) -> None:
+        """Go from the newest checkpoint, or the beginning, to the last step; a checkpoint stands at the end.
+
+        Raises Preempted after a checkpoint when a stop was asked for, UserError when the loss is no number or the
+        disk is full.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._request_stop)
+        start = self._resume()
+        speed = self._announce(steps, start)
+        for step in range(start, steps):
+            loss, norm, stop = self._step(step, steps)
+            speed.step()
+            done = step + 1
+            self._record(done, steps, loss, norm, speed)
+            if done % self.config.validate_every_steps == 0 or done == steps:
+                self._validate(done)
+            if done % self.config.checkpoint_every_steps == 0 or done == steps or stop:
+                self._save(done)
+            if stop and done < steps:
+                raise Preempted(f"stopped on request at step {done} of {steps}", "Run the same command to go on.")
+
+    def measure(self, warm_up_steps: int = 3, steps: int = 8) -> int:
+        """How many steps fit into `minutes`, by the speed of a few that do not count; equal on all ranks."""
+        assert self.config.minutes is not None
+        for step in range(warm_up_steps + steps):
+            if step == warm_up_steps:
+                started = time.perf_counter()
+            self._step(step, 10_000)
+        seconds = torch.tensor([(time.perf_counter() - started) / steps], dtype=torch.float64)
+        dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
+        return max(1, int(self.config.minutes * 60 / float(seconds)))
+
+    def _step(self, step: int, steps: int) -> tuple[float, float, bool]:
+        """One optimizer step; returns the mean loss, the gradient norm, and whether any rank was asked to stop."""
+        inputs, targets = self.loader.batch(step, self.rank, self.world)
+        size = self.config.micro_batch_size
+        micro_batches = len(inputs) // size
+        total = 0.0
+        for index in range(micro_batches):
+            part = slice(index * size, (index + 1) * size)
+            loss = self._loss(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])) / micro_batches
+            self.backend.backward(loss, last=index == micro_batches - 1)
+            total += loss.item()
+        shared = torch.tensor([total / self.world, float(self._stop_requested)], dtype=torch.float64)
+        dist.all_reduce(shared)
+        mean_loss, stop = shared.tolist()
+        if not math.isfinite(mean_loss):
+            raise UserError(
+                f"the loss is {mean_loss} at step {step + 1}: the training diverged",
+                f"The last checkpoint is from before it. Lower training.lr (now {self.config.lr:g})"
+                " or training.max_grad_norm, and run again.",
+            )
+        norm = self.backend.clip_and_step(learning_rate(self.config, step, steps))
+        return mean_loss, norm, stop > 0
+
+    def _loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        logits_BTV = self.wrapped(inputs_BT)
+        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
+
+    def _validate(self, step: int) -> None:
+        """Mean loss on the same windows of the validation split every time, shared over the ranks."""
+        totals = torch.zeros(2, dtype=torch.float64)
+        with torch.no_grad():
+            for inputs, targets in self.validation:
+                logits_BTV = self.model(inputs)
+                totals += torch.tensor(
+                    [F.cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), reduction="sum"), targets.numel()]
+                )
+        dist.all_reduce(totals)
+        if self.rank == 0 and totals[1] > 0:
+            loss = float(totals[0] / totals[1])
+            self.log.emit("train_validation", step=step, loss=loss)
+            self.history.append({"step": step, "validation_loss": loss})
+
+    def _validation_batches(self, shards: TokenShards) -> list[tuple[Tensor, Tensor]]:
+        length = self.config.sequence_length
+        first = shards.tokens("validation")[: VALIDATION_SEQUENCES * length + 1]
+        tokens = torch.from_numpy(first.astype("int64"))
+        windows = (len(tokens) - 1) // length
+        inputs = tokens[: windows * length].view(windows, length)[self.rank :: self.world]
+        targets = tokens[1 : windows * length + 1].view(windows, length)[self.rank :: self.world]
+        size = self.config.micro_batch_size
+        return [pair for pair in zip(inputs.split(size), targets.split(size), strict=True) if len(pair[0])]
+
+    def _resume(self) -> int:
+        """Take up the newest whole checkpoint; returns the next step. Rank 0 chooses, so that all agree."""
+        choice: list[Any] = [None, []]
+        if self.rank == 0:
+            choice = list(newest_checkpoint(self.folder))
+            for line in choice[1]:
+                self.log.emit("warning", message=line)
+        dist.broadcast_object_list(choice)
+        checkpoint: Path | None = choice[0]
+        if checkpoint is None:
+            return 0
+        state = read_state(checkpoint)
+        refuse_other_run(state, self._state(state.step), checkpoint)
+        self.model.load_state_dict(read_weights(checkpoint))
+        self.backend.load_state_dict(read_rank_state(checkpoint, self.rank))
+        if self.rank == 0:
+            self.history = [json.loads(line) for line in (checkpoint / "history.jsonl").read_text().splitlines()]
+            self.log.emit("train_resumed", step=state.step, checkpoint=checkpoint.name)
+        return state.step
+
+    def _save(self, step: int) -> None:
+        started = time.perf_counter()
+        history = "".join(json.dumps(line) + "\n" for line in self.history)
+        save_checkpoint(
+            self.folder, self._state(step), self.model.state_dict(), self.backend.state_dict(), history,
+            self.config.keep_checkpoints,
+        )  # fmt: skip
+        if self.rank == 0:
+            self.log.emit("checkpoint_saved", step=step, seconds=round(time.perf_counter() - started, 3))
+
+    def _state(self, step: int) -> TrainingState:
+        return TrainingState(
+            step=step,
+            tokens=step * self.config.global_batch_tokens,
+            world_size=self.world,
+            backend=self.config.backend,
+            seed=self.config.seed,
+            data_fingerprint=self.fingerprint,
+        )
+
+    def _announce(self, steps: int, start: int) -> Speedometer:
+        peak = torch.tensor([measure_peak_flops()], dtype=torch.float64)
+        dist.all_reduce(peak)
+        flops = flops_per_token(self.plan.model, self.plan.vocab_size, self.config.sequence_length)
+        if self.rank == 0:
+            self.log.emit(
+                "train_plan", steps=steps, start=start, tokens_per_step=self.config.global_batch_tokens,
+                parameters=count_parameters(self.plan.model, self.plan.vocab_size), world_size=self.world,
+                backend=self.config.backend, peak_flops=float(peak), flops_per_token=flops,
+            )  # fmt: skip
+        return Speedometer(self.config.global_batch_tokens, flops, float(peak))
+
+    def _record(self, step: int, steps: int, loss: float, norm: float, speed: Speedometer) -> None:
+        if self.rank != 0:
+            return
+        lr = learning_rate(self.config, step - 1, steps)
+        tokens = step * self.config.global_batch_tokens
+        self.history.append({"step": step, "tokens": tokens, "loss": loss, "lr": lr, "grad_norm": norm})
+        self.log.emit(
+            "train_step", step=step, steps=steps, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
+            tokens_per_second=round(speed.tokens_per_second, 1), mfu=round(speed.mfu, 4), memory_bytes=memory_bytes(),
+            seconds_left=round((steps - step) * speed.step_seconds, 1),
+        )  # fmt: skip
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop_requested = True

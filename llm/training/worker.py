@@ -1,0 +1,65 @@
+"""One rank: `torchrun … -m llm.training.worker FOLDER`, started by `llm.training.launch` or by a TrainJob.
+
+How it ended is left in the folder for the parent: a worker's traceback is a fault of ours, a user's mistake is not.
+Heavy imports wait until the kernel knows whom this process must not outlive.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+from llm.errors import GristmillError
+from llm.storage import disk_full
+from llm.training.launch import die_with_launcher
+from llm.training.plan import Outcome, TrainingPlan
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+
+
+def main(folder: Path) -> None:
+    """Train as the plan in `folder` says, leave the outcome, and end the process."""
+    die_with_launcher()
+    warnings.simplefilter("ignore")  # DeepSpeed's and torch's, for other people's choices
+    import torch
+    import torch.distributed as dist
+
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    plan = TrainingPlan.read(folder)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    outcome = _train(plan, folder)
+    if outcome.exit_code or dist.get_rank() == 0:
+        outcome.write(folder)
+    if not outcome.exit_code:
+        dist.barrier()
+    # The outcome is on the disk. Libraries' own shut-down (gloo, DeepSpeed) takes seconds and has nothing left to do;
+    # after an error that only one rank saw, torchrun ends the others.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(outcome.exit_code)
+
+
+def _train(plan: TrainingPlan, folder: Path) -> Outcome:
+    from llm.training.trainer import Trainer
+
+    try:
+        steps = plan.steps(folder)
+        if steps is None:
+            steps = Trainer(plan, folder).measure()  # and forget: what it learned does not count
+        Trainer(plan, folder).train(steps)
+    except GristmillError as error:
+        return Outcome(exit_code=error.exit_code, message=str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = disk_full(folder, error)
+        return Outcome(exit_code=full.exit_code, message=str(full))
+    return Outcome(exit_code=0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
