@@ -35,7 +35,7 @@ def pretrain(config: str) -> None:
         training.set_caching_options(False)
         checkpoint = training.outputs["checkpoint"]
         scores = evaluate(config=config, checkpoint=checkpoint, vocabulary=vocabulary, corpus=corpus).outputs["scores"]
-        judging = gate(config=config, scores=scores, checkpoint=checkpoint, vocabulary=vocabulary, corpus=corpus)
+        judging = gate(config=config, scores=scores, corpus=corpus)
         judging.set_caching_options(False)
         exporting = export(config=config, checkpoint=checkpoint, vocabulary=vocabulary, corpus=corpus)
         exporting.after(judging)

@@ -12,8 +12,6 @@ from components import images
 def gate(
     config: str,
     scores: Input[Artifact],
-    checkpoint: Input[Artifact],
-    vocabulary: Input[Artifact],
     corpus: Input[Artifact],
     judgement: Output[Artifact],
 ) -> NamedTuple("Outputs", [("passed", int)]):
@@ -22,8 +20,6 @@ def gate(
     Args:
         config: The run's resolved configuration, one YAML document.
         scores: Manifest of the evaluation.
-        checkpoint: Manifest of the checkpoint.
-        vocabulary: Manifest of the tokenizer.
         corpus: Manifest of the corpus.
         judgement: Manifest of the gate's judgement, written here.
 
@@ -35,7 +31,7 @@ def gate(
     manifest = run_component(
         "gate",
         config,
-        {"evaluate": scores.path, "train": checkpoint.path, "tokenizer": vocabulary.path, "ingest": corpus.path},
+        {"evaluate": scores.path, "ingest": corpus.path},
         judgement.path,
     )
     return (int(manifest.counts["passed"]),)

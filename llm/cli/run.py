@@ -34,10 +34,9 @@ def command(pipeline: str, overrides: tuple[str, ...], retrain: bool) -> int:
 
     What was done before and would come out the same is reused; an interrupted run goes on where it stopped.
     """
+    if pipeline not in PIPELINES:
+        raise UserError(f"there is no pipeline {pipeline}", nearest(pipeline, PIPELINES))
     config = compose([*overrides, *(["run.retrain=true"] if retrain else [])])
-    from llm.export.tensorrt import require_if_enabled
-
-    require_if_enabled(config.export.tensorrt)
     function = load_pipeline(pipeline)
     from llm.runner import run_locally
     from llm.runner.summary import summary

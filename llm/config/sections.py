@@ -212,6 +212,8 @@ class ServingConfig(Section):
     """Most tokens that one request may ask for."""
     max_slots: PositiveInt = 8
     """Requests that decode at the same time; more wait in Triton's queue."""
+    address: str = "127.0.0.1"
+    """Address that Triton listens on: this machine only, unless changed; Triton itself asks nobody for a key."""
     http_port: PositiveInt = 8000
     """Port of Triton's HTTP endpoint."""
     grpc_port: PositiveInt = 8001

@@ -43,20 +43,20 @@ LINKS = (("index.html", "Verdict"), ("suite.html", "Suite"))
 
 def write_data_docs(folder: Path, suite: Any, result: Any) -> None:
     """Write `index.html` (the validation result) and `suite.html` (what was expected)."""
-    from great_expectations.render.renderer import ExpectationSuitePageRenderer, ValidationResultsPageRenderer
+    from great_expectations.render.renderer import page_renderer
 
-    folder.mkdir()
-    pages = {
-        "index.html": (f"Validation by suite {suite.name}", ValidationResultsPageRenderer().render(result)),
-        "suite.html": (f"Suite {suite.name}", ExpectationSuitePageRenderer().render(suite)),
+    pages: dict[str, tuple[str, Any, Any]] = {
+        "index.html": (f"Validation by suite {suite.name}", page_renderer.ValidationResultsPageRenderer(), result),
+        "suite.html": (f"Suite {suite.name}", page_renderer.ExpectationSuitePageRenderer(), suite),
     }
-    for name, (title, content) in pages.items():
-        (folder / name).write_text(_page(title, content), encoding="utf-8")
+    folder.mkdir()
+    for name, (title, renderer, subject) in pages.items():
+        (folder / name).write_text(_page(title, renderer.render(subject)), encoding="utf-8")
 
 
 def _page(title: str, content: Any) -> str:
     """A rendered document in our frame, with ids counted instead of drawn."""
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
     view = DefaultJinjaPageView()
     numbers = itertools.count(1)

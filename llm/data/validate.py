@@ -102,15 +102,13 @@ def _judge(table: pl.DataFrame, suite: Mapping[str, Any], path: Path, data_docs:
     """Great Expectations' result as plain data, with nothing in it of when or where; writes the Data Docs."""
     with _quietly():
         import great_expectations as gx
-        import pandas as pd
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         expectations = _build(suite, path, table.columns)
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("corpus").add_dataframe_asset("statistics")
-        frame = pd.DataFrame(table.to_dict(as_series=False))
-        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table.to_pandas()})
         result = batch.validate(
             expectations,
             result_format={"result_format": "COMPLETE", "unexpected_index_column_names": list(ROW_NAMES)},
@@ -128,7 +126,7 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
     """The suite as Great Expectations' object; raises UserError for what it does not know."""
     from great_expectations import ExpectationSuite
     from great_expectations.compatibility.pydantic import ValidationError
-    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
     from great_expectations.expectations.registry import list_registered_expectation_implementations
 
     known = list_registered_expectation_implementations()
@@ -137,8 +135,10 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
             raise UserError(f"suite {path}: there is no expectation {one['type']}", nearest(one["type"], known))
         column = one.get("kwargs", {}).get("column")
         if column is not None and column not in columns and one["type"] != "expect_column_to_exist":
-            raise UserError(f"suite {path}: {one['type']} names column {column}, which the statistics do not have",
-                            nearest(str(column), columns))
+            raise UserError(
+                f"suite {path}: {one['type']} names column {column}, which the statistics do not have",
+                nearest(str(column), columns),
+            )
     try:
         own = copy.deepcopy(dict(suite))  # it edits what it is given, and ours is part of the recipe
         return ExpectationSuite(name=str(own["name"]), expectations=own["expectations"], meta=own.get("meta"))

@@ -1,31 +1,43 @@
-"""The folder of a run, and its name.
+"""The folder of a run.
 
-    runs/<name>/  config.yaml  events.jsonl  report.html  manifests/<step>.json  pipeline.log
+    <runs>/<name>/config.yaml            the resolved configuration
+    <runs>/<name>/events.jsonl           what happened, by every attempt at this run
+    <runs>/<name>/manifests/<step>.json  what each step made
+    <runs>/<name>/report.html            all of it for a reader
+    <runs>/<name>/tracking/              how far MLflow has been told
 
-The name follows from the pipeline and the configuration, so the same command goes on in the same folder.
+The name comes from the pipeline and the configuration, so the same command goes on in the same folder.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from llm.config import RunConfig
+from llm.config import RunConfig, from_yaml
 from llm.storage import Manifest, sha256_of_json, write_atomically
 
-NOT_IN_THE_NAME = {"run", "tracking", "serving"}
-"""Sections that say where a run is kept and shown, not what it makes."""
+NOT_IN_THE_NAME = {"run", "tracking"}
+"""Sections that say where a run is kept and told about, not what it does."""
 
 
+@dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run's things; nothing is made before it is written."""
+    """The folder of one run; nothing is made before it is written."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     @property
     def name(self) -> str:
-        """The run's name."""
-        return self.path.name
+        """Name of the run."""
+        return self.path.resolve().name
+
+    @property
+    def runs(self) -> Path:
+        """Folder of all runs, this one's parent."""
+        return self.path.resolve().parent
 
     @property
     def config(self) -> Path:
@@ -42,25 +54,53 @@ class RunFolder:
         """The report."""
         return self.path / "report.html"
 
+    @property
+    def tracking(self) -> Path:
+        """What was delivered to MLflow so far."""
+        return self.path / "tracking"
+
     def manifest_path(self, step: str) -> Path:
-        """Where a step's manifest is, or will be."""
+        """Where a step leaves its manifest."""
         return self.path / "manifests" / f"{step}.json"
 
     def manifests(self) -> dict[str, Manifest]:
-        """All manifests that are there, by step."""
+        """The manifests that are there, by step; raises DamagedError for a file that is not one."""
         return {path.stem: Manifest.read(path) for path in sorted((self.path / "manifests").glob("*.json"))}
 
     def write_config(self, document: str) -> None:
         """Keep the resolved configuration."""
         write_atomically(self.config, document)
 
+    def read_config(self) -> RunConfig | None:
+        """The configuration of the latest attempt; None if there is none. Raises UserError if it is not valid."""
+        return from_yaml(self.config.read_text(encoding="utf-8")) if self.config.is_file() else None
+
+    def is_held(self) -> bool:
+        """Whether a process works in this folder now (`llm.storage.only_process_in`)."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+
 
 def run_name(pipeline: str, config: RunConfig) -> str:
-    """`<pipeline>-<hash of the configuration>`: equal for equal commands."""
+    """Name of the run that this pipeline and configuration make, such as `pretrain-3f9a61c2`."""
     return f"{pipeline}-{sha256_of_json(config.model_dump(mode='json', exclude=NOT_IN_THE_NAME))[:8]}"
 
 
+def all_runs(root: Path) -> list[RunFolder]:
+    """Every run below `root`, the one with the newest event first."""
+    found = [RunFolder(path.parent) for path in root.glob("*/events.jsonl")]
+    return sorted(found, key=lambda folder: folder.events.stat().st_mtime_ns, reverse=True)
+
+
 def latest(root: Path) -> RunFolder | None:
-    """The run with the newest events; None if there is none."""
-    events = sorted(root.glob("*/events.jsonl"), key=lambda path: path.stat().st_mtime)
-    return RunFolder(events[-1].parent) if events else None
+    """The run with the newest event; None if there is no run."""
+    return next(iter(all_runs(root)), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llm.config import RunConfig
 from llm.runs.folder import RunFolder
-from llm.storage import Manifest, Store
+from llm.storage import Manifest, Store, identity
 from llm.tracking.events import EventLog
 
 
@@ -71,17 +71,19 @@ def _tokenize(context: Context, given: Given) -> Manifest:
 
 def _train(context: Context, given: Given) -> Manifest:
     """Train the model, from the last complete checkpoint if there is one."""
+    from llm.tracking.live import LiveDelivery
     from llm.training.train import train
 
-    return train(
-        context.config.model,
-        context.config.training,
-        given["tokenize"],
-        given["tokenizer"],
-        context.store,
-        context.log,
-        retrain=context.config.run.retrain,
-    )
+    with LiveDelivery(context.folder, context.config.tracking):
+        return train(
+            context.config.model,
+            context.config.training,
+            given["tokenize"],
+            given["tokenizer"],
+            context.store,
+            context.log,
+            retrain=context.config.run.retrain,
+        )
 
 
 def _evaluate(context: Context, given: Given) -> Manifest:
@@ -95,10 +97,20 @@ def _evaluate(context: Context, given: Given) -> Manifest:
 
 def _gate(context: Context, given: Given) -> Manifest:
     """Compare the model with the champion: PASS, FAIL or INCONCLUSIVE."""
-    from llm.evaluation.gate import judge
+    from llm.evaluation.evaluate import rescore
+    from llm.evaluation.gate import Champion, judge
+    from llm.evaluation.pairing import covers
+    from llm.registry import champion
 
-    champion = _champion_on_the_same_documents(context, given)
-    return judge(context.config.gate, given["evaluate"], champion, context.store, context.log)
+    current = champion(context.config.tracking, context.config.run)
+    rival = None
+    if current is not None:
+        scores = current.evaluation
+        if not covers(scores, given["evaluate"]):  # other text, or scored otherwise: score it again beside the candidate
+            config = context.config.evaluation
+            scores = rescore(config, current.checkpoint, given["ingest"], context.store, context.log)
+        rival = Champion(current.version, current.checkpoint, scores)
+    return judge(context.config.gate, given["evaluate"], rival, context.store, context.log)
 
 
 def _export(context: Context, given: Given) -> Manifest:
@@ -136,6 +148,15 @@ def _deploy(context: Context, given: Given) -> Manifest:
     return build(context.config.serving, given["export"], version, context.store, context.log)
 
 
+def _outcome(kind: str, uri: str, version: int, given: Given) -> Manifest:
+    """The manifest of a step whose outcome is in the registry, not in the store."""
+    parents = tuple(manifest.as_parent() for manifest in given.values())
+    counts = {"version": version}
+    return Manifest(
+        kind=kind, id=identity(kind, (), counts, {}, parents), uri=uri, files=(), counts=counts, parents=parents
+    )
+
+
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
@@ -145,7 +166,7 @@ STEPS: dict[str, Step] = {
         Step("tokenize", ("ingest", "tokenizer"), _tokenize),
         Step("train", ("tokenize", "tokenizer"), _train),
         Step("evaluate", ("train", "tokenizer", "ingest"), _evaluate),
-        Step("gate", ("evaluate", "train", "tokenizer", "ingest"), _gate),
+        Step("gate", ("evaluate", "ingest"), _gate),
         Step("export", ("train", "tokenizer", "ingest"), _export),
         Step("register", ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export"),
              _register),

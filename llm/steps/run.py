@@ -6,13 +6,15 @@ The command (`gristmill tokenize`) and the KFP component come through here, so a
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from llm.config import RunConfig, from_yaml
-from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, UserError
+from llm.runs.attempt import last_attempt
 from llm.runs.folder import RunFolder
 from llm.steps.bodies import STEPS, Context
 from llm.steps.process import die_with_runner, stoppable
@@ -62,10 +64,34 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
         manifests = {source: Manifest.read(path) for source, path in given.items()}
         manifest = run_step(name, context, manifests)
     except GristmillError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
     manifest.write(output)
     return manifest
+
+
+def report_component(config: str, page: str) -> None:
+    """The exit handler's body: write the report and tell MLflow how the run ended, whatever happened."""
+    die_with_runner()
+    from llm.report import write_report
+    from llm.tracking.mlflow_sink import finish
+
+    try:
+        context = open_context(from_yaml(config))
+        failure = last_attempt(context.folder.events).failure
+        exit_code = EXIT_OK if failure is None or failure.exit_code is None else failure.exit_code
+        shutil.copyfile(write_report(context.folder), _made(page))
+        delivery = finish(context.folder, context.config.tracking, exit_code)
+        if delivery.error is not None:
+            context.log.emit("warning", message=f"MLflow was not told all of this run: {delivery.error}")
+    except GristmillError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def _made(path: str) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path)
 
 
 def figures(manifest: Manifest) -> dict[str, float]:

@@ -7,8 +7,10 @@ operator of its own at start; weights stay float32.
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -24,33 +26,32 @@ class DeepSpeedBackend:
 
     def wrap(self, model: Decoder, config: TrainingConfig) -> nn.Module:
         """Build the engine; the ranks start with equal weights, drawn from the same seed."""
-        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-        import deepspeed
-
-        optimizer = adamw(model, config)
+        deepspeed = _import_deepspeed()
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=engine_config(config), dist_init_required=False
+            model=model, optimizer=adamw(model, config), config=engine_config(config), dist_init_required=False
         )
         engine: nn.Module = self._engine
         return engine
 
-    def backward(self, loss: Tensor, last: bool) -> None:
-        """The engine counts the micro-batches itself; what they are divided by is the trainer's business."""
+    def begin(self, *, last: bool) -> None:
+        """Stage 2 sends every micro-batch's gradients, the others the last one's."""
+        self._engine.set_gradient_accumulation_boundary(last)
+
+    def backward(self, loss: Tensor) -> None:
+        """What the loss is divided by is the trainer's business, not the engine's."""
         self._engine.backward(loss, scale_wrt_gas=False)
-        if not last:
-            self._engine.step()  # not at the boundary: only counts
 
     def clip_and_step(self, lr: float) -> float:
         """Reduce, clip, update the rank's share and gather the weights."""
         set_lr(self._optimizer, lr)
+        norm = None if self._engine.zero_optimization() else self._gradient_norm()
         self._engine.step()
-        norm = self._engine.get_global_grad_norm()
-        return float("nan") if norm is None else float(norm)
+        return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The rank's share of moments and float32 weights."""
-        state: dict[str, Any] = self._optimizer.state_dict()
-        return state
+    def state_dict(self) -> dict[str, Any] | None:
+        """The rank's share of moments and float32 weights; without ZeRO the same on all ranks."""
+        shared = not self._engine.zero_optimization() and dist.get_rank() > 0
+        return None if shared else self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the rank's share."""
@@ -60,6 +61,27 @@ class DeepSpeedBackend:
             self._optimizer.load_state_dict(shares, load_optimizer_states=True, load_from_fp32_weights=True)
         else:
             self._optimizer.load_state_dict(state)
+
+    def _gradient_norm(self) -> Tensor:
+        """Norm of the averaged gradients, which the engine does not tell without ZeRO."""
+        gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+
+
+def _import_deepspeed() -> Any:
+    """DeepSpeed, quiet and without what it does at start that nobody here asked for."""
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    hidden = sys.modules.get("mlflow")
+    sys.modules["mlflow"] = None  # type: ignore[assignment]  # its autotuner's, and four fifths of the import's time
+    try:
+        import deepspeed
+    finally:
+        del sys.modules["mlflow"]
+        if hidden is not None:
+            sys.modules["mlflow"] = hidden
+    # It would compile an all-reduce of its own at the first start (a minute, and a compiler); gloo's does.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
 
 
 def engine_config(config: TrainingConfig) -> dict[str, Any]:

@@ -160,11 +160,11 @@ def _death(log: Path, asked_to_stop: bool, last_checkpoint: str) -> Exception:
     if asked_to_stop:
         return Preempted("stopped on request before the first step", go_on)
     text = log.read_text(errors="replace")
-    for rank, code in _RANK_DEATH.findall(text):
-        if int(code) in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
-            name = signal.Signals(-int(code)).name
+    deaths = [(int(rank), -int(code)) for rank, code in _RANK_DEATH.findall(text)]
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):  # after a SIGKILL, torchrun sends others SIGTERM
+        for rank in (rank for rank, code in deaths if code == number):
             return Preempted(
-                f"rank {rank} of the training was killed ({name})", "By hand, or for lack of memory.", go_on
+                f"rank {rank} of the training was killed ({number.name})", "By hand, or for lack of memory.", go_on
             )
     last = "\n".join(text.splitlines()[-LAST_LINES:])
     return RuntimeError(f"the training processes failed; the whole log is {log}\n{last}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,13 +20,21 @@ class TorchBackend:
         """Broadcasts rank 0's weights, so that all ranks start alike."""
         self._max_grad_norm = config.max_grad_norm
         self._optimizer = adamw(model, config)
-        self._model = DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
+        # With more than two ranks the order of a sum depends on the buckets, and DDP arranges them anew after the
+        # first backward pass of a process: a resumed training would differ in its first step. Looking for unused
+        # parameters keeps the first arrangement.
+        self._model = DistributedDataParallel(
+            model, gradient_as_bucket_view=True, broadcast_buffers=False, find_unused_parameters=True
+        )
         return self._model
 
-    def backward(self, loss: Tensor, last: bool) -> None:
+    def begin(self, *, last: bool) -> None:
         """Only the last micro-batch's gradients are sent, summed with those before it."""
-        with nullcontext() if last else self._model.no_sync():
-            loss.backward()  # type: ignore[no-untyped-call]
+        self._model.require_backward_grad_sync = last  # what `no_sync()` does, which would have to span the forward
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients, sent bucket by bucket if this is the last micro-batch."""
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def clip_and_step(self, lr: float) -> float:
         """Clip by the global norm and update."""
@@ -36,9 +44,9 @@ class TorchBackend:
         self._optimizer.zero_grad(set_to_none=False)
         return float(norm)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and step counts."""
-        return self._optimizer.state_dict()
+    def state_dict(self) -> dict[str, Any] | None:
+        """Moments and step counts, the same on all ranks."""
+        return self._optimizer.state_dict() if dist.get_rank() == 0 else None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up moments and step counts."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig
-from llm.storage import Manifest, Recipe, Store, only_process_in, write_atomically
+from llm.storage import Manifest, Recipe, Store, disk_full, only_process_in
 from llm.tracking.events import EventLog
-from llm.training.checkpoint import newest_checkpoint, read_state, read_weights
+from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint, read_state
 from llm.training.launch import launch
 from llm.training.plan import TrainingPlan
 
-STEPS = "steps.json"
 CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
-NOT_IN_THE_RESULT = ("checkpoint_every_steps", "keep_checkpoints")
+NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints"}
 """Settings that change how a training is saved, not what comes out of it."""
 
 
@@ -34,67 +36,67 @@ def train(
     `retrain` discards a finished training of this recipe; an unfinished one goes on. Raises Preempted after a stop,
     BusyError if another process trains this recipe, UserError for what the user must change.
     """
-    config = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
-    decides = {"model": config["model"], "training": {k: v for k, v in config["training"].items() if k not in NOT_IN_THE_RESULT}}
-    recipe = Recipe("training", decides, [shards, tokenizer], CODE)
+    decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
+    libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
+    recipe = Recipe(
+        "training",
+        {"model": model.model_dump(mode="json"), "training": decides},
+        [shards, tokenizer],
+        CODE,
+        {name: version(name) for name in libraries},
+    )
     folder = store.working_folder(recipe)
     with only_process_in(folder, wait_seconds=10):
-        if (done := store.find(recipe)) is not None and not retrain:
-            return done
-        if done is not None:
+        if (done := store.find(recipe)) is not None:
+            if not retrain:
+                return done
             store.forget(recipe)
             store.found.discard(done.id)
             _clear(folder)
-        shards.verify()
-        vocab_size, end_of_text = int(tokenizer.counts["vocab_size"]), _end_of_text(shards)
-        plan = TrainingPlan(
-            model=model, training=training, shards=shards, vocab_size=vocab_size, steps=None,
-            events=str(log.path.resolve()),
-        )  # fmt: skip
-        steps = training.max_steps or _measured_steps(plan, folder, log)
-        plan.model_copy(update={"steps": steps}).write(folder)
-        launch(folder, training.processes)
-        manifest = _publish(plan, steps, folder, recipe, store, end_of_text)
+        try:
+            plan = TrainingPlan(
+                model=model, training=training, shards=shards, vocab_size=int(tokenizer.counts["vocab_size"]),
+                end_of_text=_end_of_text(shards), events=str(log.path.resolve()),
+            )  # fmt: skip
+            plan.write(folder)
+            launch(folder, training.processes, lambda: _last_checkpoint(folder))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_full(folder, error) from error
+            raise
+        manifest = _publish(plan, folder, recipe, store)
         _clear(folder)
         return manifest
 
 
-def _measured_steps(plan: TrainingPlan, folder: Path, log: EventLog) -> int:
-    """The number of steps that fit into `minutes`: measured once and kept, so that a resume has the same plan."""
-    path = folder / STEPS
-    if not path.is_file():
-        log.emit("progress", step="train", message="measuring the speed of the first steps")
-        plan.write(folder)
-        steps = launch(folder, plan.training.processes).steps
-        assert steps is not None
-        write_atomically(path, json.dumps(steps))
-    return int(json.loads(path.read_text()))
+def _last_checkpoint(folder: Path) -> str:
+    """In words, where a training that was cut off goes on."""
+    checkpoint, _ = newest_checkpoint(folder)
+    return (
+        "There is no checkpoint yet."
+        if checkpoint is None
+        else f"The last checkpoint is of step {read_state(checkpoint).step}."
+    )
 
 
-def _publish(
-    plan: TrainingPlan, steps: int, folder: Path, recipe: Recipe, store: Store, end_of_text: int
-) -> Manifest:
+def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> Manifest:
     """Make the last checkpoint a product: weights, config, history; nothing that says when or how fast."""
-    from llm.model.weights import save_state
-
     checkpoint, _ = newest_checkpoint(folder)
     assert checkpoint is not None
     state = read_state(checkpoint)
-    assert state.step == steps
+    assert state.step == plan.steps(folder)
+    lines = [json.loads(line) for line in (checkpoint / HISTORY).read_text().splitlines()]
     with store.stage("checkpoint", recipe) as stage:
-        save_state(read_weights(checkpoint), plan.model, plan.vocab_size, stage.path, end_of_text)
-        history = (checkpoint / "history.jsonl").read_text()
-        (stage.path / "history.jsonl").write_text(history)
-        lines = [json.loads(line) for line in history.splitlines()]
-        document = {"steps": steps, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
+        for name in (*MODEL, HISTORY):
+            shutil.copyfile(checkpoint / name, stage.path / name)
+        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
-        counts = {
-            "steps": steps,
-            "tokens": state.tokens,
-            "loss": next(line["loss"] for line in reversed(lines) if "loss" in line),
-            "validation_loss": next((line["validation_loss"] for line in reversed(lines) if "validation_loss" in line), None),
-        }  # fmt: skip
-        return stage.commit(counts)
+        losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
+        return stage.commit({"steps": state.step, "tokens": state.tokens, **losses})
+
+
+def _last(lines: list[dict[str, Any]], name: str) -> float | None:
+    return next((line[name] for line in reversed(lines) if name in line), None)
 
 
 def _end_of_text(shards: Manifest) -> int:

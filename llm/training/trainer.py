@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from llm.data.loader import Loader
 from llm.data.shards import TokenShards
@@ -26,17 +27,10 @@ from llm.errors import Preempted, UserError
 from llm.model import Decoder, count_parameters, flops_per_token, initialise
 from llm.tracking.events import EventLog
 from llm.training.backend import make_backend
-from llm.training.checkpoint import (
-    TrainingState,
-    newest_checkpoint,
-    read_rank_state,
-    read_state,
-    read_weights,
-    refuse_other_run,
-    save_checkpoint,
-)
+from llm.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, rank_file, read_state, refuse_other_run
+from llm.training.checkpoint_write import read_rank_state, save_checkpoint
 from llm.training.meters import Speedometer, measure_peak_flops, memory_bytes
-from llm.training.plan import TrainingPlan
+from llm.training.plan import TrainingPlan, fix_steps
 from llm.training.schedule import learning_rate
 
 VALIDATION_SEQUENCES = 64
@@ -50,6 +44,8 @@ class Trainer:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.log = EventLog(plan.events)
         self.history: list[dict[str, Any]] = []
+        self.memory_bytes = 0.0
+        """Peak resident memory of all ranks."""
         self._stop_requested = False
         if self.config.precision == "bf16":
             torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
@@ -75,10 +71,8 @@ class Trainer:
         start = self._resume()
         speed = self._announce(steps, start)
         for step in range(start, steps):
-            loss, norm, stop = self._step(step, steps)
-            speed.step()
+            stop = self.advance(step, steps, speed)
             done = step + 1
-            self._record(done, steps, loss, norm, speed)
             if done % self.config.validate_every_steps == 0 or done == steps:
                 self._validate(done)
             if done % self.config.checkpoint_every_steps == 0 or done == steps or stop:
@@ -86,58 +80,84 @@ class Trainer:
             if stop and done < steps:
                 raise Preempted(f"stopped on request at step {done} of {steps}", "Run the same command to go on.")
 
-    def measure(self, warm_up_steps: int = 3, steps: int = 8) -> int:
-        """How many steps fit into `minutes`, by the speed of a few that do not count; equal on all ranks."""
+    def measure(self, warm_up_steps: int = 2, steps: int = 3) -> int:
+        """Fix how many steps fit into `minutes`, by the speed of a few that do not count; equal on all ranks.
+
+        Looks at the validation split take part in the time. The trainer is of no use afterwards.
+        """
         assert self.config.minutes is not None
         for step in range(warm_up_steps + steps):
             if step == warm_up_steps:
                 started = time.perf_counter()
             self._step(step, 10_000)
-        seconds = torch.tensor([(time.perf_counter() - started) / steps], dtype=torch.float64)
+        looked = time.perf_counter()
+        self._validation_loss()
+        step_seconds = (looked - started) / steps
+        look_seconds = (time.perf_counter() - looked) / self.config.validate_every_steps
+        seconds = torch.tensor([step_seconds + look_seconds], dtype=torch.float64)
         dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
-        return max(1, int(self.config.minutes * 60 / float(seconds)))
+        fitting = max(1, int(self.config.minutes * 60 / float(seconds)))
+        if self.rank == 0:
+            fix_steps(self.folder, fitting)
+        dist.barrier()
+        return fitting
+
+    def advance(self, step: int, steps: int, speed: Speedometer) -> bool:
+        """Do one optimizer step and record it; returns whether any rank was asked to stop."""
+        loss, norm, stop = self._step(step, steps)
+        speed.step()
+        if self.rank == 0:
+            self._record(step + 1, steps, loss, norm, speed)
+        return stop
 
     def _step(self, step: int, steps: int) -> tuple[float, float, bool]:
         """One optimizer step; returns the mean loss, the gradient norm, and whether any rank was asked to stop."""
         inputs, targets = self.loader.batch(step, self.rank, self.world)
-        size = self.config.micro_batch_size
-        micro_batches = len(inputs) // size
+        starts = range(0, len(inputs), self.config.micro_batch_size)
         total = 0.0
-        for index in range(micro_batches):
-            part = slice(index * size, (index + 1) * size)
-            loss = self._loss(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])) / micro_batches
-            self.backend.backward(loss, last=index == micro_batches - 1)
+        for start in starts:
+            part = slice(start, start + self.config.micro_batch_size)
+            self.backend.begin(last=start == starts[-1])
+            loss = self._loss(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])) / len(starts)
+            self.backend.backward(loss)
             total += loss.item()
-        shared = torch.tensor([total / self.world, float(self._stop_requested)], dtype=torch.float64)
+        shared = torch.tensor([total / self.world, self._stop_requested, memory_bytes()], dtype=torch.float64)
         dist.all_reduce(shared)
-        mean_loss, stop = shared.tolist()
-        if not math.isfinite(mean_loss):
+        mean_loss, stop, self.memory_bytes = shared.tolist()
+        self._refuse_divergence("loss", mean_loss, step)
+        norm = self.backend.clip_and_step(learning_rate(self.config, step, steps))
+        self._refuse_divergence("gradient norm", norm, step)
+        return mean_loss, norm, stop > 0
+
+    def _refuse_divergence(self, what: str, value: float, step: int) -> None:
+        """All ranks see the same value, so all stop; nothing of this step is saved."""
+        if not math.isfinite(value):
             raise UserError(
-                f"the loss is {mean_loss} at step {step + 1}: the training diverged",
+                f"the {what} is {value} at step {step + 1}: the training diverged",
                 f"The last checkpoint is from before it. Lower training.lr (now {self.config.lr:g})"
                 " or training.max_grad_norm, and run again.",
             )
-        norm = self.backend.clip_and_step(learning_rate(self.config, step, steps))
-        return mean_loss, norm, stop > 0
 
     def _loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         logits_BTV = self.wrapped(inputs_BT)
-        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
+        return cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
 
     def _validate(self, step: int) -> None:
+        loss = self._validation_loss()
+        if self.rank == 0 and loss is not None:
+            self.log.emit("train_validation", step=step, loss=loss)
+            self.history.append({"step": step, "validation_loss": loss})
+
+    def _validation_loss(self) -> float | None:
         """Mean loss on the same windows of the validation split every time, shared over the ranks."""
         totals = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
             for inputs, targets in self.validation:
                 logits_BTV = self.model(inputs)
-                totals += torch.tensor(
-                    [F.cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), reduction="sum"), targets.numel()]
-                )
+                loss = cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), reduction="sum")
+                totals += torch.tensor([loss, targets.numel()])
         dist.all_reduce(totals)
-        if self.rank == 0 and totals[1] > 0:
-            loss = float(totals[0] / totals[1])
-            self.log.emit("train_validation", step=step, loss=loss)
-            self.history.append({"step": step, "validation_loss": loss})
+        return float(totals[0] / totals[1]) if totals[1] > 0 else None
 
     def _validation_batches(self, shards: TokenShards) -> list[tuple[Tensor, Tensor]]:
         length = self.config.sequence_length
@@ -147,7 +167,8 @@ class Trainer:
         inputs = tokens[: windows * length].view(windows, length)[self.rank :: self.world]
         targets = tokens[1 : windows * length + 1].view(windows, length)[self.rank :: self.world]
         size = self.config.micro_batch_size
-        return [pair for pair in zip(inputs.split(size), targets.split(size), strict=True) if len(pair[0])]
+        parts = [slice(start, start + size) for start in range(0, len(inputs), size)]
+        return [(inputs[part], targets[part]) for part in parts]
 
     def _resume(self) -> int:
         """Take up the newest whole checkpoint; returns the next step. Rank 0 chooses, so that all agree."""
@@ -162,18 +183,17 @@ class Trainer:
             return 0
         state = read_state(checkpoint)
         refuse_other_run(state, self._state(state.step), checkpoint)
-        self.model.load_state_dict(read_weights(checkpoint))
-        self.backend.load_state_dict(read_rank_state(checkpoint, self.rank))
+        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        self.backend.load_state_dict(read_rank_state(rank_file(checkpoint, self.rank)))
         if self.rank == 0:
-            self.history = [json.loads(line) for line in (checkpoint / "history.jsonl").read_text().splitlines()]
+            self.history = [json.loads(line) for line in (checkpoint / HISTORY).read_text().splitlines()]
             self.log.emit("train_resumed", step=state.step, checkpoint=checkpoint.name)
         return state.step
 
     def _save(self, step: int) -> None:
         started = time.perf_counter()
-        history = "".join(json.dumps(line) + "\n" for line in self.history)
         save_checkpoint(
-            self.folder, self._state(step), self.model.state_dict(), self.backend.state_dict(), history,
+            self.folder, self._state(step), self.model, self.plan.end_of_text, self.backend.state_dict(), self.history,
             self.config.keep_checkpoints,
         )  # fmt: skip
         if self.rank == 0:
@@ -202,15 +222,13 @@ class Trainer:
         return Speedometer(self.config.global_batch_tokens, flops, float(peak))
 
     def _record(self, step: int, steps: int, loss: float, norm: float, speed: Speedometer) -> None:
-        if self.rank != 0:
-            return
         lr = learning_rate(self.config, step - 1, steps)
         tokens = step * self.config.global_batch_tokens
         self.history.append({"step": step, "tokens": tokens, "loss": loss, "lr": lr, "grad_norm": norm})
         self.log.emit(
             "train_step", step=step, steps=steps, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
-            tokens_per_second=round(speed.tokens_per_second, 1), mfu=round(speed.mfu, 4), memory_bytes=memory_bytes(),
-            seconds_left=round((steps - step) * speed.step_seconds, 1),
+            tokens_per_second=round(speed.tokens_per_second, 1), mfu=round(speed.mfu, 4),
+            memory_bytes=int(self.memory_bytes), seconds_left=round((steps - step) * speed.step_seconds, 1),
         )  # fmt: skip
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:

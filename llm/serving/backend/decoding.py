@@ -1,13 +1,16 @@
 """Requests that decode side by side: one ONNX Runtime GenAI generator a slot, stepped in turn by one thread.
 
-A slot's answer depends on its own request only, so a stream is the same whoever else is being served. Stepping in
-turn costs no throughput on a CPU, where a batch of eight takes as long as eight single steps (docs/experiments.md).
+A slot's answer depends on its own request only, so a stream is the same whoever else is being served. Limit: slots
+do not share a forward pass, so a model that is too large for the processor's caches reads its weights once a slot
+and token. GenAI's batching engine needs a GPU (PagedAttention); its CPU engine lets nobody join a running batch.
 This file is copied beside `model.py` into the model repository and imports nothing of `llm`.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +85,9 @@ class Decoder:
         self.max_new_tokens = max_new_tokens
         self._model = og.Model(str(folder))
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.encode_special_tokens = True  # `<|endoftext|>` in a prompt is text, as it was in training
         self._end_of_text = self._tokenizer.token_to_id(END_OF_TEXT)
-        self._context_tokens = og.GeneratorParams(self._model).get_search_options()["max_length"]
+        self._context_tokens = int(og.GeneratorParams(self._model).get_search_options()["max_length"])
         self._free = threading.Semaphore(max_slots)
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Request, Sink]] = deque()
@@ -106,6 +110,13 @@ class Decoder:
         self._thread.join()
 
     def _decode(self) -> None:
+        try:
+            self._step_in_turn()
+        except Exception:  # noqa: BLE001  (the thread's edge: without it, all streams would hang)
+            traceback.print_exc()
+            os._exit(1)  # Triton fails the requests in flight and says that the stub died
+
+    def _step_in_turn(self) -> None:
         slots: list[Slot] = []
         while True:
             with self._changed:

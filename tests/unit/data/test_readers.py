@@ -57,7 +57,13 @@ def test_a_text_file_is_one_document_unchanged_to_the_byte(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"ab\0cd", "binary"), (b"caf\xe9", "not_utf8"), (b"", "empty"), (b" \n\t", "empty"), (b"\xff\xfeh\0i\0", "binary")],
+    [
+        (b"ab\0cd", "binary"),
+        (b"\xff\xfeh\0i\0", "binary"),
+        (b"caf\xe9", "not_utf8"),
+        (b"", "empty"),
+        (b" \n\t", "empty"),
+    ],
 )
 def test_what_is_not_text_is_left_out_whole_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     assert all_of(written(tmp_path / "a.txt", content)) == [Rejection("a.txt", Reason(reason))]
@@ -80,8 +86,8 @@ def test_json_lines_are_a_document_each_and_may_carry_their_own_particulars(tmp_
 
 
 def test_a_json_line_that_utf8_cannot_say_is_left_out_by_line(tmp_path: Path) -> None:
-    path = written(tmp_path / "d.jsonl", b'{"text": "\\ud800"}\n{"text": "caf\xe9"}\n{"text": "a\\u0000b"}\n{"text": ""}\n')
-    assert all_of(path) == [
+    lines = b'{"text": "\\ud800"}\n{"text": "caf\xe9"}\n{"text": "a\\u0000b"}\n{"text": ""}\n'
+    assert all_of(written(tmp_path / "d.jsonl", lines)) == [
         Rejection("d.jsonl:1", Reason.NOT_UTF8),
         Rejection("d.jsonl:2", Reason.NOT_UTF8),
         Rejection("d.jsonl:3", Reason.BINARY),
@@ -103,7 +109,7 @@ def test_a_json_line_that_utf8_cannot_say_is_left_out_by_line(tmp_path: Path) ->
         ('{"text": "x", "source": "\\udc00"}', r'd\.jsonl:2: "source" is a string, not a string of UTF-8'),
         ('{"text": "x", "meta": 3}', r'd\.jsonl:2: "meta" is a number, not an object'),
         ('{"text": "x", "meta": "{"}', r'd\.jsonl:2: "meta" is not JSON'),
-        ('{"text": "x", "meta": {"derived_from": "?"}}', r"d\.jsonl:2: .*derived_from.* is '\?', not the id of a document"),
+        ('{"text": "x", "meta": {"derived_from": "?"}}', r"d\.jsonl:2: .*derived_from.* is '\?', not the id"),
     ],
 )
 def test_a_json_line_of_the_wrong_form_is_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -114,10 +120,13 @@ def test_a_json_line_of_the_wrong_form_is_refused_with_file_and_line(tmp_path: P
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary()])
 def test_parquet_rows_are_a_document_each(tmp_path: Path, pack: Any, kind: Any) -> None:
-    table = {"body": pa.array(["a", None, "c"], pa.string()).cast(kind), "domain": ["x", None, None], "other": [1, 2, 3]}
+    bodies = pa.array(["a", None, "c"], pa.string()).cast(kind)
+    table = {"body": bodies, "domain": ["x", None, None], "other": [1, 2, 3]}
     path = written(tmp_path / ("d.parquet" + (".gz" if pack is gzip.compress else "")), pack(parquet(table)))
     assert all_of(path, text_field="body") == [
-        Document("a", f"{path.name}:1", "x"), Rejection(f"{path.name}:2", Reason.EMPTY), Document("c", f"{path.name}:3", "text")
+        Document("a", f"{path.name}:1", "x"),
+        Rejection(f"{path.name}:2", Reason.EMPTY),
+        Document("c", f"{path.name}:3", "text"),
     ]
 
 

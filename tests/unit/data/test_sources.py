@@ -55,7 +55,7 @@ def test_a_glob_without_a_match_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    with pytest.raises(UserError, match="the folder .* has no files"):
+    with pytest.raises(UserError, match=r"the folder .* has no files"):
         find_files(str(tmp_path))
 
 
@@ -120,8 +120,8 @@ def test_compressed_files_read_as_what_was_compressed(tmp_path: Path, name: str)
 @pytest.mark.parametrize("damage", ["cut short", "bytes behind it", "not compressed at all"])
 def test_a_damaged_compressed_file_is_refused_by_name(tmp_path: Path, name: str, damage: str) -> None:
     whole = COMPRESSED[name]
-    damaged = {"cut short": whole[:-3], "bytes behind it": whole + b"xyz", "not compressed at all": b"plain text"}[damage]
-    (tmp_path / name).write_bytes(damaged)
+    damaged = {"cut short": whole[:-3], "bytes behind it": whole + b"xyz", "not compressed at all": b"plain text"}
+    (tmp_path / name).write_bytes(damaged[damage])
     with pytest.raises(UserError, match=rf"{name} is damaged, or not (gzip|zstd)"), (
         find_files(str(tmp_path / name))[0].open()
     ) as stream:

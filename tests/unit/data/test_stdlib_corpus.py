@@ -44,7 +44,9 @@ def test_docstrings_come_in_their_order_from_every_definition() -> None:
     ]
 
 
-@pytest.mark.parametrize("source", ["def f(:", "x = 1", "def f(): ' '", "a\0b", "def f(): '\\ud800'", "-" * 100_000 + "1"])
+@pytest.mark.parametrize(
+    "source", ["def f(:", "x = 1", "def f(): ' '", "a\0b", "def f(): '\\ud800'", "-" * 100_000 + "1"]
+)
 def test_a_module_without_docstrings_or_that_does_not_parse_has_no_prose(source: str) -> None:
     assert docstrings(source) == ""
 

@@ -1,0 +1,170 @@
+"""Tokens a second of our trainer, both backends, against a plain PyTorch loop over the same model and batch.
+
+    python benchmarks/training_throughput.py [KEY=VALUE…]      # as for `gristmill run pretrain`
+
+The plain loop runs in two arrangements, one process with all cores and DDP over the ranks, and the faster one is
+what we are measured against. All four take turns in one run, a few steps each, so that a busy machine slows all of
+them alike; the figures are medians over the rounds. Ours go through `Trainer.advance`: loading, logging, the agreement
+on stops and the refusal of a diverged loss are in the time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROUNDS = 7
+STEPS = 2
+VOCABULARY = 4096
+TARGETS = {"torch": 0.95, "deepspeed": 0.90}
+
+
+def main() -> int:
+    """Start the ranks; their rank 0 prints."""
+    from llm.config import compose
+
+    processes = compose(sys.argv[1:]).training.processes
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
+               "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", __file__, *sys.argv[1:]]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(command, env={**environment, "BENCHMARK_FOLDER": folder}).returncode
+
+
+def measure(folder: Path) -> None:
+    """One rank: build the four loops, let them take turns, print."""
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    loops = {**_plain_loops(), **_our_loops(folder)}
+    cores = len(os.sched_getaffinity(0))
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for round_number in range(ROUNDS + 1):  # the first one warms up
+        for name, step in loops.items():
+            torch.set_num_threads(cores if name == "one process" else max(1, cores // dist.get_world_size()))
+            dist.barrier()
+            started = time.perf_counter()
+            for _ in range(STEPS):
+                step()
+            dist.barrier()
+            if round_number:
+                seconds[name].append((time.perf_counter() - started) / STEPS)
+    if dist.get_rank() == 0:
+        _print(seconds)
+    dist.barrier()
+    os._exit(0)
+
+
+def _plain_loops() -> dict[str, Callable[[], None]]:
+    """What one would write without us: model, AdamW, cross-entropy, clipping; the batch is ready in memory."""
+    import torch
+    import torch.distributed as dist
+    from torch.nn.functional import cross_entropy
+    from torch.nn.parallel import DistributedDataParallel
+
+    from llm.config import compose
+    from llm.model import Decoder, initialise
+
+    config = compose(sys.argv[1:])
+    training = config.training
+    sequences = training.global_batch_tokens // training.sequence_length
+    batch = torch.randint(0, VOCABULARY, (sequences, training.sequence_length + 1))
+
+    def loop(own: torch.Tensor, distributed: bool) -> Callable[[], None]:
+        model = Decoder(config.model, VOCABULARY)
+        initialise(model, training.seed)
+        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True) if distributed else model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        parts = own.split(training.micro_batch_size)
+
+        def step() -> None:
+            for index, part in enumerate(parts):
+                if distributed:
+                    wrapped.require_backward_grad_sync = index == len(parts) - 1
+                logits = wrapped(part[:, :-1])
+                (cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten()) / len(parts)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+
+        return step
+
+    alone = loop(batch, distributed=False)
+    ranks = loop(batch[dist.get_rank() :: dist.get_world_size()], distributed=True)
+    return {"one process": (alone if dist.get_rank() == 0 else lambda: None), "DDP ranks": ranks}
+
+
+def _our_loops(folder: Path) -> dict[str, Callable[[], None]]:
+    import torch.distributed as dist
+
+    from llm.config import compose
+    from llm.training.meters import Speedometer
+    from llm.training.plan import TrainingPlan
+    from llm.training.trainer import Trainer
+
+    config = compose(sys.argv[1:])
+    shards = [_shards(folder, config.training.global_batch_tokens)] if dist.get_rank() == 0 else [None]
+    dist.broadcast_object_list(shards)
+    loops = {}
+    for backend in TARGETS:
+        training = config.training.model_copy(update={"backend": backend})
+        plan = TrainingPlan(
+            model=config.model, training=training, shards=shards[0], vocab_size=VOCABULARY, end_of_text=0,
+            events=str(folder / f"{backend}.jsonl"),
+        )  # fmt: skip
+        loops[backend] = _stepper(Trainer(plan, folder), Speedometer(training.global_batch_tokens, 1, 1.0))
+    return loops
+
+
+def _stepper(trainer, speed) -> Callable[[], None]:
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        trainer.advance(done, 10_000, speed)
+        done += 1
+
+    return step
+
+
+def _shards(folder: Path, tokens: int):
+    import numpy as np
+
+    from llm.data.shards import ShardWriter, write_meta
+    from llm.storage import Recipe, Store
+
+    with Store(folder / "store").stage("shards", Recipe("shards", {})) as stage:
+        for split in ("train", "validation", "test"):
+            with ShardWriter(stage.path, split, VOCABULARY) as writer:
+                writer.add(np.random.default_rng(0).integers(0, VOCABULARY, 4 * tokens), "noise")
+        write_meta(stage.path, VOCABULARY, 0)
+        return stage.commit()
+
+
+def _print(seconds: dict[str, list[float]]) -> None:
+    """Medians, and the ratios round by round, which a machine that slows down does not bend."""
+    from llm.config import compose
+
+    training = compose(sys.argv[1:]).training
+    for name, times in seconds.items():
+        speed = training.global_batch_tokens / statistics.median(times)
+        print(f"{name:12} {speed:8.0f} tokens/s   (fastest round {training.global_batch_tokens / min(times):.0f})")
+    plain = min(("one process", "DDP ranks"), key=lambda name: statistics.median(seconds[name]))
+    for backend, target in TARGETS.items():
+        ratio = statistics.median(p / ours for p, ours in zip(seconds[plain], seconds[backend], strict=True))
+        print(f"{backend} / plain loop ({plain}): {ratio:.3f}   target {target:.2f}   {'ok' if ratio >= target else 'MISSED'}")
+
+
+if __name__ == "__main__":
+    if "BENCHMARK_FOLDER" in os.environ:
+        measure(Path(os.environ["BENCHMARK_FOLDER"]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,1 @@
+"""Export: Hugging Face, ONNX and TensorRT, each compared with the checkpoint."""

@@ -1,0 +1,115 @@
+"""The export step: one model in the formats that others read, none of which may answer differently.
+
+Products (kind `model`):
+
+    huggingface/             weights, config and tokenizer, as `transformers` loads them
+    onnx-fp32/, onnx-int4/   ONNX Runtime GenAI folders
+    tensorrt/                the engine, where it was wanted and TensorRT is installed
+    checks.json              every comparison with the checkpoint: measured value and limit
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from llm.config import ExportConfig
+from llm.errors import UserError
+from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
+from llm.export.reference import Reference, references
+from llm.export.tolerance import Check, require
+from llm.model.weights import load as load_model
+from llm.storage import Manifest, Recipe, Store
+from llm.tokenizer import load as load_tokenizer
+from llm.tracking.events import EventLog
+
+LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
+CODE = ("llm.export", "llm.model", "llm.tokenizer")
+CHECKS = {"fp32": onnx_check.check_fp32, "int4": onnx_check.check_int4}
+
+
+def export(config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store,
+           log: EventLog) -> Manifest:
+    """Export `checkpoint` and compare every format with it on validation documents.
+
+    Raises UserError, before any other work, if TensorRT is wanted and missing; UserError naming format, measured
+    value and tolerance if a format differs; DamagedError if an input is not what its manifest says.
+    """
+    skipped = _tensorrt_skipped(config, log)
+    recipe = Recipe(
+        "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
+        inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt_skipped": skipped},
+    )  # fmt: skip
+    if (done := store.find(recipe)) is not None:
+        return done
+    progress = _Progress(log, total=2 + len(config.onnx) + int(config.tensorrt.enabled and skipped is None))
+    progress.next("reading the checkpoint")
+    expected = references(
+        load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()), corpus, config.check_documents,
+        config.check_tokens,
+    )  # fmt: skip
+    with store.stage("model", recipe) as stage:
+        checks = _export_all(config, checkpoint, tokenizer, expected, stage.path, skipped is None, progress)
+        document = {"documents": len(expected), "tensorrt": _tensorrt_state(config, skipped), "checks": checks}
+        (stage.path / "checks.json").write_text(json.dumps(document, indent=1) + "\n")
+        return stage.commit(counts={"formats": _formats(stage.path), "checks": len(checks)})
+
+
+def _export_all(config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, expected: Sequence[Reference],
+                folder: Path, with_tensorrt: bool, progress: _Progress) -> list[dict[str, Any]]:
+    """Write and check every format; the records of all checks."""
+    progress.next("Hugging Face")
+    source = folder / "huggingface"
+    hugging_face.write_folder(checkpoint, tokenizer, source)
+    checks = _kept(hugging_face.check_folder(source, expected, config.hf_logit_tolerance))
+    for precision in config.onnx:
+        progress.next(f"ONNX {precision}")
+        target = folder / f"onnx-{precision}"
+        onnx_model.build(source, target, precision, progress.log.path.with_name(f"onnx-builder-{precision}.log"))
+        checks += _kept(CHECKS[precision](target, expected, config))
+    if config.tensorrt.enabled and with_tensorrt:
+        progress.next("TensorRT")
+        checks += _kept(tensorrt.export(config.tensorrt, checkpoint.folder, folder / "tensorrt", expected))
+    return [check.record() for check in checks]
+
+
+def _kept(checks: list[Check]) -> list[Check]:
+    require(checks)
+    return checks
+
+
+def _tensorrt_skipped(config: ExportConfig, log: EventLog) -> str | None:
+    """The reason why no engine is built although one is wanted; raises UserError unless that is allowed."""
+    if not config.tensorrt.enabled or (reason := tensorrt.missing_reason()) is None:
+        return None
+    if config.tensorrt.if_missing == "fail":
+        raise UserError(
+            f"export.tensorrt.enabled=true, but {reason}",
+            "Run the export in an image with TensorRT, or set export.tensorrt.enabled=false,",
+            "or export.tensorrt.if_missing=skip to go on without an engine where there is none.",
+        )
+    log.emit("warning", message=f"no TensorRT engine is built: {reason}")
+    return reason
+
+
+def _tensorrt_state(config: ExportConfig, skipped: str | None) -> str:
+    if not config.tensorrt.enabled:
+        return "off"
+    return "built" if skipped is None else f"skipped: {skipped}"
+
+
+def _formats(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+class _Progress:
+    def __init__(self, log: EventLog, total: int) -> None:
+        self.log = log
+        self._done, self._total = 0, total
+
+    def next(self, message: str) -> None:
+        self.log.emit("progress", step="export", message=message, done=self._done, total=self._total)
+        self._done += 1

@@ -1,0 +1,48 @@
+"""The Hugging Face folder: the checkpoint's weights and config with its tokenizer, as `transformers` loads it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm.export.reference import Reference
+from llm.export.tolerance import Check
+from llm.storage import Manifest
+
+WEIGHTS_AND_CONFIG = ("config.json", "model.safetensors")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def write_folder(checkpoint: Manifest, tokenizer: Manifest, folder: Path) -> None:
+    """Put weights, config and tokenizer together; raises DamagedError if one is not what its manifest says."""
+    folder.mkdir()
+    for source, names in ((checkpoint, WEIGHTS_AND_CONFIG), (tokenizer, TOKENIZER)):
+        for name in names:
+            shutil.copyfile(source.file(name), folder / name)
+
+
+def check_folder(folder: Path, references: Sequence[Reference], logit_tolerance: float) -> list[Check]:
+    """Compare `transformers`' token ids and logits with ours."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    wrong_ids, difference = 0, 0.0
+    for reference in references:
+        ids = tokenizer(reference.text, add_special_tokens=False, split_special_tokens=True)["input_ids"][: len(reference.ids) - 1]
+        wrong_ids += ids != reference.ids[1:]
+        with torch.inference_mode():
+            logits = model(torch.tensor([reference.ids])).logits[0].numpy()
+        difference = max(difference, float(np.abs(logits - reference.logits).max()))
+    return [
+        Check("huggingface", "documents with other token ids", wrong_ids, at_most=0),
+        Check("huggingface", "largest logit difference", difference, at_most=logit_tolerance,
+              setting="export.hf_logit_tolerance"),
+    ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""A TensorRT engine of the model, with the key/value cache as inputs and outputs.
+
+The graph is `standard_onnx`'s, in fp32; TensorRT chooses the arithmetic that the configuration allows. An engine is
+for one kind of GPU and one version of TensorRT. TensorRT comes with NVIDIA's containers, not from PyPI: without it
+nothing here but `missing_reason` can run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.config import ModelConfig, TensorRTConfig
+from llm.errors import ServiceError
+
+if TYPE_CHECKING:
+    from llm.export.reference import Reference
+    from llm.export.tolerance import Check
+
+ENGINE = "model.plan"
+ARITHMETIC = {"fp16": "FP16", "bf16": "BF16"}
+LOGIT_TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.5}
+"""Largest difference of a logit, by arithmetic."""
+
+
+def missing_reason() -> str | None:
+    """Why no engine can be built here, or None if one can."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return "TensorRT is not installed here: it comes with NVIDIA's containers, such as nvcr.io/nvidia/tensorrt"
+    import torch
+
+    return None if torch.cuda.is_available() else "TensorRT needs an NVIDIA GPU, and there is none here"
+
+
+def export(config: TensorRTConfig, checkpoint: Path, folder: Path, references: Sequence[Reference]) -> list[Check]:
+    """Build `model.plan` below `folder` from a checkpoint's folder, and compare its logits with the references.
+
+    Raises ServiceError with TensorRT's reason if it refuses the graph.
+    """
+    from llm.export import standard_onnx
+
+    document = json.loads((checkpoint / "config.json").read_text())
+    model = ModelConfig(**{name: document[name] for name in ModelConfig.model_fields})
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as graphs:
+        graph = Path(graphs) / "model.onnx"
+        standard_onnx.write(model, standard_onnx.read_weights(checkpoint), graph)
+        (folder / ENGINE).write_bytes(_build(config, model, graph))
+    return _check(config, model, folder / ENGINE, references)
+
+
+def _build(config: TensorRTConfig, model: ModelConfig, graph: Path) -> bytes:
+    import tensorrt as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(graph)):
+        reasons = [str(parser.get_error(index)) for index in range(parser.num_errors)]
+        raise ServiceError("TensorRT refuses the model's graph", *reasons)
+    settings = builder.create_builder_config()
+    if config.precision in ARITHMETIC:
+        settings.set_flag(getattr(trt.BuilderFlag, ARITHMETIC[config.precision]))
+    settings.add_optimization_profile(_profile(builder.create_optimization_profile(), config, model))
+    engine = builder.build_serialized_network(network, settings)
+    if engine is None:
+        raise ServiceError("TensorRT could not build the engine", "Its own log, above, says why.")
+    return bytes(engine)
+
+
+def _profile(profile: Any, config: TensorRTConfig, model: ModelConfig) -> Any:
+    """Shapes that the engine takes: one token up to the whole context, with an empty cache up to a full one."""
+    batch, context = config.max_batch_size, model.max_position_embeddings
+    heads, head_size = model.num_key_value_heads, model.hidden_size // model.num_attention_heads
+    profile.set_shape("input_ids", (1, 1), (batch, 1), (batch, context))
+    for layer in range(model.num_hidden_layers):
+        for what in ("key", "value"):
+            shapes = [(rows, heads, past, head_size) for rows, past in ((1, 0), (batch, context // 2), (batch, context))]
+            profile.set_shape(f"past.{layer}.{what}", *shapes)
+    return profile
+
+
+def _check(config: TensorRTConfig, model: ModelConfig, engine: Path, references: Sequence[Reference]) -> list[Check]:
+    import numpy as np
+    import tensorrt as trt
+    import torch
+
+    from llm.export.tolerance import Check
+
+    context = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(engine.read_bytes()).create_execution_context()
+    difference = 0.0
+    for reference in references:
+        logits = _run(context, model, torch.tensor([reference.ids], device="cuda"), reference.logits.shape[1])
+        difference = max(difference, float(np.abs(logits - reference.logits).max()))
+    return [Check("tensorrt", "largest logit difference", difference, at_most=LOGIT_TOLERANCE[config.precision])]
+
+
+def _run(context: Any, model: ModelConfig, ids: Any, vocab_size: int) -> Any:
+    """Logits of one sequence read with an empty cache, [T, V]."""
+    import torch
+
+    heads, head_size = model.num_key_value_heads, model.hidden_size // model.num_attention_heads
+    tensors = {"input_ids": ids, "logits": torch.empty(1, ids.shape[1], vocab_size, device="cuda")}
+    for layer in range(model.num_hidden_layers):
+        for what in ("key", "value"):
+            tensors[f"past.{layer}.{what}"] = torch.empty(1, heads, 0, head_size, device="cuda")
+            tensors[f"present.{layer}.{what}"] = torch.empty(1, heads, ids.shape[1], head_size, device="cuda")
+    unused = torch.empty(1, device="cuda")  # an empty tensor has no address, and TensorRT wants one
+    for name, tensor in tensors.items():
+        if name.startswith(("input_ids", "past")):
+            context.set_input_shape(name, tuple(tensor.shape))
+        context.set_tensor_address(name, (tensor if tensor.numel() else unused).data_ptr())
+    stream = torch.cuda.Stream()
+    context.execute_async_v3(stream.cuda_stream)
+    stream.synchronize()
+    return tensors["logits"][0].cpu().numpy()

@@ -1,0 +1,108 @@
+"""What the event log says about the latest attempt at a run.
+
+A run that was interrupted goes on in its folder and its log, so the log may hold several attempts; each begins with
+`run_started`. Steps done by hand (`gristmill tokenize --run …`) belong to the attempt before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from llm.errors import GateNotPassed, Preempted
+from llm.tracking.events import read_events
+
+Event = dict[str, Any]
+State = Literal["finished", "not promoted", "stopped", "failed", "running", "interrupted"]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """How a step of the attempt stands."""
+
+    name: str
+    state: Literal["done", "reused", "failed", "unfinished"]
+    seconds: float | None
+    message: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The events of one attempt, in order."""
+
+    events: Sequence[Event]
+
+    def of_kind(self, kind: str) -> list[Event]:
+        """The events of one kind."""
+        return [event for event in self.events if event["kind"] == kind]
+
+    @cached_property
+    def steps(self) -> dict[str, StepOutcome]:
+        """How each step that was begun stands, in the order of their beginnings."""
+        found: dict[str, StepOutcome] = {}
+        for event in self.events:
+            if event["kind"] == "step_started":
+                found[event["step"]] = StepOutcome(event["step"], "unfinished", None)
+            elif event["kind"] == "step_finished":
+                state: Literal["reused", "done"] = "reused" if event.get("reused") else "done"
+                found[event["step"]] = StepOutcome(event["step"], state, event.get("seconds"))
+            elif event["kind"] == "step_failed":
+                found[event["step"]] = StepOutcome(
+                    event["step"], "failed", event.get("seconds"), event.get("message"), event.get("exit_code")
+                )
+        return found
+
+    @property
+    def failure(self) -> StepOutcome | None:
+        """The step that failed, if one did."""
+        return next((step for step in self.steps.values() if step.state == "failed"), None)
+
+    @property
+    def started(self) -> float | None:
+        """Time of the first event, in seconds since the epoch."""
+        return self.events[0]["time"] if self.events else None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or has taken up to its last event."""
+        if (end := self._end) is not None:
+            return float(end["seconds"])
+        return float(self.events[-1]["time"] - self.events[0]["time"]) if self.events else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code that it ended with; None if it did not end."""
+        return None if self._end is None else int(self._end["exit_code"])
+
+    def finished(self, step: str) -> bool:
+        """Whether the step ended well, by work or by reuse."""
+        return step in self.steps and self.steps[step].state in ("done", "reused")
+
+    def state(self, *, is_held: bool) -> State:
+        """How the attempt stands; `is_held` says whether a process works in the folder now."""
+        code = self.exit_code
+        if code is None and is_held:
+            return "running"
+        if code is None and self.failure is not None:
+            code = self.failure.exit_code
+        if code is None:
+            began_by_hand = bool(self.events) and self.events[0]["kind"] != "run_started"
+            whole = all(step.state != "unfinished" for step in self.steps.values())
+            return "finished" if began_by_hand and whole else "interrupted"
+        named: dict[int, State] = {0: "finished", GateNotPassed.exit_code: "not promoted", Preempted.exit_code: "stopped"}
+        return named.get(code, "failed")
+
+    @property
+    def _end(self) -> Event | None:
+        return next((event for event in reversed(self.events) if event["kind"] == "run_finished"), None)
+
+
+def last_attempt(events: Path) -> Attempt:
+    """The latest attempt in an event log; an empty one if there is no log."""
+    found = [event for event, _ in read_events(events)]
+    begins = [place for place, event in enumerate(found) if event["kind"] == "run_started"]
+    return Attempt(found[begins[-1] :] if begins else found)

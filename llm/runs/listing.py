@@ -1,0 +1,54 @@
+"""What was run, and how it ended: the table behind `gristmill runs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llm.runs.attempt import Attempt, State, last_attempt
+from llm.runs.folder import RunFolder, all_runs
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a line; None: not known (yet)."""
+
+    name: str
+    state: State
+    verdict: str | None
+    bits_per_byte: float | None
+    seconds: float | None
+    started: str | None
+    """Local time, ISO 8601."""
+
+
+def list_runs(root: Path) -> list[RunSummary]:
+    """The runs below `root`, the one with the newest event first."""
+    return [summarise(folder) for folder in all_runs(root)]
+
+
+def summarise(folder: RunFolder) -> RunSummary:
+    """How a run stands; figures are those of its latest attempt."""
+    attempt = last_attempt(folder.events)
+    return RunSummary(
+        name=folder.name,
+        state=attempt.state(is_held=folder.is_held()),
+        verdict=_count(folder, attempt, "gate", "verdict"),
+        bits_per_byte=_count(folder, attempt, "evaluate", "bits_per_byte"),
+        seconds=attempt.seconds,
+        started=None if attempt.started is None else local_time(attempt.started),
+    )
+
+
+def local_time(seconds: float) -> str:
+    """A time since the epoch as local ISO 8601 to the second."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def _count(folder: RunFolder, attempt: Attempt, step: str, name: str) -> Any:
+    if not attempt.finished(step):
+        return None
+    manifest = folder.manifests().get(step)
+    return None if manifest is None else manifest.counts.get(name)

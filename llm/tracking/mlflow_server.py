@@ -1,0 +1,139 @@
+"""Talking to MLflow: where it is, how long it may take, and what went wrong in plain words.
+
+MLflow takes seconds to import, so that happens in functions only. Its usage telemetry is switched off: the pipeline
+sends nothing to anybody but the server that the configuration names.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from llm.config import TrackingConfig
+from llm.errors import ServiceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+REASON_CHARACTERS = 300
+
+
+def tracking_uri(config: TrackingConfig, runs: Path) -> str:
+    """The configured server, or the SQLite database beside the runs."""
+    return config.uri or f"sqlite:///{database(runs)}"
+
+
+def database(runs: Path) -> Path:
+    """The SQLite database beside the runs."""
+    return runs.resolve() / DATABASE
+
+
+def artifact_location(config: TrackingConfig, runs: Path) -> str | None:
+    """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
+    return (runs.resolve() / ARTIFACTS).as_uri() if config.uri is None else None
+
+
+def is_server(uri: str) -> bool:
+    """Whether MLflow is reached over HTTP, and not through a database on our side."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+@contextmanager
+def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Iterator[MlflowClient]:
+    """A client whose every answer takes `timeout_seconds` at most, `retries` more tries not counted.
+
+    Raises ServiceError, with the address and the reason or status, for whatever MLflow or its store refuses in the
+    body of the `with`.
+    """
+    uri = tracking_uri(config, runs)
+    if config.uri is None:
+        runs.mkdir(parents=True, exist_ok=True)
+    with _quiet_and_bounded(config.timeout_seconds, retries):
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from requests.exceptions import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield MlflowClient(uri)
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            raise ServiceError(
+                f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
+                "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",
+                "Set tracking.uri to another server, or leave it out for a database beside the runs.",
+            ) from error
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def reason(error: BaseException, timeout_seconds: float) -> str:
+    """What went wrong, in a line: no answer and why, or the status and words that the server sent."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ConnectionError as RequestsConnectionError
+    from requests.exceptions import RetryError, Timeout
+
+    chain = list(_chain(error))
+    if any(isinstance(link, Timeout) for link in chain):
+        return f"no answer within {timeout_seconds:g} s"
+    system = next((link for link in chain if isinstance(link, OSError) and link.errno and link.strerror), None)
+    if any(isinstance(link, RequestsConnectionError) for link in chain):
+        return f"does not answer: {system.strerror if system else _shortened(str(chain[-1]))}"
+    if any(isinstance(link, RetryError) for link in chain):
+        status = re.search(r"too many (\d+) error responses", str(error))
+        return f"answers with status {status[1]}" if status else _shortened(str(error))
+    if isinstance(error, MlflowException):
+        status = re.search(r"failed with error code (\d+)", str(error))
+        code = int(status[1]) if status else error.get_http_status_code()
+        return f"refused with status {code}: {_shortened(str(error))}"
+    return _shortened(str(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from, MLflow's `raise` without `from` included."""
+    while error is not None:
+        yield error
+        inner = error.__cause__ or error.__context__
+        if inner is None and error.args and isinstance(error.args[0], BaseException):
+            inner = error.args[0]  # requests wraps urllib3's, which holds the socket's
+        inner = inner or getattr(error, "reason", None)
+        error = inner if isinstance(inner, BaseException) else None
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= REASON_CHARACTERS else f"{line[:REASON_CHARACTERS]}…"
+
+
+@contextmanager
+def _quiet_and_bounded(timeout_seconds: float, retries: int) -> Iterator[None]:
+    """MLflow reads its limits from the environment, at each request."""
+    limits = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout_seconds))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,200 @@
+"""Delivery of a run's events to MLflow, at any time and as often as wanted.
+
+The event log is the truth; this is a copy of it. How far the copy is stands in `tracking/delivered.json` in the run
+folder, written after MLflow has accepted a batch: a crash in between sends that batch again, and since a point
+carries the time of its event, MLflow's database takes the second as the first (its key is run, metric, step, time
+and value). A server that does not answer costs one timeout and loses nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from llm.config import TrackingConfig
+from llm.errors import GristmillError
+from llm.runs.folder import RunFolder
+from llm.storage import only_process_in, sha256_of_json, write_atomically
+from llm.tracking.events import read_events
+from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri
+from llm.tracking.points import Point, parameters, points, status, tags
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BATCH_POINTS = 1000
+BATCH_PARAMETERS = 100
+"""MLflow's limits for one request."""
+RUN_KEY = "gristmill.key"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one delivery did: points sent, points still pending, and why, if any are."""
+
+    sent: int
+    pending: int
+    error: str | None = None
+
+
+class Delivered(BaseModel):
+    """How far a server has been told about a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    experiment: str
+    key: str
+    """Made before the MLflow run and kept as its tag: a run whose id we lost in a crash is found by it."""
+    run_id: str | None = None
+    parameters: str | None = None
+    """Hash of the parameters that were sent; MLflow takes them once."""
+    offset: int = 0
+    """Bytes of the event log that were delivered."""
+
+
+def deliver(folder: RunFolder, config: TrackingConfig) -> Delivery:
+    """Send what MLflow has not got yet; never raises for a server that does not answer or refuses."""
+    courier = Courier(folder, config)
+    try:
+        with courier.working():
+            courier.send()
+    except GristmillError as error:
+        return Delivery(courier.sent, courier.pending(), str(error))
+    return Delivery(courier.sent, courier.pending())
+
+
+def finish(folder: RunFolder, config: TrackingConfig, exit_code: int) -> Delivery:
+    """Deliver, add the report, and tell MLflow how the run ended; as `deliver`, never raises for MLflow's sake."""
+    courier = Courier(folder, config)
+    try:
+        with courier.working() as client:
+            run_id = courier.send()
+            if folder.report.is_file():
+                client.log_artifact(run_id, str(folder.report))
+            client.set_terminated(run_id, status(exit_code))
+    except GristmillError as error:
+        return Delivery(courier.sent, courier.pending(), str(error))
+    return Delivery(courier.sent, courier.pending())
+
+
+class Courier:
+    """One delivery in the making."""
+
+    _client: MlflowClient
+
+    def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
+        self._folder, self._config = folder, config
+        self._path = folder.tracking / "delivered.json"
+        self._delivered = self._read()
+        self.sent = 0
+
+    @contextmanager
+    def working(self, *, retries: int = 0) -> Iterator[MlflowClient]:
+        """Connected, and the only one that delivers this run; raises ServiceError, BusyError."""
+        with (
+            only_process_in(self._folder.tracking, wait_seconds=2 * self._config.timeout_seconds),
+            connection(self._config, self._folder.runs, retries=retries) as client,
+        ):
+            self._delivered, self._client = self._read(), client
+            yield client
+
+    def send(self) -> str:
+        """Send the parameters, then all pending events; returns the id of the MLflow run."""
+        run_id = self._send_parameters(self._run())
+        batch: list[Point] = []
+        offset = self._delivered.offset
+        for event, after in read_events(self._folder.events, offset):
+            found = points(event)
+            if len(batch) + len(found) > BATCH_POINTS:
+                self._send_points(run_id, batch, offset)
+                batch = []
+            batch += found
+            offset = after
+            for name, value in tags(event).items():
+                self._client.set_tag(run_id, name, value)
+        self._send_points(run_id, batch, offset)
+        return run_id
+
+    def pending(self) -> int:
+        """How many points were not delivered."""
+        return sum(len(points(event)) for event, _ in read_events(self._folder.events, self._delivered.offset))
+
+    def _send_points(self, run_id: str, batch: list[Point], offset: int) -> None:
+        """Send one batch, and remember that everything up to `offset` is there."""
+        from mlflow.entities import Metric
+
+        if batch:
+            metrics = [Metric(point.name, point.value, point.milliseconds, point.step) for point in batch]
+            self._client.log_batch(run_id, metrics=metrics)
+        self.sent += len(batch)
+        if offset != self._delivered.offset:
+            self._keep(offset=offset)
+
+    def _send_parameters(self, run_id: str) -> str:
+        """Send the configuration once; a changed one, which MLflow would refuse, opens a new MLflow run."""
+        from mlflow.entities import Param
+
+        config = self._folder.read_config()
+        values = {} if config is None else parameters(config)
+        fingerprint = sha256_of_json(values)
+        if self._delivered.parameters == fingerprint:
+            return run_id
+        if self._delivered.parameters is not None:
+            self._keep(key=uuid.uuid4().hex, run_id=None, parameters=None)
+            run_id = self._run()
+        named = [Param(name, value) for name, value in values.items()]
+        for start in range(0, len(named), BATCH_PARAMETERS):
+            self._client.log_batch(run_id, params=named[start : start + BATCH_PARAMETERS])
+        self._keep(parameters=fingerprint)
+        return run_id
+
+    def _run(self) -> str:
+        """The MLflow run of this folder: the known one, the one that a crash hid from us, or a new one."""
+        if self._delivered.run_id is not None:
+            return self._delivered.run_id
+        experiment = self._experiment()
+        found = []
+        if self._path.is_file():  # an earlier delivery may have made it and died before it could say so
+            found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{self._delivered.key}'", max_results=1)
+        else:
+            self._keep()
+        run = found[0] if found else self._client.create_run(
+            experiment, run_name=self._folder.name, tags={RUN_KEY: self._delivered.key}
+        )  # fmt: skip
+        self._keep(run_id=run.info.run_id)
+        return str(run.info.run_id)
+
+    def _experiment(self) -> str:
+        """Id of the configured experiment, made now if it is not there."""
+        from mlflow.exceptions import MlflowException
+
+        name, location = self._config.experiment, artifact_location(self._config, self._folder.runs)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run made it meanwhile
+                    raise
+                experiment = self._client.get_experiment_by_name(name)
+        return str(experiment.experiment_id)
+
+    def _read(self) -> Delivered:
+        """What was delivered to the configured place; nothing if it is another one than before."""
+        here = Delivered(
+            uri=tracking_uri(self._config, self._folder.runs), experiment=self._config.experiment, key=uuid.uuid4().hex
+        )
+        if not self._path.is_file():
+            return here
+        before = Delivered.model_validate_json(self._path.read_bytes())
+        return before if (before.uri, before.experiment) == (here.uri, here.experiment) else here
+
+    def _keep(self, **changes: object) -> None:
+        self._delivered = self._delivered.model_copy(update=changes)
+        write_atomically(self._path, self._delivered.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,183 @@
+"""A run's events as a person follows them in a terminal.
+
+On a terminal one live line is redrawn, and each step leaves a line when it ends. Elsewhere (a file, a pod's log)
+there is no colour and no redrawing: a line when a step ends, and every 30 s how far the running one is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from llm.tracking.events import read_events
+
+Event = dict[str, Any]
+POLL_SECONDS = 0.2
+LINE_EVERY_SECONDS = 30.0
+ERASE_LINE = "\r\x1b[2K"
+
+
+class Follower:
+    """Follows an event log in a thread from where it ends now; `stop` shows what is left and returns."""
+
+    def __init__(self, path: Path, stream: TextIO) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._screen = Screen(stream)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show the events up to now and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> Follower:
+        """Begin to follow."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Show the events up to now and end."""
+        self.stop()
+
+    def _follow(self) -> None:
+        stopping = False
+        while not stopping:
+            stopping = self._stop.wait(POLL_SECONDS)  # one more look after the request
+            for event, offset in read_events(self._path, self._offset):
+                self._screen.show(event)
+                self._offset = offset
+            self._screen.tick(time.time())
+        self._screen.close()
+
+
+class Screen:
+    """What is on the terminal: lines that stay, and on a real one a live line below them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._step: Event | None = None
+        self._news: Event | None = None
+        self._next_line = 0.0
+
+    def show(self, event: Event) -> None:
+        """Take in one event."""
+        if event["kind"] == "step_started":
+            self._step, self._news = event, None
+            self._next_line = event["time"] + LINE_EVERY_SECONDS
+        elif event["kind"] in ("train_step", "progress"):
+            self._news = event
+        elif (line := lasting_line(event)) is not None:
+            if event["kind"] in ("step_finished", "step_failed"):
+                self._step = self._news = None
+            self._write(f"{ERASE_LINE if self._is_terminal else ''}{line}\n")
+
+    def tick(self, now: float) -> None:
+        """Redraw the live line, or print how far the step is if its time has come."""
+        if self._step is None:
+            return
+        line = live_line(self._step, self._news, now)
+        if self._is_terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"{ERASE_LINE}{line[:width]}")
+        elif now >= self._next_line:
+            self._next_line = now + LINE_EVERY_SECONDS
+            self._write(f"{line}\n")
+
+    def close(self) -> None:
+        """Leave the terminal with an empty line."""
+        if self._is_terminal:
+            self._write(ERASE_LINE)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            self._step = None  # nobody reads on; the run does not end for that
+
+
+def lasting_line(event: Event) -> str | None:
+    """The line that an event leaves for good; None if it leaves none."""
+    if event["kind"] == "step_finished":
+        how = "reused" if event.get("reused") else f"done in {duration(event['seconds'])}"
+        return f"{event['step']:<10} {how}"
+    if event["kind"] == "step_failed":
+        first = str(event["message"]).partition("\n")[0]
+        return f"{event['step']:<10} failed after {duration(event.get('seconds'))}: {first}"
+    if event["kind"] == "train_plan":
+        return (
+            f"{'train':<10} {scaled(event['parameters'])} parameters, {event['steps']:,} steps of"
+            f" {event['tokens_per_step']:,} tokens on {event['world_size']} ranks, {event['backend']}"
+        )
+    if event["kind"] == "train_resumed":
+        return f"{'train':<10} goes on from the checkpoint at step {event['step']:,}"
+    if event["kind"] == "train_validation":
+        return f"{'train':<10} step {event['step']:,}  validation loss {event['loss']:.3f} nats/token"
+    return f"warning: {event['message']}" if event["kind"] == "warning" else None
+
+
+def live_line(step: Event, news: Event | None, now: float) -> str:
+    """How far the running step is."""
+    if news is None:
+        return f"{step['step']:<10} {duration(max(0.0, now - step['time']))}"
+    body = training_figures(news) if news["kind"] == "train_step" else progress_figures(news)
+    return f"{step['step']:<10} {body}"
+
+
+def training_figures(event: Event) -> str:
+    """A training step: `step 300/2,000  loss 2.914 nats/token  41.2k tokens/s  MFU 38 %  3m20s left`."""
+    return "  ".join(_training_parts(event))
+
+
+def _training_parts(event: Event) -> Iterable[str]:
+    yield f"step {event['step']:,}/{event['steps']:,}"
+    yield f"loss {event['loss']:.3f} nats/token"
+    yield f"{scaled(event.get('tokens_per_second'))} tokens/s"
+    if event.get("mfu") is not None:
+        yield f"MFU {100 * event['mfu']:.0f} %"
+    if event.get("memory_bytes") is not None:
+        yield f"{event['memory_bytes'] / 2**30:.1f} GiB"
+    yield f"{duration(event.get('seconds_left'))} left"
+
+
+def progress_figures(event: Event) -> str:
+    """What a step says it is doing, with its share where it is known."""
+    done, total = event.get("done"), event.get("total")
+    share = f"  {100 * done / total:.0f} %" if done is not None and total else ""
+    return f"{event['message']}{share}"
+
+
+def scaled(number: float | None) -> str:
+    """Three significant digits with k, M, B or T: `41.2k`; `n/a` for None."""
+    if number is None:
+        return "n/a"
+    for unit in ("", "k", "M", "B"):
+        if abs(number) < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}T"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in two units at most: `0.4 s`, `12 s`, `3m20s`, `2h05m`; `n/a` for None."""
+    if seconds is None:
+        return "n/a"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

@@ -1,0 +1,106 @@
+"""A training that is killed and started again is the same training, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llm.tracking.events import EventLog
+from tests.training_case import run
+
+STEPS = {"max_steps": 40, "checkpoint_every_steps": 3, "validate_every_steps": 20}
+BACKENDS = [
+    pytest.param({"backend": "torch"}, id="torch"),
+    pytest.param({"backend": "deepspeed", "zero_stage": 1}, id="ZeRO-1"),
+    pytest.param({"backend": "deepspeed", "zero_stage": 2}, id="ZeRO-2"),
+]
+PATIENCE_SECONDS = 60
+
+
+def start(folder: Path, **settings: object) -> subprocess.Popen[str]:
+    """The training call in a process of its own, as a step would make it."""
+    command = [sys.executable, "-m", "tests.training_case", str(folder), *(f"{k}={v}" for k, v in settings.items())]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Poll until it is so; fails when the process ends before, or nothing happens for long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not what():
+        assert time.monotonic() < deadline, "nothing happened"
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.002)
+
+
+def ranks(folder: Path) -> list[int]:
+    """Processes of the ranks that train in this folder."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().split(b"\0")
+        except OSError:
+            continue  # ended meanwhile
+        if b"llm.training.worker" in command and b"torch.distributed.run" not in command:
+            pids += [int(path.parent.name)] if any(str(folder).encode() in part for part in command) else []
+    return sorted(pids)
+
+
+def last_step(folder: Path) -> int:
+    return max((event["step"] for event in EventLog(folder / "events.jsonl").read("train_step")), default=0)
+
+
+def interrupt(folder: Path, at_step: int, whom: str, **settings: object) -> tuple[int, str]:
+    """Start the training, send a signal when it reaches the step; returns exit code and stderr."""
+    process = start(folder, **settings)
+    try:
+        wait_for(lambda: last_step(folder) >= at_step, process)
+        if whom == "a rank":
+            os.kill(random.choice(ranks(folder)), signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGKILL if whom == "the parent" else signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not ranks(folder))  # nobody outlives the call
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("settings", BACKENDS)
+def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninterrupted_one(
+    settings: dict[str, object], tmp_path: Path
+):
+    settings = {**settings, **STEPS}
+    uninterrupted = run(tmp_path / "whole", **settings)
+    moments = random.Random(str(settings))
+    folder = tmp_path / "killed"
+    code, errors = interrupt(folder, moments.randint(4, 16), "a rank", **settings)
+    assert (code, "rank" in errors, "was killed (SIGKILL)" in errors) == (75, True, True), errors
+    assert "The last checkpoint is of step" in errors
+    assert "Traceback" not in errors
+    code, _ = interrupt(folder, moments.randint(18, 34), "the parent", **settings)
+    assert code == -signal.SIGKILL
+    resumed = run(folder, **settings)
+    assert resumed.files == uninterrupted.files
+    assert resumed.id == uninterrupted.id
+    assert len(EventLog(folder / "events.jsonl").read("train_resumed")) == 2
+
+
+def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path):
+    settings = {**STEPS, "checkpoint_every_steps": 1000}
+    code, errors = interrupt(tmp_path, 5, "a stop", **settings)
+    assert code == 75
+    assert "stopped on request at step" in errors
+    stopped_at = last_step(tmp_path)
+    assert stopped_at < 40
+    run(tmp_path, **settings)
+    (resumed,) = EventLog(tmp_path / "events.jsonl").read("train_resumed")
+    assert resumed["step"] == stopped_at

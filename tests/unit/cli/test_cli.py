@@ -1,0 +1,87 @@
+"""The command line answers at once, in plain words, with the exit codes of the architecture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm import cli
+from llm.steps import STEPS
+
+HEAVY = ("torch", "kfp", "mlflow", "great_expectations", "deepspeed", "transformers", "polars", "numpy", "hydra")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    script = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_lists_every_verb_and_imports_nothing_heavy():
+    script = (
+        "import sys; from llm.cli import cli\n"
+        "try: cli.main(['--help'], standalone_mode=False)\n"
+        "finally: print('loaded:', [name for name in sys.argv[1:] if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", script, *HEAVY], capture_output=True, text=True, check=True).stdout
+    assert "loaded: []" in shown
+    assert all(verb in shown for verb in (*cli.VERBS, *cli.STEPS))
+
+
+@pytest.mark.parametrize("verb", [*cli.VERBS, *cli.STEPS])
+def test_every_verb_explains_itself(verb: str):
+    command = cli.LazyGroup().get_command(None, verb)  # type: ignore[arg-type]
+    assert command is not None
+    assert command.help
+    assert command.help.endswith(".") or "." in command.help
+
+
+def test_the_steps_of_the_command_line_are_the_steps():
+    assert list(cli.STEPS) == list(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "pretrian"], "error: there is no pipeline pretrian\n  Did you mean pretrain?"),
+        (["run", "pretrain", "training.lrr=1"], "error: unknown config key training.lrr\n  Did you mean training.lr?"),
+        (["compile", "pretrain", "-o", "x.json"], "error: x.json must end in .yaml"),
+        (["report"], "error: there is no run in runs"),
+        (["report", "nothing"], "error: there is no run nothing in runs"),
+        (["generate", "def "], "error: there is no run in runs"),
+        (["tokenize", "--run", "x"], "error: tokenize reads what ingest, tokenizer made, and it is not there"),
+        (["ingest", "--run", "x", "data.path=nowhere"], "error: "),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_ends_with_2_a_message_and_no_traceback(arguments: list[str], message: str, tmp_path: Path):
+    ended = run(*arguments, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_resolved_configuration_is_printed_and_can_be_read_back():
+    from llm.config import compose, from_yaml
+
+    printed = run("config", "model=small", "training.lr=0.001").stdout
+    assert from_yaml(printed) == compose(["model=small", "training.lr=0.001"])
+
+
+def test_a_plan_prints_parameters_and_tokens_and_starts_nothing(tmp_path: Path):
+    printed = run("plan", "training.max_steps=10", "training.global_batch_tokens=8192", cwd=tmp_path).stdout
+    assert "tokens                   81,920" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_cannot_work_is_refused():
+    ended = run("plan", "training.processes=3")
+    assert ended.returncode == 2
+    assert "do not divide the global batch" in ended.stderr
+
+
+def test_no_runs_is_said_plainly(tmp_path: Path):
+    assert "no runs in runs" in run("runs", cwd=tmp_path).stdout

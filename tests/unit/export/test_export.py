@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llm.config import TensorRTConfig
+from llm.errors import DamagedError, UserError
+from llm.export import export as export_module
+from llm.export import onnx_model
+from llm.export.export import export
+from llm.export.onnx_model import OnnxModel
+from llm.model.weights import load, save
+from llm.storage import Manifest, Recipe, Store
+from llm.tokenizer import load as load_tokenizer
+from llm.tracking.events import EventLog
+from tests.export_case import EXPORT, Case
+
+HF_ONLY = EXPORT.model_copy(update={"onnx": ()})
+
+
+def test_the_model_comes_in_every_format_with_its_measurements(exported: Manifest) -> None:
+    checks = json.loads(exported.file("checks.json").read_text())
+    assert {entry.path.split("/")[0] for entry in exported.files} == {"huggingface", "onnx-fp32", "onnx-int4", "checks.json"}
+    assert {check["format"] for check in checks["checks"]} == {"huggingface", "onnx-fp32", "onnx-int4"}
+    assert checks["tensorrt"] == "off"
+
+
+def test_int4_is_smaller_than_fp32(exported: Manifest) -> None:
+    sizes = {entry.path: entry.size_bytes for entry in exported.files}
+    assert sizes["onnx-int4/model.onnx.data"] < sizes["onnx-fp32/model.onnx.data"] / 4
+
+
+def test_transformers_loads_the_folder_and_continues_as_the_checkpoint_does(case: Case, exported: Manifest) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = exported.folder / "huggingface"
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer("def copy(", add_special_tokens=False)["input_ids"]]])
+    with torch.inference_mode():
+        torch.testing.assert_close(model(ids).logits, load(case.checkpoint.folder)(ids), atol=1e-4, rtol=0)
+
+
+def test_the_same_checkpoint_exports_to_the_same_id_elsewhere(
+    case: Case, exported: Manifest, tmp_path: Path, log: EventLog
+) -> None:
+    again = export(EXPORT, case.checkpoint, case.tokenizer, case.corpus, Store(tmp_path / "elsewhere"), log)
+    assert (again.id, again.files) == (exported.id, exported.files)
+
+
+def test_a_finished_export_is_found_again(case: Case, exported: Manifest, export_store: Store, log: EventLog) -> None:
+    assert export(EXPORT, case.checkpoint, case.tokenizer, case.corpus, export_store, log) == exported
+    assert exported.id in export_store.found
+
+
+def test_the_builders_chatter_goes_to_a_file(
+    exported: Manifest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    onnx_model.build(exported.folder / "huggingface", tmp_path / "onnx", "int4", tmp_path / "builder.log")
+    assert capfd.readouterr() == ("", "")
+    assert "Saving ONNX model" in (tmp_path / "builder.log").read_text()
+
+
+def test_an_onnx_model_of_other_weights_is_refused_with_measure_and_tolerance(
+    case: Case, store: Store, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_from_changed_weights(source: Path, folder: Path, precision: str, builder_log: Path) -> None:
+        model = load(source)
+        torch.nn.init.normal_(model.model.layers[0].mlp.up_proj.weight)
+        changed = shutil.copytree(source, folder.with_name("changed"))
+        save(model, changed)
+        build(changed, folder, precision, builder_log)
+
+    build = onnx_model.build
+    monkeypatch.setattr(export_module.onnx_model, "build", build_from_changed_weights)
+    fp32 = EXPORT.model_copy(update={"onnx": ("fp32",)})
+    with pytest.raises(UserError, match=r"does not answer as its checkpoint.*\n.*onnx-fp32: largest logit difference"
+                                        r" is [\d.]+, allowed: at most 0.001 \(export.onnx_fp32_logit_tolerance\)"):
+        export(fp32, case.checkpoint, case.tokenizer, case.corpus, store, log)
+    assert not list((store.root / "model").glob("*"))
+
+
+def test_int4_beyond_its_budget_is_refused(case: Case, store: Store, log: EventLog) -> None:
+    strict = EXPORT.model_copy(update={"onnx": ("int4",), "onnx_int4_greedy_agreement": 1.0})
+    with pytest.raises(UserError, match=r"onnx-int4: share of positions .* allowed: at least 1 \(export.onnx_int4_greedy"):
+        export(strict, case.checkpoint, case.tokenizer, case.corpus, store, log)
+
+
+def test_a_changed_checkpoint_is_refused(case: Case, store: Store, log: EventLog, tmp_path: Path) -> None:
+    with store.stage("checkpoint", Recipe("train", {})) as stage:
+        shutil.copytree(case.checkpoint.folder, stage.path, dirs_exist_ok=True)
+        (stage.path / "manifest.json").unlink()
+        checkpoint = stage.commit()
+    (checkpoint.folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(DamagedError, match=r"model.safetensors of checkpoint \w+ is damaged"):
+        export(HF_ONLY, checkpoint, case.tokenizer, case.corpus, store, log)
+
+
+def test_without_tensorrt_a_wanted_engine_is_refused_before_any_work(case: Case, store: Store, log: EventLog) -> None:
+    wanted = EXPORT.model_copy(update={"tensorrt": TensorRTConfig(enabled=True)})
+    with pytest.raises(UserError, match=r"export.tensorrt.enabled=true, but TensorRT is not installed here"):
+        export(wanted, case.checkpoint, case.tokenizer, case.corpus, store, log)
+    assert not store.root.exists()
+    assert not log.read()
+
+
+def test_without_tensorrt_the_engine_is_skipped_where_that_is_allowed(case: Case, store: Store, log: EventLog) -> None:
+    skipping = HF_ONLY.model_copy(update={"tensorrt": TensorRTConfig(enabled=True, if_missing="skip")})
+    model = export(skipping, case.checkpoint, case.tokenizer, case.corpus, store, log)
+    assert json.loads(model.file("checks.json").read_text())["tensorrt"].startswith("skipped: TensorRT is not installed")
+    assert "no TensorRT engine is built" in log.read("warning")[0]["message"]
+
+
+def test_genai_continues_greedily_as_the_checkpoint_does(case: Case, exported: Manifest) -> None:
+    tokenizer, model = load_tokenizer(case.tokenizer.folder), load(case.checkpoint.folder)
+    ids = [tokenizer.end_of_text, *tokenizer.encode("import ")]
+    expected = list(ids)
+    with torch.inference_mode():
+        for _ in range(20):
+            expected.append(int(model(torch.tensor([expected]))[0, -1].argmax()))
+    [found] = OnnxModel(exported.folder / "onnx-fp32").greedy([ids], [20])
+    assert ids + found == expected[: len(ids) + len(found)]
+
+
+def test_logits_read_at_once_are_those_of_the_checkpoint(case: Case, exported: Manifest) -> None:
+    ids = list(range(1, 40))
+    with torch.inference_mode():
+        expected = load(case.checkpoint.folder)(torch.tensor([ids]))[0].numpy()
+    np.testing.assert_allclose(OnnxModel(exported.folder / "onnx-fp32").logits(ids), expected, atol=1e-4)

@@ -1,0 +1,52 @@
+"""The compiled pretrain package: a golden copy shows any change, and the conditions that matter are spelled out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import compiler
+
+from pipelines.pretrain import pretrain
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("package") / "pretrain.yaml"
+    compiler.Compiler().compile(pretrain, str(path))
+    return path.read_text()
+
+
+def tasks(package: str) -> dict[str, dict]:
+    """Every task of the package by name, whatever group it is in."""
+    document = yaml.safe_load(package)
+    groups = [document["root"], *document["components"].values()]
+    return {name: task for group in groups for name, task in group.get("dag", {}).get("tasks", {}).items()}
+
+
+def test_the_package_is_the_golden_one(package: str, golden):
+    golden("pretrain.yaml", re.sub(r"sdkVersion: .*", "sdkVersion: any", package))
+
+
+@pytest.mark.parametrize("name", ["train", "gate", "register", "promote", "deploy"])
+def test_what_must_happen_anew_is_never_cached(package: str, name: str):
+    assert not tasks(package)[name]["cachingOptions"].get("enableCache", False)
+
+
+def test_promotion_waits_for_a_whole_number_from_the_gate(package: str):
+    group = next(task for task in tasks(package).values() if "condition" in task.get("triggerPolicy", {}))
+    assert re.search(r"== 1\b", group["triggerPolicy"]["condition"])
+    document = yaml.safe_load(package)
+    assert document["components"]["comp-gate"]["outputDefinitions"]["parameters"]["passed"]["parameterType"] == (
+        "NUMBER_INTEGER"
+    )
+
+
+def test_the_report_is_written_whatever_happened(package: str):
+    assert tasks(package)["report"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+def test_the_pods_install_nothing(package: str):
+    assert "pip install" not in package

@@ -1,0 +1,116 @@
+"""A step finds its manifests, does its work or finds it done, and says how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm.config import compose, to_yaml
+from llm.errors import UserError
+from llm.steps import STEPS, figures, open_context, run_component, run_step
+from llm.steps.process import RUNNER_PID
+from llm.storage import Manifest
+
+
+@pytest.fixture
+def overrides(tmp_path: Path) -> list[str]:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for number in range(60):
+        (texts / f"{number}.txt").write_text(f"The {number}th text says {number * 7919} and no more.\n" * 3)
+    return [f"data.path={texts}", f"storage.uri={tmp_path / 'store'}", f"run.folder={tmp_path / 'runs'}", "run.name=one"]
+
+
+def test_a_step_leaves_its_manifest_and_two_events(overrides: list[str]):
+    context = open_context(compose(overrides))
+    manifest = run_step("ingest", context, {})
+    assert Manifest.read(context.folder.manifest_path("ingest")) == manifest
+    started, finished = context.log.read("step_started")[0], context.log.read("step_finished")[0]
+    assert (started["step"], started["pid"]) == ("ingest", os.getpid())
+    assert (finished["manifest"], finished["reused"]) == (manifest.id, False)
+
+
+def test_the_same_step_again_is_reused(overrides: list[str]):
+    for _ in range(2):
+        context = open_context(compose(overrides))
+        run_step("ingest", context, {})
+    assert [event["reused"] for event in context.log.read("step_finished")] == [False, True]
+
+
+def test_a_step_without_its_manifests_names_what_to_run_first(overrides: list[str]):
+    with pytest.raises(UserError, match=r"tokenizer reads what ingest made.*\n  Run ingest first"):
+        run_step("tokenizer", open_context(compose(overrides)), {})
+
+
+def test_a_failed_step_says_so_in_the_log_with_its_exit_code(overrides: list[str], tmp_path: Path):
+    context = open_context(compose([*overrides, f"data.path={tmp_path / 'nowhere'}"]))
+    with pytest.raises(UserError):
+        run_step("ingest", context, {})
+    (failed,) = context.log.read("step_failed")
+    assert (failed["step"], failed["exit_code"]) == ("ingest", 2)
+    assert "nowhere" in failed["message"]
+
+
+def test_a_configuration_without_a_run_name_is_refused(overrides: list[str]):
+    with pytest.raises(UserError, match="names no run"):
+        open_context(compose(overrides[:-1]))
+
+
+def test_a_component_writes_the_manifest_where_kfp_wants_it(overrides: list[str], tmp_path: Path):
+    output = tmp_path / "artifact" / "corpus"
+    manifest = run_component("ingest", to_yaml(compose(overrides)), {}, str(output))
+    assert Manifest.read(output) == manifest
+
+
+def test_a_component_ends_with_the_exit_code_and_no_traceback(overrides: list[str], tmp_path: Path, capsys):
+    config = to_yaml(compose([*overrides, f"data.path={tmp_path / 'nowhere'}"]))
+    with pytest.raises(SystemExit) as ended:
+        run_component("ingest", config, {}, str(tmp_path / "corpus"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(overrides: list[str], tmp_path: Path):
+    script = (
+        "import os, signal, sys; from llm.steps import bodies, run_component\n"
+        "import llm.data.ingest as ingest\n"
+        "def stopped(config, store, log):\n"
+        "    from llm.storage import Recipe\n"
+        "    with store.stage('corpus', Recipe('ingest', {})) as stage:\n"
+        "        (stage.path / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "ingest.ingest = stopped\n"
+        "run_component('ingest', sys.stdin.read(), {}, sys.argv[1])"
+    )
+    config = to_yaml(compose(overrides))
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], input=config, capture_output=True, text=True)
+    assert ended.returncode == 75, ended.stderr
+    assert "stopped by SIGTERM" in ended.stderr
+    assert list((tmp_path / "store" / "corpus").iterdir()) == []
+
+
+def test_a_step_does_not_outlive_its_runner(tmp_path: Path):
+    runner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    script = "from llm.steps.process import die_with_runner\ndie_with_runner(); print('up', flush=True)\nimport time; time.sleep(600)"
+    step = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, RUNNER_PID: str(runner.pid)}, stdout=subprocess.PIPE)
+    assert step.stdout is not None
+    assert step.stdout.readline() == b"up\n"
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    assert step.wait(timeout=30) == 137
+    step.stdout.close()
+
+
+def test_figures_are_the_numbers_with_their_path():
+    manifest = Manifest(kind="k", id="i", uri="file:///x", files=(), counts={"a": 1, "b": {"c": 2.5, "d": "no"}, "e": True})
+    assert figures(manifest) == {"a": 1.0, "b.c": 2.5}
+
+
+def test_a_step_reads_only_what_steps_before_it_made():
+    names = list(STEPS)
+    assert all(names.index(source) < names.index(name) for name in names for source in STEPS[name].reads)
