@@ -1,15 +1,20 @@
-"""The smallest real model: a corpus of this interpreter's sources, its tokenizer, and a checkpoint that learnt a little."""
+"""The smallest real model: a corpus of this interpreter's sources, its tokenizer, and a checkpoint that learnt a little.
+
+Made once for all tests of a session, of export and of serving.
+"""
 
 from __future__ import annotations
 
 import sysconfig
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from llm.config import ExportConfig, ModelConfig, TokenizerConfig
 from llm.data.documents import CorpusWriter, Document
+from llm.export.export import export
 from llm.model import Decoder, initialise
 from llm.model.weights import save
 from llm.storage import Manifest, Recipe, Store
@@ -32,17 +37,23 @@ STEPS = 60
 
 @dataclass(frozen=True)
 class Case:
-    """Manifests that the export step reads."""
+    """What the export step reads, and what it made of it."""
 
+    store: Store
     corpus: Manifest
     tokenizer: Manifest
     checkpoint: Manifest
+    exported: Manifest
 
 
-def make_case(store: Store, log: EventLog) -> Case:
+@cache
+def make_case(folder: Path) -> Case:
+    store = Store(folder / "export-case")
+    log = EventLog(store.root / "events.jsonl")
     corpus = _corpus(store)
     tokenizer = train_tokenizer(TokenizerConfig(vocab_size=512), corpus, store, log)
-    return Case(corpus, tokenizer, _checkpoint(store, corpus, tokenizer))
+    checkpoint = _checkpoint(store, corpus, tokenizer)
+    return Case(store, corpus, tokenizer, checkpoint, export(EXPORT, checkpoint, tokenizer, corpus, store, log))
 
 
 def _corpus(store: Store) -> Manifest:

@@ -127,9 +127,9 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """How the model is scored on the test split."""
 
-    max_bytes_per_domain: PositiveInt = 200_000
+    max_bytes_per_domain: PositiveInt = 300_000
     """Text to score in each domain; documents are drawn by their id until it is reached."""
-    max_bytes_per_document: PositiveInt | None = 8_192
+    max_bytes_per_document: PositiveInt | None = 32_768
     """Longer documents are scored on this much of their beginning, so that the text comes from more of them and the
     intervals are narrow; None: whole documents."""
     batch_size: PositiveInt = 8

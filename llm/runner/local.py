@@ -104,7 +104,7 @@ def _run_with_kfp(pipeline: Callable[..., Any], document: str, folder: RunFolder
     os.environ[RUNNER_PID] = str(os.getpid())
     root = folder.path / "kfp"
     with (folder.path / "pipeline.log").open("a", buffering=1) as output:
-        with redirect_stdout(output), redirect_stderr(output), _log_records_to(output):
+        with redirect_stdout(output), redirect_stderr(output), _log_records_to(output), _python3_is_this_one():
             local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=False)
             pipeline(config=document)
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
@@ -150,6 +150,21 @@ def _passing_on_signals(log: EventLog) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _python3_is_this_one() -> Iterator[None]:
+    """Let `python3` mean this interpreter, by PATH and by name.
+
+    KFP 2.17 replaces the text `python3` by sys.executable in a step's whole command, its parameters and paths too:
+    `data.path=/usr/lib/python3.11` would arrive broken. With this name the replacement changes nothing.
+    """
+    executable, path = sys.executable, os.environ.get("PATH", os.defpath)
+    sys.executable, os.environ["PATH"] = "python3", f"{Path(executable).parent}{os.pathsep}{path}"
+    try:
+        yield
+    finally:
+        sys.executable, os.environ["PATH"] = executable, path
 
 
 @contextmanager

@@ -12,11 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from llm.errors import GateNotPassed, Preempted
+from llm.errors import EXIT_OK, GateNotPassed, Preempted
 from llm.tracking.events import read_events
 
 Event = dict[str, Any]
 State = Literal["finished", "not promoted", "stopped", "failed", "running", "interrupted"]
+
+ENDS: dict[int | None, State] = {
+    EXIT_OK: "finished", GateNotPassed.exit_code: "not promoted", Preempted.exit_code: "stopped",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,7 @@ class Attempt:
             began_by_hand = bool(self.events) and self.events[0]["kind"] != "run_started"
             whole = all(step.state != "unfinished" for step in self.steps.values())
             return "finished" if began_by_hand and whole else "interrupted"
-        named: dict[int, State] = {0: "finished", GateNotPassed.exit_code: "not promoted", Preempted.exit_code: "stopped"}
-        return named.get(code, "failed")
+        return ENDS.get(code, "failed")
 
     @property
     def _end(self) -> Event | None:

@@ -41,7 +41,7 @@ class TritonServer:
         """Prepare a server; nothing runs before `start` or `with`. `progress` is told what is being waited for."""
         self.url = f"http://{config.address}:{config.http_port}"
         self._installation = installation
-        self._repository = repository
+        self.repository = repository
         self._config = config
         self._progress = progress or (lambda message: None)
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +77,7 @@ class TritonServer:
         if status != 200:
             raise ServiceError(
                 f"Triton could not load {name}: {_reason(answer)}",
-                "A version that was served before is still served. Repository: " + str(self._repository),
+                "A version that was served before is still served. Repository: " + str(self.repository),
             )
 
     def unload(self, name: str) -> None:
@@ -125,7 +125,7 @@ class TritonServer:
         server, config = self._installation.server, self._config
         return [
             str(server / "bin" / "tritonserver"),
-            f"--model-repository={self._repository}",
+            f"--model-repository={self.repository}",
             "--model-control-mode=explicit",
             f"--backend-directory={server / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name=gristmill-{os.getpid()}-{config.http_port}",

@@ -98,7 +98,7 @@ def _evaluate(context: Context, given: Given) -> Manifest:
 def _gate(context: Context, given: Given) -> Manifest:
     """Compare the model with the champion: PASS, FAIL or INCONCLUSIVE."""
     from llm.evaluation.evaluate import rescore
-    from llm.evaluation.gate import Champion, judge
+    from llm.evaluation.gate import Champion, checkpoint_of, judge
     from llm.evaluation.pairing import covers
     from llm.registry import champion
 
@@ -106,7 +106,8 @@ def _gate(context: Context, given: Given) -> Manifest:
     rival = None
     if current is not None:
         scores = current.evaluation
-        if not covers(scores, given["evaluate"]):  # other text, or scored otherwise: score it again beside the candidate
+        is_candidate = current.checkpoint.id == checkpoint_of(given["evaluate"]).id
+        if not is_candidate and not covers(scores, given["evaluate"]):  # other text, or scored by other rules
             config = context.config.evaluation
             scores = rescore(config, current.checkpoint, given["ingest"], context.store, context.log)
         rival = Champion(current.version, current.checkpoint, scores)

@@ -7,7 +7,6 @@ the end, since nobody watches it meanwhile and MLflow's import would take time f
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 
 from llm.config import TrackingConfig
 from llm.runs.folder import RunFolder
@@ -33,7 +32,7 @@ class LiveDelivery:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         """End within the time that an answer may take; what is pending stays for `finish`."""
         self._stop.set()
         if self._thread.is_alive():

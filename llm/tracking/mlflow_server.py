@@ -59,9 +59,11 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
     with _quiet_and_bounded(config.timeout_seconds, retries):
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
-        from requests.exceptions import RequestException
+        from requests.exceptions import RequestException  # type: ignore[import-untyped]
         from sqlalchemy.exc import SQLAlchemyError
 
+        for name in ("mlflow", "alembic"):  # after the import, which sets its own levels
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             yield MlflowClient(uri)
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
@@ -95,7 +97,7 @@ def reason(error: BaseException, timeout_seconds: float) -> str:
         return f"answers with status {status[1]}" if status else _shortened(str(error))
     if isinstance(error, MlflowException):
         status = re.search(r"failed with error code (\d+)", str(error))
-        code = int(status[1]) if status else error.get_http_status_code()
+        code = int(status[1]) if status else int(error.get_http_status_code())  # type: ignore[no-untyped-call]
         return f"refused with status {code}: {_shortened(str(error))}"
     return _shortened(str(error))
 
@@ -127,8 +129,6 @@ def _quiet_and_bounded(timeout_seconds: float, retries: int) -> Iterator[None]:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:

@@ -1,15 +1,15 @@
 """Delivery of a run's events to MLflow, at any time and as often as wanted.
 
-The event log is the truth; this is a copy of it. How far the copy is stands in `tracking/delivered.json` in the run
-folder, written after MLflow has accepted a batch: a crash in between sends that batch again, and since a point
-carries the time of its event, MLflow's database takes the second as the first (its key is run, metric, step, time
-and value). A server that does not answer costs one timeout and loses nothing.
+The event log is the truth; this is a copy of it. How far the copy is stands in `tracking/` in the run folder, a
+document for each address and experiment, written after MLflow has accepted a batch: a crash in between sends that
+batch again, and since a point carries the time of its event, MLflow's database takes the second as the first (its
+key is run, metric, step, time and value). A server that does not answer costs one timeout and loses nothing.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from llm.tracking.points import Point, parameters, points, status, tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 BATCH_POINTS = 1000
 BATCH_PARAMETERS = 100
@@ -43,12 +44,10 @@ class Delivery:
 
 
 class Delivered(BaseModel):
-    """How far a server has been told about a run."""
+    """How far one MLflow has been told about a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str
-    experiment: str
     key: str
     """Made before the MLflow run and kept as its tag: a run whose id we lost in a crash is found by it."""
     run_id: str | None = None
@@ -90,7 +89,8 @@ class Courier:
 
     def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
         self._folder, self._config = folder, config
-        self._path = folder.tracking / "delivered.json"
+        here = f"{tracking_uri(config, folder.runs)} {config.experiment}"
+        self._path = folder.tracking / f"{sha256_of_json(here)[:8]}.json"
         self._delivered = self._read()
         self.sent = 0
 
@@ -159,7 +159,7 @@ class Courier:
         if self._delivered.run_id is not None:
             return self._delivered.run_id
         experiment = self._experiment()
-        found = []
+        found: Sequence[Run] = ()
         if self._path.is_file():  # an earlier delivery may have made it and died before it could say so
             found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{self._delivered.key}'", max_results=1)
         else:
@@ -183,17 +183,13 @@ class Courier:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run made it meanwhile
                     raise
                 experiment = self._client.get_experiment_by_name(name)
+        assert experiment is not None
         return str(experiment.experiment_id)
 
     def _read(self) -> Delivered:
-        """What was delivered to the configured place; nothing if it is another one than before."""
-        here = Delivered(
-            uri=tracking_uri(self._config, self._folder.runs), experiment=self._config.experiment, key=uuid.uuid4().hex
-        )
         if not self._path.is_file():
-            return here
-        before = Delivered.model_validate_json(self._path.read_bytes())
-        return before if (before.uri, before.experiment) == (here.uri, here.experiment) else here
+            return Delivered(key=uuid.uuid4().hex)
+        return Delivered.model_validate_json(self._path.read_bytes())
 
     def _keep(self, **changes: object) -> None:
         self._delivered = self._delivered.model_copy(update=changes)

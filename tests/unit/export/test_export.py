@@ -52,9 +52,9 @@ def test_the_same_checkpoint_exports_to_the_same_id_elsewhere(
     assert (again.id, again.files) == (exported.id, exported.files)
 
 
-def test_a_finished_export_is_found_again(case: Case, exported: Manifest, export_store: Store, log: EventLog) -> None:
-    assert export(EXPORT, case.checkpoint, case.tokenizer, case.corpus, export_store, log) == exported
-    assert exported.id in export_store.found
+def test_a_finished_export_is_found_again(case: Case, log: EventLog) -> None:
+    assert export(EXPORT, case.checkpoint, case.tokenizer, case.corpus, case.store, log) == case.exported
+    assert case.exported.id in case.store.found
 
 
 def test_the_builders_chatter_goes_to_a_file(

@@ -1,0 +1,56 @@
+"""Moving the aliases: promotion and rollback.
+
+MLflow moves one alias at a time and has no compare-and-set, so the order matters: `previous` is set before
+`champion` moves, and a crash between two moves leaves a state from which the same call goes on to the same end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llm.config import TrackingConfig
+from llm.config.sections import RunSection
+from llm.errors import GateNotPassed, UserError
+from llm.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, RETRIES, aliases
+from llm.runs.folder import RunFolder
+from llm.tracking.mlflow_server import connection
+
+
+def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: str) -> None:
+    """Make a version the champion and the old champion `previous`; nothing changes if it is the champion already.
+
+    Raises GateNotPassed for any verdict but PASS, ServiceError if MLflow does not answer or refuses.
+    """
+    if verdict != "PASS":
+        raise GateNotPassed(
+            f"version {version} of {config.model} is not promoted: the gate said {verdict}",
+            "Only PASS leads to promotion; gate.json and the report say what was missing.",
+        )
+    with connection(config, folder.runs, retries=RETRIES) as client:
+        standing = aliases(client, config.model)
+        old = standing.get(CHAMPION)
+        if old != version:
+            if old is not None:
+                client.set_registered_model_alias(config.model, PREVIOUS, str(old))
+            client.set_registered_model_alias(config.model, CHAMPION, str(version))
+        if standing.get(CHALLENGER) == version:
+            client.delete_registered_model_alias(config.model, CHALLENGER)
+
+
+def rollback(config: TrackingConfig, run: RunSection) -> int:
+    """Make the previous champion the champion again and return its version; it is then nobody's `previous`.
+
+    Raises UserError if there is no previous one, ServiceError if MLflow does not answer or refuses.
+    """
+    with connection(config, Path(run.folder), retries=RETRIES) as client:
+        standing = aliases(client, config.model)
+        previous = standing.get(PREVIOUS)
+        if previous is None:
+            current = standing.get(CHAMPION)
+            raise UserError(
+                f"{config.model} has no previous champion to go back to",
+                "There is no champion either." if current is None else f"The champion is version {current}.",
+            )
+        client.set_registered_model_alias(config.model, CHAMPION, str(previous))
+        client.delete_registered_model_alias(config.model, PREVIOUS)
+        return previous

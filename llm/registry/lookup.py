@@ -1,0 +1,64 @@
+"""From an alias back to the products: what the gate compares with, and what is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm.config import TrackingConfig
+from llm.config.sections import RunSection
+from llm.errors import DamagedError, UserError
+from llm.registry.versions import CHAMPION, aliases, uri_tag
+from llm.storage import Manifest
+from llm.storage.manifest import MANIFEST_NAME, local_path
+from llm.tracking.mlflow_server import connection, database
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version with the products behind it."""
+
+    version: str
+    checkpoint: Manifest
+    evaluation: Manifest
+    model: Manifest
+
+
+def champion(config: TrackingConfig, run: RunSection) -> RegisteredModel | None:
+    """The champion; None if there is none yet.
+
+    Raises ServiceError if MLflow does not answer, UserError naming a product of the champion that is gone.
+    """
+    runs = Path(run.folder)
+    if config.uri is None and not database(runs).is_file():
+        return None  # nothing was ever registered here, and MLflow need not be imported to say so
+    with connection(config, runs) as client:
+        version = aliases(client, config.model).get(CHAMPION)
+        if version is None:
+            return None
+        tags = client.get_model_version(config.model, str(version)).tags
+    return RegisteredModel(
+        version=str(version),
+        checkpoint=_product(config.model, version, "train", tags),
+        evaluation=_product(config.model, version, "evaluate", tags),
+        model=_product(config.model, version, "export", tags),
+    )
+
+
+def _product(model: str, version: int, step: str, tags: dict[str, str]) -> Manifest:
+    """What a step made for this version; raises UserError if it is gone, with the way out."""
+    uri = tags.get(uri_tag(step))
+    remedy = (
+        "Bring it back, or judge without it: `gristmill rollback` returns to the previous version, and removing the"
+        f" alias {CHAMPION} of {model} in MLflow (`make mlflow`, Models) lets the next run start from the floors."
+    )
+    if uri is None:
+        raise UserError(f"champion version {version} of {model} does not say where its {step} is",
+                        f"It has no tag {uri_tag(step)}: it was not registered by Gristmill.", remedy)  # fmt: skip
+    try:
+        return Manifest.read(local_path(uri) / MANIFEST_NAME)
+    except DamagedError:
+        raise
+    except UserError as error:
+        raise UserError(f"what {step} made for champion version {version} of {model} is gone",
+                        f"It should be at {uri}.", remedy) from error  # fmt: skip

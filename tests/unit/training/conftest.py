@@ -1,0 +1,42 @@
+"""A process group of one rank, and the smallest training in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from llm.config import TrainingConfig
+from llm.storage import Store
+from llm.training.plan import TrainingPlan
+from llm.training.trainer import Trainer
+from tests.training_case import MODEL, TRAINING, VOCABULARY, token_shards
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """This process as the only rank."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
+    """Build a trainer of one rank in `tmp_path / "work"`, as the worker does."""
+    shards, _ = token_shards(Store(tmp_path / "store"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def make(**settings: Any) -> Trainer:
+        training = TrainingConfig.model_validate({**TRAINING.model_dump(), "processes": 1, **settings})
+        plan = TrainingPlan(
+            model=MODEL, training=training, shards=shards, vocab_size=VOCABULARY, end_of_text=0,
+            events=str(tmp_path / "events.jsonl"),
+        )  # fmt: skip
+        return Trainer(plan, folder)
+
+    return make

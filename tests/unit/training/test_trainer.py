@@ -1,0 +1,152 @@
+"""The loop of one rank, on the torch backend."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llm.errors import Preempted, UserError
+from llm.tracking.events import EventLog
+from llm.training.checkpoint import newest_checkpoint
+from llm.training.trainer import Trainer
+from tests.training_case import VOCABULARY
+
+Make = Callable[..., Trainer]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+
+def test_the_loss_falls(make_trainer: Make):
+    trainer = make_trainer()
+    trainer.train(12)
+    losses = [line["loss"] for line in trainer.history if "loss" in line]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_what_is_trained_with_accumulation_equals_what_is_trained_without(make_trainer: Make):
+    whole, parts = make_trainer(micro_batch_size=8), make_trainer(micro_batch_size=2)
+    for step in range(4):
+        assert whole._step(step, 4)[:2] == pytest.approx(parts._step(step, 4)[:2], rel=1e-4)
+    for name, tensor in weights(parts).items():
+        torch.testing.assert_close(tensor, weights(whole)[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
+    trainer = make_trainer(weight_decay=0.5)
+    start = weights(trainer)
+    matrix, norm = "model.layers.0.mlp.up_proj.weight", "model.norm.weight"
+    inputs, targets = (torch.from_numpy(part) for part in trainer.loader.batch(0))
+    loss = torch.nn.functional.cross_entropy(trainer.model(inputs).flatten(0, 1), targets.flatten())
+    gradients = dict(zip(start, torch.autograd.grad(loss, list(trainer.model.parameters())), strict=True))
+    total = torch.sqrt(sum(gradient.square().sum() for gradient in gradients.values()))
+    mean_loss, grad_norm, _ = trainer._step(0, 12)
+    assert mean_loss == pytest.approx(float(loss), rel=1e-5)
+    assert grad_norm == pytest.approx(float(total), rel=1e-4)
+    # AdamW's first step is the sign of the gradient times the rate; matrices are decayed, vectors are not.
+    for name, decay in ((matrix, 0.5), (norm, 0.0)):
+        expected = start[name] * (1 - 1e-2 * decay) - 1e-2 * gradients[name].sign()
+        torch.testing.assert_close(weights(trainer)[name], expected, atol=2e-4, rtol=0)
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(make_trainer: Make, tmp_path: Path):
+    whole = make_trainer()
+    whole.train(12)
+    make_other_folder = tmp_path / "work"
+    for path in make_other_folder.glob("step-*"):
+        path.rename(tmp_path / path.name)
+    make_trainer().train(8)
+    resumed = make_trainer()
+    before = EventLog(tmp_path / "events.jsonl").read("train_resumed")
+    resumed.train(8)  # nothing left to do: the state is that of the checkpoint
+    assert len(EventLog(tmp_path / "events.jsonl").read("train_resumed")) == len(before) + 1
+    assert [line["step"] for line in resumed.history if "loss" in line] == list(range(1, 9))
+
+
+def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(make_trainer: Make, tmp_path: Path):
+    straight = make_trainer(checkpoint_every_steps=4)
+    straight.train(12)
+    newest, _ = newest_checkpoint(tmp_path / "work")
+    assert newest is not None
+    (newest / "files.json").unlink()  # damage the last one: the one before it is used
+    resumed = make_trainer(checkpoint_every_steps=4)
+    resumed.train(12)
+    events = EventLog(tmp_path / "events.jsonl")
+    assert [event["step"] for event in events.read("train_resumed")] == [8]
+    assert "step-00000012 is not used: files.json is missing or broken" in events.read("warning")[0]["message"]
+    assert all(torch.equal(tensor, weights(straight)[name]) for name, tensor in weights(resumed).items())
+    assert resumed.history == straight.history
+
+
+def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, tmp_path: Path):
+    trainer = make_trainer()
+    trainer._request_stop(signal.SIGTERM, None)
+    with pytest.raises(Preempted, match="stopped on request at step 1 of 12"):
+        trainer.train(12)
+    newest, _ = newest_checkpoint(tmp_path / "work")
+    assert newest is not None
+    assert newest.name == "step-00000001"
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay_as_they_were():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, tmp_path: Path):
+    trainer = make_trainer()
+    with torch.no_grad():
+        trainer.model.model.norm.weight.fill_(float("inf"))
+    with pytest.raises(UserError, match=r"the loss is nan at step 1: the training diverged(.|\n)*Lower training.lr"):
+        trainer.train(12)
+    assert newest_checkpoint(tmp_path / "work") == (None, [])
+
+
+def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, tmp_path: Path):
+    trainer = make_trainer(checkpoint_every_steps=1)
+    trainer.model.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(UserError, match="the gradient norm is (inf|nan) at step 1"):
+        trainer.train(12)
+    assert newest_checkpoint(tmp_path / "work") == (None, [])
+
+
+def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
+    trainer = make_trainer()
+    tokens = torch.cat([inputs for inputs, _ in trainer.validation])
+    targets = torch.cat([targets for _, targets in trainer.validation])
+    expected = torch.nn.functional.cross_entropy(trainer.model(tokens).flatten(0, 1), targets.flatten())
+    assert trainer._validation_loss() == pytest.approx(float(expected), rel=1e-5)
+    assert int(tokens.max()) < VOCABULARY
+
+
+def test_minutes_fix_the_number_of_steps_once(make_trainer: Make, tmp_path: Path):
+    trainer = make_trainer(max_steps=None, minutes=0.01)
+    assert trainer.plan.steps(tmp_path / "work") is None
+    steps = trainer.measure()
+    assert steps >= 1
+    assert trainer.plan.steps(tmp_path / "work") == steps
+
+
+def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, tmp_path: Path):
+    from transformers import AutoModelForCausalLM
+
+    trainer = make_trainer()
+    trainer.train(2)
+    newest, _ = newest_checkpoint(tmp_path / "work")
+    assert newest is not None
+    inputs = torch.arange(10)[None] % VOCABULARY
+    peer = AutoModelForCausalLM.from_pretrained(newest).eval()
+    torch.testing.assert_close(peer(inputs).logits, trainer.model(inputs), atol=1e-4, rtol=1e-4)
+    assert load_file(newest / "model.safetensors").keys() == trainer.model.state_dict().keys()
+    assert os.path.getsize(newest / "state.json") > 0
