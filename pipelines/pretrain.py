@@ -53,7 +53,9 @@ def pretrain(config: str) -> None:
         )
         registering.set_caching_options(False)
         registration = registering.outputs["registration"]
-        with dsl.If(judging.outputs["passed"] == 1, name="passed"):
+        # A whole number named Output: KFP's local runner resolves no other name in a condition, and takes what it cannot
+        # resolve for False (2.17).
+        with dsl.If(judging.outputs["Output"] == 1, name="passed"):
             promoting = promote(config=config, registration=registration, judgement=judging.outputs["judgement"])
             promoting.set_caching_options(False)
             deploying = deploy(config=config, registration=registration, model=model)

@@ -21,8 +21,10 @@ from llm.tracking.events import EventLog
 VOCABULARY = 64
 MODEL = ModelConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
                     num_key_value_heads=1, max_position_embeddings=32)  # fmt: skip
-TRAINING = TrainingConfig(backend="torch", processes=2, sequence_length=16, global_batch_tokens=16 * 8,
-                          micro_batch_size=2, max_steps=12, checkpoint_every_steps=4, validate_every_steps=6, lr=1e-2)  # fmt: skip
+TRAINING = TrainingConfig(
+    backend="torch", processes=2, sequence_length=16, global_batch_tokens=16 * 8, micro_batch_size=2,
+    max_steps=12, checkpoint_every_steps=4, validate_every_steps=6, lr=1e-2,
+)  # fmt: skip
 
 
 def token_shards(store: Store) -> tuple[Manifest, Manifest]:
@@ -56,9 +58,9 @@ def main(folder: str, *overrides: str) -> int:
     """Train as a step would, and end with its exit code."""
     settings = {key: yaml.safe_load(value) for key, value in (override.split("=", 1) for override in overrides)}
     try:
-        print(run(Path(folder), **settings).id)
+        run(Path(folder), **settings)
     except GristmillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     return 0
 

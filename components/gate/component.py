@@ -1,7 +1,5 @@
 """Component gate."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output
 
@@ -14,7 +12,7 @@ def gate(
     scores: Input[Artifact],
     corpus: Input[Artifact],
     judgement: Output[Artifact],
-) -> NamedTuple("Outputs", [("passed", int)]):
+) -> int:
     """Compare a checkpoint's scores with the champion's.
 
     Args:
@@ -24,7 +22,7 @@ def gate(
         judgement: Manifest of the gate's judgement, written here.
 
     Returns:
-        passed: 1 if the verdict is PASS, else 0.
+        1 if the verdict is PASS, else 0.
     """
     from llm.steps import run_component
 
@@ -34,4 +32,4 @@ def gate(
         {"evaluate": scores.path, "ingest": corpus.path},
         judgement.path,
     )
-    return (int(manifest.counts["passed"]),)
+    return int(manifest.counts["passed"])

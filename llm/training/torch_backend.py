@@ -24,7 +24,7 @@ class TorchBackend:
         # first backward pass of a process: a resumed training would differ in its first step. Looking for unused
         # parameters keeps the first arrangement.
         self._model = DistributedDataParallel(
-            model, gradient_as_bucket_view=True, broadcast_buffers=False, find_unused_parameters=True
+            model, gradient_as_bucket_view=True, forward_sync_buffers=False, find_unused_parameters=True
         )
         return self._model
 

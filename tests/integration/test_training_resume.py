@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from llm.errors import UserError
 from llm.tracking.events import EventLog
 from tests.training_case import run
 
 STEPS = {"max_steps": 40, "checkpoint_every_steps": 3, "validate_every_steps": 20}
-BACKENDS = [
-    pytest.param({"backend": "torch"}, id="torch"),
-    pytest.param({"backend": "deepspeed", "zero_stage": 1}, id="ZeRO-1"),
-    pytest.param({"backend": "deepspeed", "zero_stage": 2}, id="ZeRO-2"),
+CASES = [
+    pytest.param({"backend": "torch"}, ("a rank", "the parent"), id="torch"),
+    pytest.param({"backend": "deepspeed", "zero_stage": 1}, ("a rank",), id="ZeRO-1"),
+    pytest.param({"backend": "deepspeed", "zero_stage": 2}, ("the parent",), id="ZeRO-2"),
 ]
 PATIENCE_SECONDS = 60
 
@@ -74,24 +76,26 @@ def interrupt(folder: Path, at_step: int, whom: str, **settings: object) -> tupl
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("settings", BACKENDS)
+@pytest.mark.parametrize(("settings", "victims"), CASES)
 def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninterrupted_one(
-    settings: dict[str, object], tmp_path: Path
+    settings: dict[str, object], victims: tuple[str, ...], tmp_path: Path
 ):
     settings = {**settings, **STEPS}
     uninterrupted = run(tmp_path / "whole", **settings)
     moments = random.Random(str(settings))
     folder = tmp_path / "killed"
-    code, errors = interrupt(folder, moments.randint(4, 16), "a rank", **settings)
-    assert (code, "rank" in errors, "was killed (SIGKILL)" in errors) == (75, True, True), errors
-    assert "The last checkpoint is of step" in errors
-    assert "Traceback" not in errors
-    code, _ = interrupt(folder, moments.randint(18, 34), "the parent", **settings)
-    assert code == -signal.SIGKILL
+    for number, victim in enumerate(victims):
+        code, errors = interrupt(folder, moments.randint(4, 16) + 16 * number, victim, **settings)
+        if victim == "a rank":
+            assert code == 75
+            assert re.search(r"rank \d of the training was killed \(SIGKILL\)(.|\n)*last checkpoint is of step", errors)
+            assert "Traceback" not in errors
+        else:
+            assert code == -signal.SIGKILL
     resumed = run(folder, **settings)
     assert resumed.files == uninterrupted.files
     assert resumed.id == uninterrupted.id
-    assert len(EventLog(folder / "events.jsonl").read("train_resumed")) == 2
+    assert len(EventLog(folder / "events.jsonl").read("train_resumed")) == len(victims)
 
 
 def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path):
@@ -104,3 +108,24 @@ def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on
     run(tmp_path, **settings)
     (resumed,) = EventLog(tmp_path / "events.jsonl").read("train_resumed")
     assert resumed["step"] == stopped_at
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The store on a disk of its own, with room for two checkpoints but not for three."""
+    place = tmp_path / "store"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_fills_in_a_checkpoint_keeps_the_last_one_which_is_used_when_there_is_room(small_disk: Path):
+    settings = {"checkpoint_every_steps": 3}
+    with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
+        run(small_disk.parent, **settings)
+    subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
+    run(small_disk.parent, **settings)
+    (resumed,) = EventLog(small_disk.parent / "events.jsonl").read("train_resumed")
+    assert resumed["step"] == 6

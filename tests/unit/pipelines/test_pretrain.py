@@ -39,7 +39,7 @@ def test_promotion_waits_for_a_whole_number_from_the_gate(package: str):
     group = next(task for task in tasks(package).values() if "condition" in task.get("triggerPolicy", {}))
     assert re.search(r"== 1\b", group["triggerPolicy"]["condition"])
     document = yaml.safe_load(package)
-    assert document["components"]["comp-gate"]["outputDefinitions"]["parameters"]["passed"]["parameterType"] == (
+    assert document["components"]["comp-gate"]["outputDefinitions"]["parameters"]["Output"]["parameterType"] == (
         "NUMBER_INTEGER"
     )
 

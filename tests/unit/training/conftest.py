@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 
 from llm.config import TrainingConfig
@@ -18,10 +19,13 @@ from tests.training_case import MODEL, TRAINING, VOCABULARY, token_shards
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[None]:
-    """This process as the only rank."""
+    """This process as the only rank; one thread, for matrices too small to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

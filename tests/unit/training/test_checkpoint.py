@@ -65,7 +65,7 @@ def test_a_disk_that_fills_leaves_the_last_complete_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_write.os, failing, full)
-        with pytest.raises(UserError, match="the disk is full(.|\n)*What was complete before is untouched"):
+        with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
             trainer._save(2)
     assert steps(tmp_path / "work") == [1]
     assert not list((tmp_path / "work").glob(".partial*"))

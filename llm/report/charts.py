@@ -1,0 +1,141 @@
+"""Plots as SVG that stands in the page: text stays text, and colours are the page's own.
+
+matplotlib draws in stand-in colours, which are then replaced by the page's CSS variables, so that a plot follows the
+reader's light or dark scheme. Equal data gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llm.tracking.progress import scaled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, MODEL, OTHER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+GOOD, BAD, UNSURE = "#070707", "#080808", "#090909"
+VARIABLES = {
+    INK: "--ink", MUTED: "--muted", GRID: "--line", MODEL: "--model", OTHER: "--other", THIRD: "--third",
+    GOOD: "--good", BAD: "--bad", UNSURE: "--unsure",
+}  # fmt: skip
+WIDTH_INCHES = 5.2
+ROW_INCHES = 0.42
+Row = Mapping[str, Any]
+
+
+def loss_chart(training: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]]) -> str:
+    """Training loss as a line, validation loss as points on one; (step, nats per token) each."""
+
+    def draw(axes: Axes) -> None:
+        if training:
+            axes.plot(*zip(*training, strict=True), color=MODEL, linewidth=1.1, label="training")
+        if validation:
+            axes.plot(*zip(*validation, strict=True), color=OTHER, linewidth=1.1, marker="o", markersize=4,
+                      label="validation")  # fmt: skip
+        axes.set_xlabel("step")
+        axes.set_ylabel("nats per token")
+        axes.legend(frameon=False, labelcolor=INK)
+
+    return _svg("Loss over the steps of the training", "loss", 2.9, draw)
+
+
+def throughput_chart(speeds: Sequence[tuple[int, float]]) -> str:
+    """Tokens a second over the steps."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot(*zip(*speeds, strict=True), color=MODEL, linewidth=1.1)
+        axes.set_ylim(0, 1.12 * max(speed for _, speed in speeds))
+        axes.set_xlabel("step")
+        axes.set_ylabel("tokens per second")
+        axes.yaxis.set_major_formatter(lambda value, _: scaled(value))
+
+    return _svg("Throughput over the steps of the training", "throughput", 2.9, draw)
+
+
+def bits_chart(rows: Sequence[tuple[str, Row]]) -> str:
+    """Bits per byte by domain: the model with its interval, and gzip and xz on the same text."""
+
+    def draw(axes: Axes) -> None:
+        for place, (_, row) in enumerate(rows):
+            if row["low"] is not None:
+                axes.plot([row["low"], row["high"]], [place, place], color=MODEL, linewidth=2, solid_capstyle="butt")
+        series = (("bits_per_byte", "model", MODEL, "o"), ("gzip_bits_per_byte", "gzip", OTHER, "D"),
+                  ("xz_bits_per_byte", "xz", THIRD, "s"))  # fmt: skip
+        for key, label, colour, marker in series:
+            known = [(row[key], place) for place, (_, row) in enumerate(rows) if row[key] is not None]
+            axes.scatter(*zip(*known, strict=True), color=colour, marker=marker, s=26, label=label, zorder=3)
+        _name_rows(axes, [name for name, _ in rows])
+        axes.set_xlabel("bits per byte (less is better)")
+        axes.legend(frameon=False, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+
+    return _svg("Bits per byte by domain beside gzip and xz", "bits", 1.3 + ROW_INCHES * len(rows), draw)
+
+
+def forest_chart(comparisons: Sequence[Row]) -> str:
+    """The gate: each difference to the champion with its interval and margin, or each value with its floor."""
+    floors = all(row["difference"] is None for row in comparisons)
+
+    def draw(axes: Axes) -> None:
+        for place, row in enumerate(comparisons):
+            _forest_row(axes, place, row, "candidate" if floors else "difference")
+        if not floors:
+            axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.margins(x=0.12)
+        _name_rows(axes, [row["domain"] for row in comparisons])
+        axes.set_xlabel("bits per byte; the mark is the floor" if floors
+                        else "bits per byte, candidate minus champion (below 0 is better); the mark is the margin")  # fmt: skip
+
+    return _svg("The gate's comparisons", "forest", 1.0 + ROW_INCHES * len(comparisons), draw)
+
+
+def _forest_row(axes: Axes, place: int, row: Row, value: str) -> None:
+    colour = GOOD if row["passed"] else BAD if row.get("failed", True) else UNSURE
+    axes.plot([row["margin"]] * 2, [place - 0.32, place + 0.32], color=MUTED, linewidth=1.4, linestyle=(0, (2, 1.5)))
+    if row[value] is None:
+        return
+    if value == "difference" and row["low"] is not None:
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+    axes.scatter([row[value]], [place], color=colour, s=34, zorder=3)
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], None]) -> str:
+    """Draw on one pair of axes in the page's manner; returns an `<svg>` element with the title as its label."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    settings = {
+        "svg.fonttype": "none", "svg.hashsalt": f"gristmill-{salt}", "font.size": 10, "axes.edgecolor": GRID,
+        "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": GRID,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+    }  # fmt: skip
+    with rc_context(settings):
+        figure: Figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+        draw(figure.add_subplot())
+        output = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(output, format="svg", transparent=True, metadata=nothing)
+    return _for_the_page(output.getvalue(), title)
+
+
+def _for_the_page(svg: str, title: str) -> str:
+    """Only the element, in the page's colours and font, as wide as its place; ids keep plots apart by their salt."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 var(--sans)", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1).strip()

@@ -1,0 +1,55 @@
+"""Numbers as the report prints them: with their unit or scale, and `n/a` for one that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llm.tracking.progress import duration, scaled
+
+MISSING = "n/a"
+
+
+def count(number: int | None) -> str:
+    """Whole, with commas: `1,234,567`."""
+    return MISSING if number is None else f"{number:,}"
+
+
+def fixed(number: float | None, digits: int = 3) -> str:
+    """With so many digits behind the point: `1.934`."""
+    return MISSING if number is None else f"{number:.{digits}f}"
+
+
+def signed(number: float | None, digits: int = 4) -> str:
+    """With its sign, a real minus: `−0.0214`."""
+    return MISSING if number is None else f"{number:+.{digits}f}".replace("-", "−")
+
+
+def size(number_bytes: float | None) -> str:
+    """Three digits in bytes, KiB, MiB or GiB: `12.4 MiB`."""
+    if number_bytes is None:
+        return MISSING
+    for unit in ("bytes", "KiB", "MiB"):
+        if number_bytes < 1000:
+            return f"{number_bytes:.3g} {unit}"
+        number_bytes /= 1024
+    return f"{number_bytes:.3g} GiB"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of one in percent: `9.8 %`."""
+    return MISSING if share is None else f"{100 * share:.{digits}f} %"
+
+
+def against(model: float, other: float | None) -> str:
+    """How the model's bits per byte stand to a compressor's: `8 % more`."""
+    if not other:
+        return MISSING
+    ratio = model / other - 1
+    return f"the model needs {abs(100 * ratio):.0f} % {'more' if ratio > 0 else 'less'}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "against": against, "count": count, "duration": duration, "fixed": fixed, "percent": percent, "scaled": scaled,
+    "signed": signed, "size": size,
+}  # fmt: skip
