@@ -31,7 +31,13 @@ def main() -> int:
 
     processes = compose(sys.argv[1:]).training.processes
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of one loop would slow the next one
+        "GLOO_SOCKET_IFNAME": "lo",
+        "DS_ACCELERATOR": "cpu",
+    }
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
                "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", __file__, *sys.argv[1:]]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -53,8 +53,8 @@ def pretrain(config: str) -> None:
         )
         registering.set_caching_options(False)
         registration = registering.outputs["registration"]
-        # A whole number named Output: KFP's local runner resolves no other name in a condition, and takes what it cannot
-        # resolve for False (2.17).
+        # A whole number named Output: KFP's local runner (2.17) resolves no other name in a condition, and takes what
+        # it cannot resolve for False.
         with dsl.If(judging.outputs["Output"] == 1, name="passed"):
             promoting = promote(config=config, registration=registration, judgement=judging.outputs["judgement"])
             promoting.set_caching_options(False)

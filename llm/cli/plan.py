@@ -24,7 +24,9 @@ def command(overrides: tuple[str, ...]) -> None:
     state_bytes = parameters * (4 + 4 / (ranks if training.zero_stage == 2 else 1) + 12 / split)
     click.echo(f"parameters               {parameters:,}")
     click.echo(f"training FLOPs per token {flops:,}")
-    click.echo(f"memory for model state   {state_bytes / 2**20:,.0f} MiB on each of {ranks} ranks, activations not counted")
+    click.echo(
+        f"memory for model state   {state_bytes / 2**20:,.0f} MiB on each of {ranks} ranks, activations not counted"
+    )
     click.echo(f"tokens per step          {training.global_batch_tokens:,}")
     if training.max_steps is not None:
         tokens = training.max_steps * training.global_batch_tokens

@@ -28,4 +28,6 @@ def command(root: str, as_json: bool) -> None:
     for run in runs:
         bits = "n/a" if run.bits_per_byte is None else f"{run.bits_per_byte:.3f}"
         seconds = "n/a" if run.seconds is None else f"{run.seconds:.0f} s"
-        click.echo(f"{run.name:28}{run.state:14}{run.verdict or 'n/a':14}{bits:>10}{seconds:>9}  {run.started or 'n/a'}")
+        click.echo(
+            f"{run.name:28}{run.state:14}{run.verdict or 'n/a':14}{bits:>10}{seconds:>9}  {run.started or 'n/a'}"
+        )

@@ -19,7 +19,8 @@ def check_model(model: ModelConfig) -> None:
     """Heads must divide the width, and key/value heads the query heads."""
     if model.hidden_size % model.num_attention_heads:
         raise UserError(
-            f"model.num_attention_heads={model.num_attention_heads} does not divide model.hidden_size={model.hidden_size}",
+            f"model.num_attention_heads={model.num_attention_heads} does not divide"
+            f" model.hidden_size={model.hidden_size}",
             f"allowed: {_divisors(model.hidden_size)}",
         )
     if (model.hidden_size // model.num_attention_heads) % 2:
@@ -71,7 +72,8 @@ def _check_length(config: RunConfig) -> None:
 def _check_duration(training: TrainingConfig) -> None:
     if (training.max_steps is None) == (training.minutes is None):
         raise UserError(
-            f"training.max_steps={training.max_steps} and training.minutes={training.minutes}: exactly one must be given",
+            f"training.max_steps={training.max_steps} and training.minutes={training.minutes}:"
+            " exactly one must be given",
             "For a length in time: training.minutes=60 training.max_steps=null.",
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -103,11 +103,13 @@ def _field(key: str) -> FieldInfo:
         field = section.model_fields[part]
         if not _is_section(field.annotation):
             return field
-        section, here = field.annotation, f"{here}{part}."  # type: ignore[assignment]
-    raise UserError(f"{key} is a section, not a value", f"Its keys: {', '.join(here + n for n in section.model_fields)}.")
+        section, here = field.annotation, f"{here}{part}."
+    raise UserError(
+        f"{key} is a section, not a value", f"Its keys: {', '.join(here + n for n in section.model_fields)}."
+    )
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 

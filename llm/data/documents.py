@@ -31,14 +31,16 @@ SPLITS = ("train", "validation", "test")
 OVERALL = "overall"
 """Name of the totals in every table, so no domain may be called so."""
 
-SCHEMA = pa.schema([
-    pa.field("id", pa.string(), nullable=False),
-    pa.field("text", pa.large_string(), nullable=False),
-    pa.field("source", pa.string(), nullable=False),
-    pa.field("domain", pa.string(), nullable=False),
-    pa.field("licence", pa.string()),
-    pa.field("meta", pa.string(), nullable=False),
-])
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("licence", pa.string()),
+        pa.field("meta", pa.string(), nullable=False),
+    ]
+)
 ROW_GROUP_BYTES = 16 << 20
 
 

@@ -43,7 +43,9 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     """
     files = stdlib_files() if config.path == "stdlib" else find_files(config.path)
     recipe = Recipe(
-        "ingest", config.model_dump(mode="json"), code=CODE,
+        "ingest",
+        config.model_dump(mode="json"),
+        code=CODE,
         inputs={"files": fingerprint(files), "python": platform.python_version(), "pyarrow": version("pyarrow")},
     )
     if (done := store.find(recipe)) is not None:
@@ -114,7 +116,8 @@ class Tally:
             "by_domain": {domain: self._sum(None, domain) for domain in domains},
             "read_documents": self.read_documents,
             "duplicates": {
-                "documents": self.duplicates.dropped_documents, "bytes": self.duplicates.dropped_bytes,
+                "documents": self.duplicates.dropped_documents,
+                "bytes": self.duplicates.dropped_bytes,
             },
             "rejected": {
                 reason.value: {"documents": self.rejected[reason], "first": self.names[reason]} for reason in Reason
@@ -152,7 +155,8 @@ def _check_rejections(tally: Tally, config: DataConfig) -> None:
     if not unreadable and not tally.documents:
         raise UserError(
             f"there is no text in {config.path}",
-            f"{tally.read_documents} read, {tally.rejected[Reason.EMPTY]} of them empty." if tally.read_documents
+            f"{tally.read_documents} read, {tally.rejected[Reason.EMPTY]} of them empty."
+            if tally.read_documents
             else "It holds no document at all.",
         )
     share = rejected / tally.read_documents if tally.read_documents else 0.0

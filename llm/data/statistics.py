@@ -64,9 +64,15 @@ def _measure(corpus: Manifest) -> pl.DataFrame:
         )
         for split in SPLITS
     ]
-    return pl.concat(frames).collect(engine="streaming").with_columns(
-        (pl.len().over("id") > 1).alias("is_duplicate"),
-        (pl.max_horizontal(pl.col("split").n_unique().over(key) for key in ("id", "origin")) > 1).alias("is_leaked"),
+    return (
+        pl.concat(frames)
+        .collect(engine="streaming")
+        .with_columns(
+            (pl.len().over("id") > 1).alias("is_duplicate"),
+            (pl.max_horizontal(pl.col("split").n_unique().over(key) for key in ("id", "origin")) > 1).alias(
+                "is_leaked"
+            ),
+        )
     )
 
 

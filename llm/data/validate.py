@@ -55,9 +55,13 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
             table.write_parquet(stage.path / "statistics.parquet")
             (stage.path / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
             failed = [_describe(one) for one in result["results"] if not one["success"]]
-            done = stage.commit({
-                "success": result["success"], "expectations": len(result["results"]), "failed": failed,
-            })
+            done = stage.commit(
+                {
+                    "success": result["success"],
+                    "expectations": len(result["results"]),
+                    "failed": failed,
+                }
+            )
         log.emit("progress", step="validate", message="Great Expectations", done=2, total=2)
     if not done.counts["success"]:
         raise ValidationFailed(*_explain(done, corpus, path))

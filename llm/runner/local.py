@@ -103,10 +103,15 @@ def _run_with_kfp(pipeline: Callable[..., Any], document: str, folder: RunFolder
 
     os.environ[RUNNER_PID] = str(os.getpid())
     root = folder.path / "kfp"
-    with (folder.path / "pipeline.log").open("a", buffering=1) as output:
-        with redirect_stdout(output), redirect_stderr(output), _log_records_to(output), _python3_is_this_one():
-            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=False)
-            pipeline(config=document)
+    with (
+        (folder.path / "pipeline.log").open("a", buffering=1) as output,
+        redirect_stdout(output),
+        redirect_stderr(output),
+        _log_records_to(output),
+        _python3_is_this_one(),
+    ):
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=False)
+        pipeline(config=document)
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
 

@@ -85,7 +85,9 @@ class Manifest(BaseModel):
         """Path of one file, checked against the manifest first; raises DamagedError."""
         entry = next((entry for entry in self.files if entry.path == name), None)
         if entry is None:
-            raise UserError(f"{self.kind} {self.id} has no file {name}", f"It has: {', '.join(f.path for f in self.files)}")
+            raise UserError(
+                f"{self.kind} {self.id} has no file {name}", f"It has: {', '.join(f.path for f in self.files)}"
+            )
         return self._checked(entry)
 
     def verify(self) -> Path:
@@ -119,8 +121,13 @@ class Manifest(BaseModel):
         return path
 
 
-def identity(kind: str, files: tuple[FileEntry, ...], counts: Mapping[str, Any], config: Mapping[str, Any],
-             parents: tuple[Parent, ...]) -> str:
+def identity(
+    kind: str,
+    files: tuple[FileEntry, ...],
+    counts: Mapping[str, Any],
+    config: Mapping[str, Any],
+    parents: tuple[Parent, ...],
+) -> str:
     """The content address of a product: 16 hex digits of the sha256 over what it is, not when or where."""
     document = {
         "kind": kind,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.errors import DamagedError, UserError
-from llm.storage.atomic_write import sync_folder, write_atomically
+from llm.storage.atomic_write import sync_folder
 from llm.storage.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -58,13 +58,15 @@ class Recipe:
     @property
     def key(self) -> str:
         """16 hex digits that change when anything does that could change the result."""
-        return sha256_of_json({
-            "step": self.step,
-            "config": dict(self.config),
-            "parents": [(parent.kind, parent.id) for parent in self.parents],
-            "code": {name: code_fingerprint(name) for name in self.code},
-            "inputs": dict(self.inputs or {}),
-        })[:16]
+        return sha256_of_json(
+            {
+                "step": self.step,
+                "config": dict(self.config),
+                "parents": [(parent.kind, parent.id) for parent in self.parents],
+                "code": {name: code_fingerprint(name) for name in self.code},
+                "inputs": dict(self.inputs or {}),
+            }
+        )[:16]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,13 @@ class Stage:
         product_id = identity(self._kind, files, counts, config, parents)
         home = self._store.root / self._kind / product_id
         manifest = Manifest(
-            kind=self._kind, id=product_id, uri=home.as_uri(), files=files, counts=counts, config=config, parents=parents
+            kind=self._kind,
+            id=product_id,
+            uri=home.as_uri(),
+            files=files,
+            counts=counts,
+            config=config,
+            parents=parents,
         )
         self._store.place(self.path, manifest)
         manifest.write(self._store.recipe_path(self._recipe))
@@ -141,7 +149,7 @@ class Store:
     def place(self, folder: Path, manifest: Manifest) -> None:
         """Move a finished folder to its address; one that is already there and whole stays."""
         manifest.write(folder / MANIFEST_NAME)
-        os.chmod(folder, 0o755)  # mkdtemp made it private
+        os.chmod(folder, 0o755)  # noqa: S103 - mkdtemp made it private; a product is as readable as any file
         home = manifest.folder
         if home.exists():
             if _is_whole(manifest):

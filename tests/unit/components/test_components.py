@@ -27,7 +27,9 @@ def test_a_component_imports_nothing_but_kfp_and_images(folder: Path):
 @pytest.mark.parametrize("folder", [f for f in FOLDERS if f.name != "report"], ids=lambda folder: folder.name)
 def test_a_component_hands_over_what_its_step_reads(folder: Path):
     tree = ast.parse((folder / "component.py").read_text())
-    call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "run_component")
+    call = next(
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "run_component"
+    )
     name, _, given, _ = call.args
     assert ast.literal_eval(name) == folder.name
     assert isinstance(given, ast.Dict)

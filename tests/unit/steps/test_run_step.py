@@ -23,7 +23,12 @@ def overrides(tmp_path: Path) -> list[str]:
     texts.mkdir()
     for number in range(60):
         (texts / f"{number}.txt").write_text(f"The {number}th text says {number * 7919} and no more.\n" * 3)
-    return [f"data.path={texts}", f"storage.uri={tmp_path / 'store'}", f"run.folder={tmp_path / 'runs'}", "run.name=one"]
+    return [
+        f"data.path={texts}",
+        f"storage.uri={tmp_path / 'store'}",
+        f"run.folder={tmp_path / 'runs'}",
+        "run.name=one",
+    ]
 
 
 def test_a_step_leaves_its_manifest_and_two_events(overrides: list[str]):
@@ -88,7 +93,9 @@ def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(overrides: lis
         "run_component('ingest', sys.stdin.read(), {}, sys.argv[1])"
     )
     config = to_yaml(compose(overrides))
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], input=config, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "out")], input=config, capture_output=True, text=True
+    )
     assert ended.returncode == 75, ended.stderr
     assert "stopped by SIGTERM" in ended.stderr
     assert list((tmp_path / "store" / "corpus").iterdir()) == []
@@ -96,8 +103,13 @@ def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(overrides: lis
 
 def test_a_step_does_not_outlive_its_runner(tmp_path: Path):
     runner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    script = "from llm.steps.process import die_with_runner\ndie_with_runner(); print('up', flush=True)\nimport time; time.sleep(600)"
-    step = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, RUNNER_PID: str(runner.pid)}, stdout=subprocess.PIPE)
+    script = (
+        "import time; from llm.steps.process import die_with_runner\n"
+        "die_with_runner(); print('up', flush=True); time.sleep(600)"
+    )
+    step = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, RUNNER_PID: str(runner.pid)}, stdout=subprocess.PIPE
+    )
     assert step.stdout is not None
     assert step.stdout.readline() == b"up\n"
     runner.send_signal(signal.SIGKILL)
@@ -107,7 +119,9 @@ def test_a_step_does_not_outlive_its_runner(tmp_path: Path):
 
 
 def test_figures_are_the_numbers_with_their_path():
-    manifest = Manifest(kind="k", id="i", uri="file:///x", files=(), counts={"a": 1, "b": {"c": 2.5, "d": "no"}, "e": True})
+    manifest = Manifest(
+        kind="k", id="i", uri="file:///x", files=(), counts={"a": 1, "b": {"c": 2.5, "d": "no"}, "e": True}
+    )
     assert figures(manifest) == {"a": 1.0, "b.c": 2.5}
 
 

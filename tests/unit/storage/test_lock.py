@@ -15,7 +15,10 @@ from llm.storage import only_process_in
 
 def test_a_second_process_is_refused_and_the_holder_named(tmp_path: Path):
     with only_process_in(tmp_path):
-        script = "import sys; from llm.storage import only_process_in\nwith only_process_in(__import__('pathlib').Path(sys.argv[1])): pass"
+        script = (
+            "import sys; from pathlib import Path; from llm.storage import only_process_in\n"
+            "with only_process_in(Path(sys.argv[1])): pass"
+        )
         second = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert second.returncode != 0
     assert f"another run works in {tmp_path} (process {os.getpid()})" in second.stderr
