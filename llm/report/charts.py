@@ -87,8 +87,7 @@ def forest_chart(comparisons: Sequence[Row]) -> str:
             axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.margins(x=0.12)
         _name_rows(axes, [row["domain"] for row in comparisons])
-        axes.set_xlabel("bits per byte; the mark is the floor" if floors
-                        else "bits per byte, candidate minus champion (below 0 is better); the mark is the margin")  # fmt: skip
+        axes.set_xlabel("bits per byte" if floors else "difference in bits per byte")
 
     return _svg("The gate's comparisons", "forest", 1.0 + ROW_INCHES * len(comparisons), draw)
 

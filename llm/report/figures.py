@@ -46,6 +46,8 @@ def against(model: float, other: float | None) -> str:
     if not other:
         return MISSING
     ratio = model / other - 1
+    if abs(ratio) < 0.005:
+        return "the model needs as much"
     return f"the model needs {abs(100 * ratio):.0f} % {'more' if ratio > 0 else 'less'}"
 
 

@@ -52,7 +52,8 @@ def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
     # AdamW's first step is the sign of the gradient times the rate; matrices are decayed, vectors are not.
     for name, decay in ((matrix, 0.5), (norm, 0.0)):
         expected = start[name] * (1 - 1e-2 * decay) - 1e-2 * gradients[name].sign()
-        torch.testing.assert_close(weights(trainer)[name], expected, atol=2e-4, rtol=0)
+        clear = gradients[name].abs() > 1e-5  # smaller ones have a sign that rounding decides
+        torch.testing.assert_close(weights(trainer)[name][clear], expected[clear], atol=2e-5, rtol=0)
 
 
 def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(make_trainer: Make, tmp_path: Path):
