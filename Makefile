@@ -1,5 +1,6 @@
 # The entry to everything. `make` alone lists the targets.
-# Variables of `make pretrain`: DATA (path or glob), MODEL (tiny, small), MINUTES (length of the training), RETRAIN=1, ARGS (more KEY=VALUE).
+# Variables of `make pretrain`: DATA (path or glob), MODEL (tiny, small), MINUTES (of training), RETRAIN=1,
+# ARGS (more KEY=VALUE).
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +20,10 @@ $(READY): pyproject.toml requirements/lock.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint requirements/lock.txt --editable '.[all,dev]'
+	touch $@
+
+$(TRITON_READY): scripts/make_triton.py requirements/triton.txt
+	$(PYTHON) scripts/make_triton.py
 	touch $@
 
 pretrain: $(READY) ## run the whole path on this machine: text to a served model

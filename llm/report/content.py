@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm.errors import UserError
+from llm.errors import Preempted, UserError
 from llm.evaluation.words import verdict_in_words
 from llm.runs.attempt import Attempt, StepOutcome, last_attempt
 from llm.runs.folder import RunFolder
@@ -88,7 +88,10 @@ class Content:
                 return "bad", f"Passed the gate, but {title[0].lower()}{title[1:]}", message + lines
             return tone, title, lines
         last = next(reversed(self.attempt.steps.values()), None)
-        where = "before its first step" if last is None else f"after {last.name}" if last.state in ("done", "reused") else f"in {last.name}"
+        if last is None:
+            where = "before its first step"
+        else:
+            where = f"after {last.name}" if last.state in ("done", "reused") else f"in {last.name}"
         return "plain", f"Not finished: this is how it stood {where}", []
 
 
@@ -116,7 +119,7 @@ def gather(folder: RunFolder) -> Content:
 
 
 def _failure(step: StepOutcome) -> tuple[str, list[str]]:
-    stopped = step.exit_code == 75
+    stopped = step.exit_code == Preempted.exit_code
     title = f"Stopped in {step.name}" if stopped else f"Failed in {step.name}"
     return title, (step.message or "no reason was given").splitlines()
 

@@ -8,6 +8,7 @@ from typing import Any
 from llm.tracking.progress import duration, scaled
 
 MISSING = "n/a"
+NO_BREAK = "\u00a0"
 
 
 def count(number: int | None) -> str:
@@ -31,14 +32,14 @@ def size(number_bytes: float | None) -> str:
         return MISSING
     for unit in ("bytes", "KiB", "MiB"):
         if number_bytes < 1000:
-            return f"{number_bytes:.3g} {unit}"
+            return f"{number_bytes:.3g}{NO_BREAK}{unit}"
         number_bytes /= 1024
-    return f"{number_bytes:.3g} GiB"
+    return f"{number_bytes:.3g}{NO_BREAK}GiB"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share of one in percent: `9.8 %`."""
-    return MISSING if share is None else f"{100 * share:.{digits}f} %"
+    return MISSING if share is None else f"{100 * share:.{digits}f}{NO_BREAK}%"
 
 
 def against(model: float, other: float | None) -> str:
@@ -48,7 +49,7 @@ def against(model: float, other: float | None) -> str:
     ratio = model / other - 1
     if abs(ratio) < 0.005:
         return "the model needs as much"
-    return f"the model needs {abs(100 * ratio):.0f} % {'more' if ratio > 0 else 'less'}"
+    return f"the model needs {abs(100 * ratio):.0f}{NO_BREAK}% {'more' if ratio > 0 else 'less'}"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,16 +57,17 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
     uri = tracking_uri(config, runs)
     if config.uri is None:
         runs.mkdir(parents=True, exist_ok=True)
-    with _quiet_and_bounded(config.timeout_seconds, retries):
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-        from requests.exceptions import RequestException  # type: ignore[import-untyped]
-        from sqlalchemy.exc import SQLAlchemyError
+    with _bounded(config.timeout_seconds, retries):
+        with _quietly():
+            from mlflow import MlflowClient
+            from mlflow.exceptions import MlflowException
+            from requests.exceptions import RequestException  # type: ignore[import-untyped]
+            from sqlalchemy.exc import SQLAlchemyError
 
-        for name in ("mlflow", "alembic"):  # after the import, which sets its own levels
-            logging.getLogger(name).setLevel(logging.ERROR)
         try:
-            yield MlflowClient(uri)
+            with _quietly():
+                client = MlflowClient(uri)
+            yield client
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
@@ -87,7 +89,7 @@ def reason(error: BaseException, timeout_seconds: float) -> str:
     from requests.exceptions import RetryError, Timeout
 
     chain = list(_chain(error))
-    if any(isinstance(link, Timeout) for link in chain):
+    if any(isinstance(link, Timeout | TimeoutError) for link in chain):
         return f"no answer within {timeout_seconds:g} s"
     system = next((link for link in chain if isinstance(link, OSError) and link.errno and link.strerror), None)
     if any(isinstance(link, RequestsConnectionError) for link in chain):
@@ -119,14 +121,24 @@ def _shortened(text: str) -> str:
 
 
 @contextmanager
-def _quiet_and_bounded(timeout_seconds: float, retries: int) -> Iterator[None]:
+def _quietly() -> Iterator[None]:
+    """No telemetry, and nothing of MLflow's own housekeeping (migrations, its libraries' deprecations) on the terminal."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    for name in ("mlflow", "alembic"):  # after the import, which sets its own levels
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _bounded(timeout_seconds: float, retries: int) -> Iterator[None]:
     """MLflow reads its limits from the environment, at each request."""
     limits = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout_seconds))),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)
     try:

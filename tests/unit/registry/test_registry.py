@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llm.config import RunConfig, TrackingConfig, to_yaml
+from llm.config.sections import RunSection
+from llm.errors import GateNotPassed, ServiceError, UserError
+from llm.registry import ModelVersion, champion, promote, register, rollback
+from llm.registry.versions import aliases
+from llm.runs import RunFolder
+from llm.storage import Manifest, Recipe, Store
+from llm.tracking.events import EventLog
+from llm.tracking.mlflow_server import connection
+
+LOCAL = TrackingConfig()
+KINDS = {"train": "checkpoint", "evaluate": "evaluation", "export": "model"}
+Make = Callable[[int], dict[str, Manifest]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "pretrain-1")
+    folder.write_config(to_yaml(RunConfig()))
+    EventLog(folder.events).emit("metric", name="test/bits_per_byte", value=2.1)
+    return folder
+
+
+@pytest.fixture
+def run(folder: RunFolder) -> RunSection:
+    return RunSection(folder=str(folder.runs))
+
+
+@pytest.fixture
+def make(store: Store) -> Make:
+    """The manifests of a run whose products differ by a number."""
+
+    def one(step: str, number: int) -> Manifest:
+        with store.stage(KINDS[step], Recipe(step, {"number": number})) as stage:
+            (stage.path / "content.txt").write_text(f"{step} {number}")
+            return stage.commit()
+
+    return lambda number: {step: one(step, number) for step in KINDS}
+
+
+def standing(folder: RunFolder) -> dict[str, int]:
+    with connection(LOCAL, folder.runs) as client:
+        return aliases(client, LOCAL.model)
+
+
+def test_a_version_names_the_products_that_it_was_made_from(folder: RunFolder, make: Make):
+    manifests = make(1)
+    version = register(LOCAL, folder, manifests)
+    assert (version.name, version.version) == ("gristmill", 1)
+    with connection(LOCAL, folder.runs) as client:
+        registered = client.get_model_version("gristmill", "1")
+        run = client.get_run(version.run_id)
+    assert registered.source == manifests["export"].uri
+    assert registered.tags["gristmill.id.train"] == manifests["train"].id
+    assert registered.tags["gristmill.uri.evaluate"] == manifests["evaluate"].uri
+    assert run.data.metrics["test/bits_per_byte"] == 2.1
+    assert run.data.params["training.lr"] == "0.003"
+    kept = next((folder.runs / "mlartifacts").rglob("manifests/export.json"))
+    assert json.loads(kept.read_text())["id"] == manifests["export"].id
+
+
+def test_registering_the_same_model_again_gives_the_same_version(folder: RunFolder, make: Make):
+    first = register(LOCAL, folder, make(1))
+    assert register(LOCAL, folder, make(1)) == first
+    assert register(LOCAL, folder, make(2)) == ModelVersion("gristmill", 2, first.run_id)
+    assert standing(folder) == {"challenger": 2}
+
+
+def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(folder: RunFolder, make: Make, run: RunSection):
+    promote(LOCAL, folder, register(LOCAL, folder, make(1)).version, "PASS")
+    register(LOCAL, folder, {**make(1), "evaluate": make(2)["evaluate"]})
+    current = champion(LOCAL, run)
+    assert current is not None
+    assert current.evaluation == make(2)["evaluate"]
+    assert standing(folder) == {"champion": 1}
+
+
+def test_promotion_keeps_the_old_champion_as_previous(folder: RunFolder, make: Make):
+    for number in (1, 2):
+        promote(LOCAL, folder, register(LOCAL, folder, make(number)).version, "PASS")
+    assert standing(folder) == {"champion": 2, "previous": 1}
+
+
+def test_promoting_the_champion_changes_nothing(folder: RunFolder, make: Make):
+    for number in (1, 2):
+        promote(LOCAL, folder, register(LOCAL, folder, make(number)).version, "PASS")
+    promote(LOCAL, folder, 2, "PASS")
+    assert standing(folder) == {"champion": 2, "previous": 1}
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "pass", ""])
+def test_only_pass_leads_to_promotion(folder: RunFolder, make: Make, verdict: str):
+    version = register(LOCAL, folder, make(1)).version
+    with pytest.raises(GateNotPassed, match="version 1 of gristmill is not promoted: the gate said"):
+        promote(LOCAL, folder, version, verdict)
+    assert standing(folder) == {"challenger": 1}
+
+
+def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run: RunSection):
+    assert champion(LOCAL, run) is None
+    manifests = make(1)
+    version = register(LOCAL, folder, manifests)
+    assert champion(LOCAL, run) is None
+    promote(LOCAL, folder, version.version, "PASS")
+    current = champion(LOCAL, run)
+    assert current is not None
+    assert current.version == "1"
+    assert (current.checkpoint, current.evaluation, current.model) == tuple(manifests[step] for step in KINDS)
+
+
+def test_a_product_of_the_champion_that_is_gone_is_named_with_the_way_out(folder: RunFolder, make: Make, run: RunSection):
+    manifests = make(1)
+    promote(LOCAL, folder, register(LOCAL, folder, manifests).version, "PASS")
+    shutil.rmtree(manifests["train"].folder)
+    with pytest.raises(UserError, match="what train made for champion version 1 of gristmill is gone") as caught:
+        champion(LOCAL, run)
+    assert manifests["train"].uri in str(caught.value)
+    assert "removing the alias champion" in str(caught.value)
+
+
+def test_rollback_returns_to_the_previous_champion_once(folder: RunFolder, make: Make, run: RunSection):
+    for number in (1, 2):
+        promote(LOCAL, folder, register(LOCAL, folder, make(number)).version, "PASS")
+    assert rollback(LOCAL, run) == 1
+    assert standing(folder) == {"champion": 1}
+    with pytest.raises(UserError, match=r"no previous champion to go back to\n  The champion is version 1"):
+        rollback(LOCAL, run)
+
+
+def test_without_any_version_there_is_nothing_to_roll_back_to(folder: RunFolder, run: RunSection):
+    with pytest.raises(UserError, match="There is no champion either"):
+        rollback(LOCAL, run)
+
+
+def test_a_run_without_an_exported_model_cannot_be_registered(folder: RunFolder):
+    with pytest.raises(UserError, match="no exported model to register"):
+        register(LOCAL, folder, {})
+
+
+def test_a_server_that_is_not_there_fails_the_registration_with_the_reason(folder: RunFolder, make: Make,
+                                                                           monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    monkeypatch.setattr("llm.registry.versions.RETRIES", 0)
+    with pytest.raises(ServiceError, match=f"MLflow at {uri}: does not answer: Connection refused"):
+        register(TrackingConfig(uri=uri, timeout_seconds=1), folder, make(1))
+    with pytest.raises(ServiceError, match="does not answer"):
+        champion(TrackingConfig(uri=uri, timeout_seconds=1), RunSection(folder=str(folder.runs)))

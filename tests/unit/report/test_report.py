@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from llm.report import write_report
+from llm.report.figures import against, size
+
+FETCHING = {"src", "href", "action", "srcset", "data", "poster"}
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Text of a page, by heading; fails on what it would fetch and on tags that do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.headings, self.fetched, self._open = "", [], [], []
+        self._ids: list[str] = []
+        self.feed(html)
+        assert self._open == [], f"not closed: {self._open}"
+        assert len(self._ids) == len(set(self._ids)), "an id is there twice"
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self._open.append(tag)
+        self.fetched += [value for name, value in attributes if name in FETCHING and not str(value).startswith("#")]
+        self._ids += [str(value) for name, value in attributes if name == "id"]
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._ids += [str(value) for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "h2":
+            self.headings.append(data)
+        if "style" not in self._open:
+            self.text += data
+
+
+def page_of(run: Any) -> Page:
+    return Page(write_report(run.folder).read_text(encoding="utf-8"))
+
+
+STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote", "deploy")
+
+
+def test_a_whole_run_shows_everything(sample_run: Callable[..., Any]):
+    page = page_of(sample_run().do(*STEPS, reused=("tokenizer",)))
+    assert page.headings == ["Evaluation", "Gate", "Training", "Samples", "Data", "Tokenizer", "Export", "Steps",
+                             "Lineage", "To repeat it"]  # fmt: skip
+    for text in ("Passed the gate", "2.041", "2.004 to 2.083", "−0.0312", "508 exact duplicates dropped", "reused",
+                 "gristmill run pretrain 'data.path=/srv/text/**/*.py'", "torch 2.13.0", "mlflow not installed"):  # fmt: skip
+        assert text in page.text
+
+
+def test_the_page_fetches_nothing(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS)
+    page = page_of(run)
+    assert page.fetched == []
+    html = run.folder.report.read_text()
+    assert not re.search(r"@import|url\((?!#)|<script|<link|<!DOCTYPE svg", html)
+
+
+def test_equal_runs_give_equal_pages(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS)
+    assert write_report(run.folder).read_bytes() == write_report(run.folder).read_bytes()
+
+
+def test_text_of_the_model_is_not_markup(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS)
+    assert "return <b>name</b>" in page_of(run).text
+    assert "return &lt;b&gt;name" in run.folder.report.read_text()
+
+
+def test_plots_are_in_the_pages_colours(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS)
+    drawn = re.findall(r"<svg.*?</svg>", write_report(run.folder).read_text(), flags=re.DOTALL)
+    assert len(drawn) == 4
+    assert set(re.findall(r"#[0-9a-f]{6}\b", "".join(drawn))) <= {"#000000"}  # the stroke that markers inherit
+    assert all("var(--ink)" in svg and "role=\"img\"" in svg for svg in drawn[:2])
+
+
+def test_a_failed_run_shows_the_reason_and_what_there_was(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS[:4])
+    run.emit("step_started", step="train")
+    run.train(80)
+    page = page_of(run.fail("train", "the loss is nan at step 81\n  Lower training.lr."))
+    assert "Failed in train" in page.text
+    assert "Lower training.lr." in page.text
+    assert "80 of 200" in page.text
+    assert page.headings == ["Training", "Data", "Tokenizer", "Steps", "Lineage", "To repeat it"]
+
+
+def test_a_stopped_run_is_not_called_failed(sample_run: Callable[..., Any]):
+    page = page_of(sample_run().do("ingest").fail("train", "stopped on request at step 3 of 9", exit_code=75))
+    assert "Stopped in train" in page.text
+
+
+def test_an_inconclusive_verdict_says_what_could_have_been_found(sample_run: Callable[..., Any], gates: dict[str, Any]):
+    page = page_of(sample_run().do(*STEPS[:9], gate=gates["INCONCLUSIVE"]))
+    assert "The gate could not tell" in page.text
+    assert "would have been found four times in five" in page.text
+
+
+def test_without_a_champion_the_floors_are_shown(sample_run: Callable[..., Any], gates: dict[str, Any]):
+    page = page_of(sample_run().do(*STEPS, gate=gates["FLOORS"]))
+    assert "there is no champion yet, so the candidate was held against the configured floors" in page.text
+
+
+def test_a_promotion_that_failed_after_the_gate_passed_is_shown_as_a_failure(sample_run: Callable[..., Any]):
+    page = page_of(sample_run().do(*STEPS[:8]).fail("register", "MLflow at http://x: does not answer"))
+    assert "Passed the gate, but failed in register" in page.text
+    assert "MLflow at http://x: does not answer" in page.text
+
+
+@pytest.mark.parametrize("done", range(len(STEPS)))
+def test_a_run_that_ended_anywhere_has_a_report(sample_run: Callable[..., Any], done: int):
+    page = page_of(sample_run().do(*STEPS[:done]))
+    assert "To repeat it" in page.headings
+
+
+def test_a_product_that_is_gone_is_named_and_the_rest_is_shown(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS)
+    (run.made["evaluate"].folder / "summary.json").unlink()
+    page = page_of(run)
+    assert f"Not shown: summary.json of evaluation {run.made['evaluate'].id} is missing" in page.text
+    assert "Evaluation" not in page.headings
+    assert "Training" in page.headings
+
+
+def test_what_an_earlier_attempt_made_is_not_shown_as_this_ones(sample_run: Callable[..., Any]):
+    run = sample_run().do(*STEPS)
+    run.start().do("ingest")
+    page = page_of(run)
+    assert "Not finished: this is how it stood after ingest" in page.text
+    assert "Evaluation" not in page.headings
+
+
+def test_a_folder_without_events_has_a_report(sample_run: Callable[..., Any]):
+    run = sample_run()
+    run.folder.events.unlink()
+    assert "Not finished" in page_of(run).text
+
+
+def test_figures_carry_their_unit():
+    assert [size(n) for n in (None, 12, 2048, 5 << 20, 3 << 30)] == ["n/a", "12 bytes", "2 KiB", "5 MiB", "3 GiB"]
+
+
+def test_the_model_is_compared_with_the_compressors():
+    assert against(2.0, 2.2) == "the model needs 9 % less"
+    assert against(2.2, 2.0) == "the model needs 10 % more"
+    assert against(2.0, 2.001) == "the model needs as much"
+    assert against(2.0, None) == "n/a"

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from llm.config import RunConfig
+from llm.tracking.points import Point, parameters, points, status, tags
+
+
+def test_a_point_has_the_time_of_its_event():
+    event = {"time": 12.3456, "kind": "train_validation", "step": 50, "loss": 2.5}
+    assert points(event) == [Point("validation/loss", 2.5, 12346, 50)]
+    assert points(event) == points(dict(event))
+
+
+def test_a_missing_value_gives_no_point():
+    event = {"time": 1.0, "kind": "train_step", "step": 1, "loss": 2.0, "mfu": None}
+    assert [point.name for point in points(event)] == ["train/loss"]
+    assert points({"time": 1.0, "kind": "progress", "message": "x"}) == []
+
+
+def test_a_step_is_timed_under_its_name():
+    event = {"time": 1.0, "kind": "step_finished", "step": "ingest", "seconds": 3.0}
+    assert points(event) == [Point("seconds/ingest", 3.0, 1000, 0)]
+
+
+def test_a_name_that_mlflow_does_not_allow_is_changed():
+    assert points({"time": 1.0, "kind": "metric", "name": "test/a+b", "value": 1})[0].name == "test/a_b"
+
+
+def test_parameters_are_the_configuration_by_dotted_key_without_places():
+    found = parameters(RunConfig())
+    assert found["training.lr"] == "0.003"
+    assert found["export.tensorrt.enabled"] == "False"
+    assert not [name for name in found if name.startswith(("run.", "tracking.", "storage."))]
+
+
+def test_tags_say_where_a_run_came_from():
+    event = {"kind": "run_started", "command": "gristmill run", "versions": {"torch": "2.13", "kfp": None}}
+    assert tags(event) == {"gristmill.command": "gristmill run", "version.torch": "2.13"}
+    assert tags({"kind": "run_finished"}) == {}
+
+
+def test_the_status_follows_from_the_exit_code():
+    assert [status(code) for code in (0, 2, 4, 75)] == ["FINISHED", "FAILED", "FAILED", "KILLED"]
