@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 TRITON_READY := .venv-triton/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain test check lint types layers unit integration mlflow triton lock golden benchmark clean
+.PHONY: help reference setup pretrain test check lint types layers unit integration mlflow triton lock golden benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -62,6 +62,9 @@ lock: $(READY) ## pin what is installed now
 
 golden: $(READY) ## rewrite the golden files after a wanted change
 	$(BIN)/python -m pytest tests/unit --update-goldens
+
+reference: $(READY) ## rewrite the reference pages (configuration, components)
+	$(BIN)/python scripts/make_reference.py
 
 benchmark: $(READY) ## training throughput against a plain PyTorch loop
 	$(BIN)/python benchmarks/training_throughput.py

@@ -130,11 +130,12 @@ def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], Non
 
 
 def _for_the_page(svg: str, title: str) -> str:
-    """Only the element, in the page's colours and font, as wide as its place; ids keep plots apart by their salt."""
+    """Only the element, in the page's colours and font, as wide as its place."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every plot, and nothing refers to them
     for attribute in ("width", "height"):
         svg = re.sub(rf'(<svg[^>]*?) {attribute}="[^"]*"', r"\1", svg, count=1)
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1).strip()

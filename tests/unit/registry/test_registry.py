@@ -24,8 +24,10 @@ Make = Callable[[int], dict[str, Manifest]]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def folder(tmp_path: Path, empty_mlflow_database: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "runs" / "pretrain-1")
+    folder.runs.mkdir()
+    shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
     EventLog(folder.events).emit("metric", name="test/bits_per_byte", value=2.1)
     return folder
@@ -140,6 +142,11 @@ def test_rollback_returns_to_the_previous_champion_once(folder: RunFolder, make:
 def test_without_any_version_there_is_nothing_to_roll_back_to(folder: RunFolder, run: RunSection):
     with pytest.raises(UserError, match="There is no champion either"):
         rollback(LOCAL, run)
+
+
+def test_before_the_first_registration_there_is_no_champion_and_no_database(tmp_path: Path):
+    assert champion(LOCAL, RunSection(folder=str(tmp_path))) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_an_exported_model_cannot_be_registered(folder: RunFolder):

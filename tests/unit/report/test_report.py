@@ -150,11 +150,11 @@ def test_a_folder_without_events_has_a_report(sample_run: Callable[..., Any]):
 
 
 def test_figures_carry_their_unit():
-    assert [size(n) for n in (None, 12, 2048, 5 << 20, 3 << 30)] == ["n/a", "12 bytes", "2 KiB", "5 MiB", "3 GiB"]
+    assert [size(n) for n in (None, 12, 2048, 5 << 20, 3 << 30)] == ["n/a", "12\u00a0bytes", "2\u00a0KiB", "5\u00a0MiB", "3\u00a0GiB"]
 
 
 def test_the_model_is_compared_with_the_compressors():
-    assert against(2.0, 2.2) == "the model needs 9 % less"
-    assert against(2.2, 2.0) == "the model needs 10 % more"
+    assert against(2.0, 2.2) == "the model needs 9\u00a0% less"
+    assert against(2.2, 2.0) == "the model needs 10\u00a0% more"
     assert against(2.0, 2.001) == "the model needs as much"
     assert against(2.0, None) == "n/a"

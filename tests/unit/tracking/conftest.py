@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from llm.tracking.events import EventLog
 
 
 @pytest.fixture
-def run_folder(tmp_path: Path) -> RunFolder:
+def run_folder(tmp_path: Path, empty_mlflow_database: Path) -> RunFolder:
     """A run that trained ten steps: 20 points."""
     folder = RunFolder(tmp_path / "runs" / "pretrain-1")
+    folder.runs.mkdir()
+    shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
     log = EventLog(folder.events)
     log.emit("run_started", pipeline="pretrain", command="gristmill run pretrain", versions={"torch": "2.13.0"})

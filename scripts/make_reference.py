@@ -1,0 +1,98 @@
+"""Write the reference pages that follow from the code: `docs/configuration.md` and every component's README.
+
+`make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from llm.config.sections import RunConfig, Section
+from llm.steps import STEPS
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Path and content of every generated page."""
+    yield PROJECT / "docs" / "configuration.md", configuration()
+    for component in sorted((PROJECT / "components").glob("*/component.py")):
+        yield component.with_name("README.md"), component_page(component)
+
+
+def configuration() -> str:
+    """Every key with its default and meaning, by section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Made from `llm/config/sections.py` by `make reference`. Set a key with `KEY=VALUE` on the command line",
+        "(`gristmill run pretrain training.lr=1e-3`); named settings of a group with `model=small`, `training=cpu`.",
+    ]
+    for name, field in RunConfig.model_fields.items():
+        section = field.annotation
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            inspect.getdoc(section) or "",
+            "",
+            "| key | default | meaning |",
+            "| --- | --- | --- |",
+        ]
+        lines += list(_rows(section, name))
+    return "\n".join(lines) + "\n"
+
+
+def component_page(component: Path) -> str:
+    """What a component takes and gives, from its docstring."""
+    name = component.parent.name
+    source = component.read_text()
+    document = re.search(r'"""(.*?)"""', source[source.index("def ") :], re.DOTALL)
+    assert document is not None
+    purpose, _, arguments = inspect.cleandoc(document[1]).partition("\n\nArgs:\n")
+    arguments, _, returned = arguments.partition("\n\nReturns:\n")
+    types = dict(re.findall(r"^    (\w+): (.+?),$", source, re.MULTILINE))
+    rows = [
+        f"| `{key}` | `{types[key]}` | {text} |"
+        for key, text in re.findall(r"^ {4}(\w+): (.+)$", arguments, re.MULTILINE)
+    ]
+    reads = ", ".join(f"`{step}`" for step in STEPS[name].reads) if name in STEPS else ""
+    lines = [f"# {name}", "", purpose, "", "| parameter | type | meaning |", "| --- | --- | --- |", *rows]
+    if returned:
+        lines += ["", f"Returns: {returned.strip()}"]
+    lines += ["", f"Reads what {reads} made. " if reads else "", f"By hand: `gristmill {name} --run NAME`."]
+    if name not in STEPS:
+        lines[-2:] = ["", "The exit handler: it runs whatever happened. By hand: `gristmill report`."]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _rows(section: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from _rows(inner, f"{prefix}.{name}")
+            continue
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        yield f"| `{prefix}.{name}` | `{field.default!r}` | {meaning} |"
+
+
+def main() -> int:
+    """Write the pages, or with --check name those that are stale; exit code 1 if there are any."""
+    stale = [(path, text) for path, text in pages() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path, _ in stale:
+            print(f"stale: {path.relative_to(PROJECT)}; run make reference", file=sys.stderr)
+        return 1 if stale else 0
+    for path, text in stale:
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
