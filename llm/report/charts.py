@@ -67,8 +67,16 @@ def bits_chart(rows: Sequence[tuple[str, Row]]) -> str:
         series = (("bits_per_byte", "model", MODEL, "o"), ("gzip_bits_per_byte", "gzip", OTHER, "D"),
                   ("xz_bits_per_byte", "xz", THIRD, "s"))  # fmt: skip
         for key, label, colour, marker in series:
-            known = [(row[key], place) for place, (_, row) in enumerate(rows) if row[key] is not None]
-            axes.scatter(*zip(*known, strict=True), color=colour, marker=marker, s=26, label=label, zorder=3)
+            places = [place for place, (_, row) in enumerate(rows) if row[key] is not None]
+            axes.scatter(
+                [rows[place][1][key] for place in places],
+                places,
+                color=colour,
+                marker=marker,
+                s=26,
+                label=label,
+                zorder=3,
+            )
         _name_rows(axes, [name for name, _ in rows])
         axes.set_xlabel("bits per byte (less is better)")
         axes.legend(frameon=False, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
@@ -114,7 +122,7 @@ def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], Non
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none", "svg.hashsalt": f"gristmill-{salt}", "font.size": 10, "axes.edgecolor": GRID,
         "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": GRID,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.linewidth": 0.6,

@@ -122,7 +122,7 @@ def _shortened(text: str) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No telemetry, and nothing of MLflow's own housekeeping (migrations, its libraries' deprecations) on the terminal."""
+    """No telemetry, and nothing of MLflow's housekeeping (migrations, deprecations) on the terminal."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

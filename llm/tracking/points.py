@@ -31,9 +31,7 @@ def points(event: Event) -> list[Point]:
     """The points that an event holds; a value that is missing gives none."""
     milliseconds, step = round(event["time"] * 1000), int(event["step"]) if _is_number(event.get("step")) else 0
     return [
-        Point(_allowed(name), float(value), milliseconds, step)
-        for name, value in _values(event)
-        if _is_number(value)
+        Point(_allowed(name), float(value), milliseconds, step) for name, value in _values(event) if _is_number(value)
     ]
 
 

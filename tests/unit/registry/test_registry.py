@@ -120,7 +120,7 @@ def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run
     assert (current.checkpoint, current.evaluation, current.model) == tuple(manifests[step] for step in KINDS)
 
 
-def test_a_product_of_the_champion_that_is_gone_is_named_with_the_way_out(folder: RunFolder, make: Make, run: RunSection):
+def test_a_lost_product_of_the_champion_is_named_with_the_way_out(folder: RunFolder, make: Make, run: RunSection):
     manifests = make(1)
     promote(LOCAL, folder, register(LOCAL, folder, manifests).version, "PASS")
     shutil.rmtree(manifests["train"].folder)
@@ -154,8 +154,9 @@ def test_a_run_without_an_exported_model_cannot_be_registered(folder: RunFolder)
         register(LOCAL, folder, {})
 
 
-def test_a_server_that_is_not_there_fails_the_registration_with_the_reason(folder: RunFolder, make: Make,
-                                                                           monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_is_not_there_fails_the_registration_with_the_reason(
+    folder: RunFolder, make: Make, monkeypatch: pytest.MonkeyPatch
+):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setattr("llm.registry.versions.RETRIES", 0)

@@ -15,7 +15,8 @@ from llm.config import RunConfig, to_yaml
 from llm.runs import RunFolder
 from llm.storage import Manifest, Recipe, Store
 
-STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote", "deploy")
+STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
+         "deploy")  # fmt: skip
 START = 1_795_000_000.0
 STEP_SECONDS = dict(zip(STEPS, (9.1, 4.2, 6.3, 5.2, 181.4, 21.7, 0.6, 24.8, 4.1, 1.2, 0.9), strict=True))
 
@@ -93,10 +94,10 @@ def history(until: int) -> Iterator[dict[str, Any]]:
             yield {"step": step, "validation_loss": loss + 0.11}
 
 
-def figures(value: float, low: float | None, high: float | None, gzip: float, xz: float, documents: int) -> dict[str, Any]:
+def figures(value: float, low: float, high: float, gzip: float, xz: float, documents: int) -> dict[str, Any]:
     return {
-        "documents": documents, "bytes": documents * 2710, "tokens": documents * 802, "bits_per_byte": value, "low": low,
-        "high": high, "perplexity": 2 ** (value * 3.38), "gzip_bits_per_byte": gzip, "xz_bits_per_byte": xz,
+        "documents": documents, "bytes": documents * 2710, "tokens": documents * 802, "bits_per_byte": value,
+        "low": low, "high": high, "perplexity": 2 ** (value * 3.38), "gzip_bits_per_byte": gzip, "xz_bits_per_byte": xz,
     }  # fmt: skip
 
 
@@ -120,7 +121,9 @@ def comparison(domain: str, rule: str, difference: float, low: float, high: floa
 
 def judgement(verdict: str, comparisons: list[dict[str, Any]], champion: str | None = "7") -> dict[str, Any]:
     reasons = [f"{row['domain']}: {row['rule']} {'holds' if row['passed'] else 'is not shown'}" for row in comparisons]
-    return {"verdict": verdict, "reasons": reasons, "champion": champion, "confidence": 0.95, "comparisons": comparisons}
+    return {
+        "verdict": verdict, "reasons": reasons, "champion": champion, "confidence": 0.95, "comparisons": comparisons,
+    }  # fmt: skip
 
 
 PASS = judgement("PASS", [
@@ -139,7 +142,7 @@ FLOORS = judgement("PASS", [{
 }], champion=None)  # fmt: skip
 SAMPLES = [
     {"prompt": "def ", "temperature": 0.8, "top_p": 0.95, "seed": 1234,
-     "greedy": 'test_self(self):\n        self.assertEqual(self.test, "test")\n        self.assertEqual(self.test, "test")\n',
+     "greedy": 'test_self(self):\n        self.assertEqual(self.test, "test")\n        self.assertEqual(self.',
      "sampled": "parse_args(self, name=None):\n        if name < 3 && name:\n            return <b>name</b>\n"},
     {"prompt": "The ", "temperature": 0.8, "top_p": 0.95, "seed": 1234,
      "greedy": "method is called with the given object, and the given object is called with the given object.",
@@ -179,7 +182,8 @@ def product(step: str, gate: dict[str, Any] | None) -> tuple[str, tuple[str, ...
         "validate": ("validation", ("ingest",), {"statistics.parquet": statistics()},
                      {"success": True, "expectations": 11, "failed": []}),
         "tokenizer": ("tokenizer", ("ingest",), {"tokenizer.json": "{}"},
-                      {"vocab_size": 4096, "documents_round_tripped": 1089, "bytes_per_token": {"code": 3.2, "prose": 3.61}}),
+                      {"vocab_size": 4096, "documents_round_tripped": 1089,
+                       "bytes_per_token": {"code": 3.2, "prose": 3.61}}),
         "tokenize": ("shards", ("ingest", "tokenizer"), {"train.bin": "y" * 900},
                      {"train": {"documents": 8712, "tokens": 6_104_233, "bytes": 20_441_668},
                       "validation": {"documents": 1089, "tokens": 760_112, "bytes": 2_555_208}}),
@@ -191,7 +195,7 @@ def product(step: str, gate: dict[str, Any] | None) -> tuple[str, tuple[str, ...
                  {"verdict": gate["verdict"], "passed": int(gate["verdict"] == "PASS")}),
         "export": ("model", ("train", "tokenizer"), {"checks.json": {"documents": 8, "checks": [
             {"format": "huggingface", "what": "largest difference of a logit", "measured": 3.1e-6, "at_most": 1e-4},
-            {"format": "onnx-int4", "what": "positions with the same most likely token", "measured": 0.91, "at_least": 0.7},
+            {"format": "onnx-int4", "what": "positions that agree", "measured": 0.91, "at_least": 0.7},
         ]}}, {"checks": 2}),
         "register": ("registration", ("export",), {"version.txt": "8"}, {"version": 8}),
         "promote": ("promotion", ("register",), {"version.txt": "8"}, {"version": 8}),

@@ -34,19 +34,15 @@ def refusing_server() -> Iterator[Callable[[int, str, str], str]]:
     servers: list[ThreadingHTTPServer] = []
 
     def start(status: int, kind: str, body: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(status)
+            request.send_header("Content-Type", kind)
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body.encode())
 
-            do_GET = do_POST = answer
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
+        quiet = {"do_GET": answer, "do_POST": answer, "log_message": lambda *_: None}
+        Handler = type("Handler", (BaseHTTPRequestHandler,), quiet)
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)

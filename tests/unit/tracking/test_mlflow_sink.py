@@ -133,7 +133,12 @@ def test_a_server_that_accepts_and_never_answers_costs_one_timeout(run_folder: R
     ],
 )  # fmt: skip
 def test_what_a_refusing_server_said_is_kept(
-    run_folder: RunFolder, refusing_server: Callable[[int, str, str], str], status: int, kind: str, body: str, words: str
+    run_folder: RunFolder,
+    refusing_server: Callable[[int, str, str], str],
+    status: int,
+    kind: str,
+    body: str,
+    words: str,
 ):
     uri = refusing_server(status, kind, body)
     delivery = deliver(run_folder, TrackingConfig(uri=uri, timeout_seconds=1))

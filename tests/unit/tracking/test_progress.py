@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from llm.tracking.events import EventLog
-from llm.tracking.progress import Follower, Screen, duration, lasting_line, live_line, progress_figures, scaled, training_figures
+from llm.tracking.progress import (
+    Follower,
+    Screen,
+    duration,
+    lasting_line,
+    live_line,
+    progress_figures,
+    scaled,
+    training_figures,
+)
 
 TRAIN_STEP = {
     "time": 10.0, "kind": "train_step", "step": 300, "steps": 2000, "loss": 2.9141, "tokens_per_second": 41_230.0,
@@ -39,7 +48,8 @@ def test_durations_have_two_units_at_most(seconds: float | None, text: str):
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(None, "n/a"), (0, "0"), (999.4, "999"), (999.7, "1k"), (41_230, "41.2k"), (4.2e6, "4.2M"), (7e13, "70T")]
+    ("number", "text"),
+    [(None, "n/a"), (0, "0"), (999.4, "999"), (999.7, "1k"), (41_230, "41.2k"), (4.2e6, "4.2M"), (7e13, "70T")],
 )
 def test_large_numbers_are_scaled(number: float | None, text: str):
     assert scaled(number) == text
@@ -50,7 +60,10 @@ def test_large_numbers_are_scaled(number: float | None, text: str):
     [
         ({"kind": "step_finished", "step": "ingest", "seconds": 3.21, "reused": False}, "ingest     done in 3.2 s"),
         ({"kind": "step_finished", "step": "train", "seconds": 0.1, "reused": True}, "train      reused"),
-        ({"kind": "step_failed", "step": "train", "seconds": 12.0, "message": "no\n  why"}, "train      failed after 12 s: no"),
+        (
+            {"kind": "step_failed", "step": "train", "seconds": 12.0, "message": "no\n why"},
+            "train      failed after 12 s: no",
+        ),
         ({"kind": "warning", "message": "careful"}, "warning: careful"),
         ({"kind": "train_resumed", "step": 1200}, "train      goes on from the checkpoint at step 1,200"),
         ({"kind": "train_validation", "step": 50, "loss": 2.0}, "train      step 50  validation loss 2.000 nats/token"),

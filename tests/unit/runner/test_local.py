@@ -1,0 +1,108 @@
+"""What the local runner adds to KFP's: outcomes, signals, memory, and parameters that arrive as they were sent."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+
+from llm.config import compose
+from llm.runner.local import run_locally
+from llm.runner.memory import MemorySampler, descendants
+from llm.runs.folder import RunFolder
+from llm.tracking.events import EventLog
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def copy(config: str, place: str) -> None:
+    """Write what arrived, as a step named by its place."""
+    from pathlib import Path
+
+    Path(place).write_text(config)
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def fail(config: str) -> None:
+    """Fail as a step does: in its own words, with its own code."""
+    from llm.config import from_yaml
+    from llm.errors import UserError
+    from llm.steps import STEPS, open_context, run_step
+    from llm.steps.bodies import Step
+
+    def body(context, given):
+        raise UserError("the text is missing", "Bring it.")
+
+    STEPS["ingest"] = Step("ingest", (), body)
+    run_step("ingest", open_context(from_yaml(config)), {})
+
+
+def arguments(tmp_path: Path) -> list[str]:
+    return [f"run.folder={tmp_path / 'runs'}", "run.name=one", 'data.path=/usr/lib/python3.11/it\'s "here"']
+
+
+def test_a_parameter_with_python3_and_quotes_in_it_arrives_as_it_was_sent(tmp_path: Path, capsys):
+    arrived = tmp_path / "python3" / "arrived"
+    arrived.parent.mkdir()
+
+    @dsl.pipeline(name="copying")
+    def copying(config: str) -> None:
+        copy(config=config, place=str(arrived))
+
+    run_locally(copying, "copying", compose(arguments(tmp_path)), "command")
+    assert arrived.read_text() == (tmp_path / "runs" / "one" / "config.yaml").read_text()
+    assert 'it\'s "here"' in arrived.read_text()
+
+
+def test_the_exit_code_and_the_words_of_a_failed_step_are_the_runs(tmp_path: Path):
+    @dsl.pipeline(name="failing")
+    def failing(config: str) -> None:
+        fail(config=config)
+
+    outcome = run_locally(failing, "failing", compose(arguments(tmp_path)), "gristmill run failing")
+    assert (outcome.exit_code, outcome.message) == (2, "ingest: the text is missing\n  Bring it.")
+    log = EventLog(RunFolder(tmp_path / "runs" / "one").events)
+    assert log.read("run_started")[0]["command"] == "gristmill run failing"
+    assert log.read("run_finished")[0]["exit_code"] == 2
+
+
+def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path):
+    @dsl.pipeline(name="skipping")
+    def skipping(config: str) -> None:
+        copy(config=config, place=str(tmp_path / "x"))
+
+    outcome = run_locally(skipping, "skipping", compose(arguments(tmp_path)), "command")
+    assert outcome.exit_code == 70
+    assert "ended early" in str(outcome.message)
+
+
+def test_the_interpreter_and_the_path_are_as_before_after_a_run(tmp_path: Path):
+    before = (sys.executable, os.environ["PATH"])
+
+    @dsl.pipeline(name="copying")
+    def copying(config: str) -> None:
+        copy(config=config, place=str(tmp_path / "x"))
+
+    run_locally(copying, "copying", compose(arguments(tmp_path)), "command")
+    assert (sys.executable, os.environ["PATH"]) == before
+
+
+def test_descendants_are_found_at_any_depth():
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    found = descendants(os.getpid())
+    child.communicate(b"\n")
+    assert child.pid in found
+    assert len(found) >= 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's smaps_rollup")
+def test_the_peak_counts_this_process():
+    with MemorySampler() as memory:
+        block = bytearray(os.urandom(1 << 20) * 64)
+    assert memory.peak_bytes is not None
+    assert memory.peak_bytes > 10 << 20
+    assert len(block) == 64 << 20

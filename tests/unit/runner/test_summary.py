@@ -1,0 +1,54 @@
+"""The last lines of a run say what it made and what it took; what is unknown is n/a."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from llm.runner.local import RunOutcome
+from llm.runner.summary import summary
+from llm.runs.folder import RunFolder
+from llm.storage import Recipe, Store
+
+ROW = {
+    "bits_per_byte": 1.9,
+    "low": 1.8,
+    "high": 2.0,
+    "gzip_bits_per_byte": 2.1,
+    "xz_bits_per_byte": 1.95,
+    "documents": 30,
+}
+
+
+def outcome(folder: RunFolder, **changes) -> RunOutcome:
+    values = {
+        "folder": folder, "exit_code": 0, "message": None, "seconds": 200.0,
+        "step_seconds": {"ingest": 10.0, "train": 180.0}, "reused": (), "peak_memory_bytes": 3 * 2**30,
+    }  # fmt: skip
+    return RunOutcome(**(values | changes))
+
+
+def test_bits_per_byte_stand_beside_gzip_and_xz_with_their_interval(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    with Store(tmp_path / "store").stage("evaluation", Recipe("evaluate", {})) as stage:
+        scores = {"overall": ROW, "domains": {"code": ROW | {"low": None, "high": None}}}
+        (stage.path / "summary.json").write_text(json.dumps(scores))
+        stage.commit().write(folder.manifest_path("evaluate"))
+    lines = summary(outcome(folder))
+    assert "1.900  [1.800, 2.000]    2.100   1.950         30" in lines[1]
+    assert "n/a" in lines[2]
+
+
+def test_time_training_share_memory_and_overhead_are_told(tmp_path: Path):
+    text = "\n".join(summary(outcome(RunFolder(tmp_path), reused=("ingest",))))
+    assert "time 200 s, of which training 180 s (90 %); peak memory 3.0 GiB" in text
+    assert "5.00 s a step (budget 1.5 s)" in text
+    assert "reused: ingest" in text
+    assert "next: gristmill generate" in text
+
+
+def test_what_is_unknown_is_not_made_up(tmp_path: Path):
+    text = "\n".join(summary(outcome(RunFolder(tmp_path), step_seconds={}, peak_memory_bytes=None, exit_code=2)))
+    assert "peak memory n/a" in text
+    assert "n/a a step" in text
+    assert "next:" not in text
