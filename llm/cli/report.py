@@ -12,12 +12,11 @@ from llm.cli.options import chosen_run, runs_folder
 @runs_folder()
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 def command(name: str | None, root: str, opened: bool) -> None:
-    """Print the path of the report of run NAME, or of the latest run; writes it first if it is not there."""
-    folder = chosen_run(root, name)
-    if not folder.report.is_file():
-        from llm.report import write_report
+    """Print the path of the report of run NAME, or of the latest run, written anew from what is there."""
+    from llm.report import write_report
 
-        write_report(folder)
+    folder = chosen_run(root, name)
+    write_report(folder)  # anew, for a run that was killed has an old one or none
     click.echo(folder.report.resolve())
     if opened and click.launch(folder.report.resolve().as_uri()) != 0:
         click.echo("no browser could be started; open the file above", err=True)

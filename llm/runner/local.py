@@ -25,6 +25,7 @@ from typing import Any, TextIO
 from llm import __version__
 from llm.config import RunConfig, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed
+from llm.report import write_report
 from llm.runner.memory import MemorySampler
 from llm.runs.folder import RunFolder, run_name
 from llm.steps.process import RUNNER_PID
@@ -85,6 +86,7 @@ def _run(
     events = log.read()[before:]
     exit_code, message = _verdict(events, folder)
     log.emit("run_finished", exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes)
+    write_report(folder)  # once more, with the whole time and the peak of memory
     ended = [event for event in events if event["kind"] in ("step_finished", "step_failed")]
     return RunOutcome(
         folder=folder,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ SEPARATOR = b"\x00"
 """Between documents while training; a document that holds it is cut there, which costs one merge at most."""
 
 Ids = np.ndarray[tuple[int], np.dtype[np.uint32]]
+Merges = list[tuple[bytes, bytes]]
 
 
 class BpeTrainer(Protocol):
@@ -51,8 +53,8 @@ class GigatokenTrainer:
 
         data = SEPARATOR.join(text.encode() for text in texts)
         with _quiet():
-            vocabulary, merges = gigatoken.train_bpe(data, vocab_size - 1, [], separator=SEPARATOR)
-        return _tokenizer_json(vocabulary, merges)
+            _, merges = gigatoken.train_bpe(data, vocab_size - 1, [], separator=SEPARATOR)
+        return _tokenizer_json(merges[: _occurring(merges, texts)])
 
 
 class GigatokenEncoder:
@@ -82,13 +84,44 @@ def byte_alphabet() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
-def _tokenizer_json(vocabulary: dict[int, bytes], merges: list[tuple[bytes, bytes]]) -> str:
+def _occurring(merges: Merges, texts: Sequence[str]) -> int:
+    """How many of the merges occur in the texts: the first so many.
+
+    gigatoken does not stop when every word of the texts is one token: it goes on with merges that occur nowhere, some
+    of them for the second time, and an id that two entries share would leave a hole in the vocabulary.
+    """
+    pieces = {left + right for left, right in merges}
+    words = set()
+    for word in _words(texts):
+        if len(word) > 1 and word not in pieces:
+            return len(merges)  # nearly always known after the first words
+        words.add(word.decode())
+
+    def suffice(count: int) -> bool:
+        ids = GigatokenEncoder(_tokenizer_json(merges[:count])).encode_batch(list(words))
+        return all(len(row) == 1 for row in ids)
+
+    return bisect_left(range(len(merges)), True, key=suffice)
+
+
+def _words(texts: Sequence[str]) -> Iterator[bytes]:
+    """What the trainer counts: the parts of the texts that no merge crosses."""
+    import gigatoken
+
+    for text in texts:
+        for part in text.encode().split(SEPARATOR):
+            yield from gigatoken.pretokenizer(part)
+
+
+def _tokenizer_json(merges: Merges) -> str:
     alphabet = byte_alphabet()
+    merges = list(dict.fromkeys(merges))
+    pieces = dict.fromkeys([*(bytes([byte]) for byte in range(256)), *(left + right for left, right in merges)])
 
     def written(piece: bytes) -> str:
         return "".join(alphabet[byte] for byte in piece)
 
-    end_of_text: dict[str, Any] = {"id": len(vocabulary), "content": END_OF_TEXT, "single_word": False,
+    end_of_text: dict[str, Any] = {"id": len(pieces), "content": END_OF_TEXT, "single_word": False,
                                    "lstrip": False, "rstrip": False, "normalized": False, "special": True}  # fmt: skip
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     document = {
@@ -109,7 +142,7 @@ def _tokenizer_json(vocabulary: dict[int, bytes], merges: list[tuple[bytes, byte
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {written(piece): number for number, piece in sorted(vocabulary.items())},
+            "vocab": {written(piece): number for number, piece in enumerate(pieces)},
             "merges": [[written(left), written(right)] for left, right in merges],
         },
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm.errors import DamagedError
+from llm.errors import DamagedError, UserError
 from llm.tokenizer.bpe import END_OF_TEXT, Encoder, GigatokenEncoder, Ids
 
 TOKENIZER = "tokenizer.json"
@@ -30,7 +30,14 @@ class Tokenizer:
         self._encoder: Encoder = GigatokenEncoder(document)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without the end-of-text token."""
+        """Ids of a text, without the end-of-text token; raises UserError if it is no Unicode text."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # a terminal or a client gave bytes that are not UTF-8
+            raise UserError(
+                f"the text is not valid Unicode: character {error.start} is {text[error.start]!a}",
+                "Give it in UTF-8.",
+            ) from error
         return [int(token) for token in self.encode_batch([text])[0]]
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:

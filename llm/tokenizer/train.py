@@ -9,7 +9,7 @@ from typing import Any
 
 from llm.config import TokenizerConfig
 from llm.data.documents import read_split
-from llm.errors import UserError
+from llm.errors import GristmillError, UserError
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer.bpe import END_OF_TEXT, BpeTrainer, GigatokenTrainer
 from llm.tokenizer.tokenizer import TOKENIZER, Tokenizer
@@ -19,8 +19,8 @@ from llm.tracking.events import EventLog
 def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log: EventLog) -> Manifest:
     """Train a byte-level BPE on the corpus; counts: vocab_size, documents round-tripped, fertility by domain.
 
-    Raises UserError if the corpus cannot fill the vocabulary, AssertionError if a document does not survive the
-    round trip (a fault of ours or of the library's).
+    Raises UserError if the corpus cannot fill the vocabulary, GristmillError naming the document if one does not
+    survive the round trip: a fault of ours or of the library's, and no model may be trained on such ids.
     """
     recipe = Recipe(
         "tokenizer",
@@ -68,7 +68,11 @@ def _examine(tokenizer: Tokenizer, corpus: Manifest) -> dict[str, Any]:
     encoded = tokenizer.encode_batch(documents["text"].to_list())
     for (name, text, domain), ids in zip(documents.iter_rows(), encoded, strict=True):
         data = text.encode()
-        assert tokenizer.decode_bytes(ids) == data, f"document {name} does not survive encoding and decoding"
+        if tokenizer.decode_bytes(ids) != data:
+            raise GristmillError(
+                f"document {name} of the validation split does not survive encoding and decoding",
+                "This is a fault of the tokenizer, not of the text: please report it with the document.",
+            )
         bytes_by_domain[domain] = bytes_by_domain.get(domain, 0) + len(data)
         tokens_by_domain[domain] = tokens_by_domain.get(domain, 0) + len(ids)
     return {

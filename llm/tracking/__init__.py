@@ -1,2 +1,1 @@
 """Tracking: the event log of a run, and the sinks that it feeds."""
-
