@@ -6,19 +6,22 @@ Only the products of the latest attempt count: a manifest that an earlier one le
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from llm.errors import Preempted, UserError
-from llm.evaluation.words import verdict_in_words
-from llm.runs.attempt import Attempt, StepOutcome, last_attempt
+from llm.errors import UserError
+from llm.report.training import Training, read_training
+from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.folder import RunFolder
 from llm.runs.listing import local_time
 from llm.storage import Manifest
-from llm.tracking.events import read_events
 
-Point = tuple[int, float]
+SECRET = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
+"""User and password in a URI."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -36,9 +39,7 @@ class Content:
     gate: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
     statistics: list[dict[str, Any]] = field(default_factory=list)
-    training_loss: Sequence[Point] = ()
-    validation_loss: Sequence[Point] = ()
-    speeds: Sequence[Point] = ()
+    training: Training = field(default_factory=Training)
 
     @property
     def started(self) -> str | None:
@@ -51,14 +52,15 @@ class Content:
         return next(iter(self.attempt.of_kind("run_started")), {})
 
     @property
-    def plan(self) -> dict[str, Any]:
-        """The training's plan, from this attempt; empty if nothing was trained in it."""
-        return next(iter(reversed(self.attempt.of_kind("train_plan"))), {})
+    def command(self) -> str | None:
+        """The command that repeats it, without secrets."""
+        command = self.origin.get("command")
+        return None if command is None else SECRET.sub("…", str(command))
 
     @property
-    def last_training_step(self) -> dict[str, Any]:
-        """The last training step of this attempt; empty if there was none."""
-        return next(iter(reversed(self.attempt.of_kind("train_step"))), {})
+    def peak_memory_bytes(self) -> int | None:
+        """Peak memory of the whole run; None until it ended."""
+        return next((event.get("peak_memory_bytes") for event in self.attempt.of_kind("run_finished")), None)
 
     @property
     def warnings(self) -> list[str]:
@@ -75,110 +77,68 @@ class Content:
             return []
         return [("overall", self.evaluation["overall"]), *sorted(self.evaluation["domains"].items())]
 
-    def headline(self) -> tuple[str, str, list[str]]:
-        """How it ended: a tone (good, bad, unsure, plain), a title, and lines that explain it."""
-        failed = self.attempt.failure
-        if failed is not None and not self.attempt.finished("gate"):
-            return "bad", *_failure(failed)
-        if self.gate is not None:
-            lines = verdict_in_words(self.gate)
-            title, tone = VERDICTS[self.gate["verdict"]]
-            if self.gate["verdict"] == "PASS" and failed is not None:
-                title, message = _failure(failed)
-                return "bad", f"Passed the gate, but {title[0].lower()}{title[1:]}", message + lines
-            return tone, title, lines
-        last = next(reversed(self.attempt.steps.values()), None)
-        if last is None:
-            where = "before its first step"
-        else:
-            where = f"after {last.name}" if last.state in ("done", "reused") else f"in {last.name}"
-        return "plain", f"Not finished: this is how it stood {where}", []
-
-
-VERDICTS = {
-    "PASS": ("Passed the gate", "good"),
-    "FAIL": ("Did not pass the gate", "bad"),
-    "INCONCLUSIVE": ("The gate could not tell", "unsure"),
-}
-
 
 def gather(folder: RunFolder) -> Content:
     """Read the run folder and the products that its manifests name."""
     attempt = last_attempt(folder.events)
-    made = {step: manifest for step, manifest in folder.manifests().items() if attempt.finished(step)}
-    in_order = {step: made[step] for step in attempt.steps if step in made}
-    config = folder.config.read_text(encoding="utf-8") if folder.config.is_file() else None
-    content = Content(folder.name, attempt, config, in_order)
-    content.evaluation = _document(content, "evaluate", "summary.json")
-    content.samples = _document(content, "evaluate", "samples.json") or []
-    content.gate = _document(content, "gate", "gate.json")
-    content.checks = (_document(content, "export", "checks.json") or {}).get("checks", [])
+    content = Content(folder.name, attempt, _config(folder), {})
+    content.manifests = _manifests(content, folder)
+    content.evaluation = document(content, "evaluate", "summary.json")
+    content.samples = document(content, "evaluate", "samples.json") or []
+    content.gate = document(content, "gate", "gate.json")
+    content.checks = (document(content, "export", "checks.json") or {}).get("checks", [])
     content.statistics = _statistics(content)
-    _read_training(content, folder)
+    if "train" in attempt.steps:
+        lines = _product(content, "train", "history.jsonl", _json_lines)
+        content.training = read_training(folder.events, lines, content.counts("train"))
     return content
 
 
-def _failure(step: StepOutcome) -> tuple[str, list[str]]:
-    stopped = step.exit_code == Preempted.exit_code
-    title = f"Stopped in {step.name}" if stopped else f"Failed in {step.name}"
-    return title, (step.message or "no reason was given").splitlines()
-
-
-def _document(content: Content, step: str, name: str) -> Any:
+def document(content: Content, step: str, name: str) -> Any:
     """A JSON file of a step's product; None, with a note, if it is damaged or gone."""
-    if step not in content.manifests:
-        return None
-    try:
-        return json.loads(content.manifests[step].file(name).read_text(encoding="utf-8"))
-    except UserError as error:
-        content.notes.append(str(error).partition("\n")[0])
-        return None
+    return _product(content, step, name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+
+
+def _config(folder: RunFolder) -> str | None:
+    return SECRET.sub("…", folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else None
+
+
+def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:
+    """The manifests of the attempt's finished steps, in its order; a note for each that cannot be read."""
+    found: dict[str, Manifest] = {}
+    for step in filter(content.attempt.finished, content.attempt.steps):
+        try:
+            found[step] = Manifest.read(folder.manifest_path(step))
+        except (UserError, OSError) as error:
+            content.notes.append(f"{step}: {_first_line(error)}")
+    return found
 
 
 def _statistics(content: Content) -> list[dict[str, Any]]:
     """Rows of the corpus's statistics."""
-    if "validate" not in content.manifests:
-        return []
-    import polars as pl
 
-    try:
-        return pl.read_parquet(content.manifests["validate"].file("statistics.parquet")).to_dicts()
-    except UserError as error:
-        content.notes.append(str(error).partition("\n")[0])
-        return []
+    def rows(path: Path) -> list[dict[str, Any]]:
+        import polars as pl
+
+        return pl.read_parquet(path).to_dicts()
+
+    return _product(content, "validate", "statistics.parquet", rows) or []
 
 
-def _read_training(content: Content, folder: RunFolder) -> None:
-    """Loss from the checkpoint's own history, else from the events; speed is in the events alone.
-
-    A step that was done again after an interruption counts once, as it was done last.
-    """
-    steps: dict[int, dict[str, Any]] = {}
-    validations: dict[int, float] = {}
-    for event, _ in read_events(folder.events):
-        if event["kind"] == "train_plan" and not event.get("start"):
-            steps.clear()
-            validations.clear()
-        elif event["kind"] == "train_step":
-            steps[event["step"]] = event
-        elif event["kind"] == "train_validation":
-            validations[event["step"]] = event["loss"]
-    losses = {step: event["loss"] for step, event in steps.items()}
-    if (history := _history(content)) is not None:
-        losses = {line["step"]: line["loss"] for line in history if "loss" in line}
-        validations = {line["step"]: line["validation_loss"] for line in history if "validation_loss" in line}
-    content.training_loss, content.validation_loss = sorted(losses.items()), sorted(validations.items())
-    content.speeds = sorted(
-        (step, event["tokens_per_second"]) for step, event in steps.items() if event.get("tokens_per_second")
-    )
-
-
-def _history(content: Content) -> list[dict[str, Any]] | None:
-    if "train" not in content.manifests:
+def _product(content: Content, step: str, name: str, read: Callable[[Path], T]) -> T | None:
+    """A file of a step's product, checked and read; None, with a note, if that cannot be done."""
+    if step not in content.manifests:
         return None
     try:
-        text = content.manifests["train"].file("history.jsonl").read_text(encoding="utf-8")
-    except UserError as error:
-        content.notes.append(str(error).partition("\n")[0])
+        return read(content.manifests[step].file(name))
+    except (UserError, OSError, ImportError, ValueError) as error:
+        content.notes.append(_first_line(error))
         return None
-    return [json.loads(line) for line in text.splitlines()]
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -9,6 +9,7 @@ from llm.tracking.progress import duration, scaled
 
 MISSING = "n/a"
 NO_BREAK = "\u00a0"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def count(number: int | None) -> str:
@@ -42,9 +43,21 @@ def percent(share: float | None, digits: int = 1) -> str:
     return MISSING if share is None else f"{100 * share:.{digits}f}{NO_BREAK}%"
 
 
-def against(model: float, other: float | None) -> str:
-    """How the model's bits per byte stand to a compressor's: `8 % more`."""
-    if not other:
+def measured(number: float | None) -> str:
+    """A figure of unknown size in its own digits: `7`, `0.91`, `3.1 × 10⁻⁶`."""
+    if number is None:
+        return MISSING
+    text = count(number) if isinstance(number, int) else f"{number:g}"
+    mantissa, exponent, power = text.partition("e")
+    if not exponent:
+        return text.replace("-", "−")
+    digits = str(int(power)).translate(SUPERSCRIPT)
+    return f"{mantissa.replace('-', '−')}{NO_BREAK}×{NO_BREAK}10{digits}"
+
+
+def against(model: float | None, other: float | None) -> str:
+    """How the model's bits per byte stand to a compressor's: `the model needs 8 % more`."""
+    if model is None or not other:
         return MISSING
     ratio = model / other - 1
     if abs(ratio) < 0.005:
@@ -53,6 +66,6 @@ def against(model: float, other: float | None) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "against": against, "count": count, "duration": duration, "fixed": fixed, "percent": percent, "scaled": scaled,
-    "signed": signed, "size": size,
+    "against": against, "count": count, "duration": duration, "fixed": fixed, "measured": measured, "percent": percent,
+    "scaled": scaled, "signed": signed, "size": size,
 }  # fmt: skip
