@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,16 @@ ROW_INCHES = 0.42
 Row = Mapping[str, Any]
 
 
-def loss_chart(training: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]]) -> str:
-    """Training loss as a line, validation loss as points on one; (step, nats per token) each."""
+def loss_chart(training: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]]) -> str | None:
+    """Training loss as a line, validation loss as points on one; (step, nats per token) each.
+
+    None, as for the other charts, if there is too little to draw.
+    """
+    if len(training) < 2:
+        return None
 
     def draw(axes: Axes) -> None:
-        if training:
-            axes.plot(*zip(*training, strict=True), color=MODEL, linewidth=1.1, label="training")
+        axes.plot(*zip(*training, strict=True), color=MODEL, linewidth=1.1, label="training")
         if validation:
             axes.plot(*zip(*validation, strict=True), color=OTHER, linewidth=1.1, marker="o", markersize=4,
                       label="validation")  # fmt: skip
@@ -44,8 +49,10 @@ def loss_chart(training: Sequence[tuple[int, float]], validation: Sequence[tuple
     return _svg("Loss over the steps of the training", "loss", 2.9, draw)
 
 
-def throughput_chart(speeds: Sequence[tuple[int, float]]) -> str:
+def throughput_chart(speeds: Sequence[tuple[int, float]]) -> str | None:
     """Tokens a second over the steps."""
+    if len(speeds) < 2:
+        return None
 
     def draw(axes: Axes) -> None:
         axes.plot(*zip(*speeds, strict=True), color=MODEL, linewidth=1.1)
@@ -57,8 +64,10 @@ def throughput_chart(speeds: Sequence[tuple[int, float]]) -> str:
     return _svg("Throughput over the steps of the training", "throughput", 2.9, draw)
 
 
-def bits_chart(rows: Sequence[tuple[str, Row]]) -> str:
+def bits_chart(rows: Sequence[tuple[str, Row]]) -> str | None:
     """Bits per byte by domain: the model with its interval, and gzip and xz on the same text."""
+    if not rows:
+        return None
 
     def draw(axes: Axes) -> None:
         for place, (_, row) in enumerate(rows):
@@ -84,8 +93,10 @@ def bits_chart(rows: Sequence[tuple[str, Row]]) -> str:
     return _svg("Bits per byte by domain beside gzip and xz", "bits", 1.3 + ROW_INCHES * len(rows), draw)
 
 
-def forest_chart(comparisons: Sequence[Row]) -> str:
+def forest_chart(comparisons: Sequence[Row]) -> str | None:
     """The gate: each difference to the champion with its interval and margin, or each value with its floor."""
+    if not comparisons:
+        return None
     floors = all(row["difference"] is None for row in comparisons)
 
     def draw(axes: Axes) -> None:
@@ -111,7 +122,7 @@ def _forest_row(axes: Axes, place: int, row: Row, value: str) -> None:
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [name if len(name) <= 24 else f"{name[:23]}…" for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -126,9 +137,10 @@ def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], Non
         "svg.fonttype": "none", "svg.hashsalt": f"gristmill-{salt}", "font.size": 10, "axes.edgecolor": GRID,
         "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": GRID,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.linewidth": 0.6,
-        "axes.axisbelow": True,
+        "axes.axisbelow": True, "text.parse_math": False,
     }  # fmt: skip
-    with rc_context(settings):
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's fonts show it
         figure: Figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
         draw(figure.add_subplot())
         output = io.StringIO()
@@ -138,11 +150,12 @@ def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], Non
 
 
 def _for_the_page(svg: str, title: str) -> str:
-    """Only the element, in the page's colours and font, as wide as its place."""
+    """Only the element, in the page's colours and font, as wide as its place, naming no address."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every plot, and nothing refers to them
     for attribute in ("width", "height"):
         svg = re.sub(rf'(<svg[^>]*?) {attribute}="[^"]*"', r"\1", svg, count=1)

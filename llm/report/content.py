@@ -83,10 +83,10 @@ def gather(folder: RunFolder) -> Content:
     attempt = last_attempt(folder.events)
     content = Content(folder.name, attempt, _config(folder), {})
     content.manifests = _manifests(content, folder)
-    content.evaluation = document(content, "evaluate", "summary.json")
-    content.samples = document(content, "evaluate", "samples.json") or []
-    content.gate = document(content, "gate", "gate.json")
-    content.checks = (document(content, "export", "checks.json") or {}).get("checks", [])
+    content.evaluation = _document(content, "evaluate", "summary.json")
+    content.samples = _document(content, "evaluate", "samples.json") or []
+    content.gate = _document(content, "gate", "gate.json")
+    content.checks = (_document(content, "export", "checks.json") or {}).get("checks", [])
     content.statistics = _statistics(content)
     if "train" in attempt.steps:
         lines = _product(content, "train", "history.jsonl", _json_lines)
@@ -94,7 +94,7 @@ def gather(folder: RunFolder) -> Content:
     return content
 
 
-def document(content: Content, step: str, name: str) -> Any:
+def _document(content: Content, step: str, name: str) -> Any:
     """A JSON file of a step's product; None, with a note, if it is damaged or gone."""
     return _product(content, step, name, lambda path: json.loads(path.read_text(encoding="utf-8")))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from llm.errors import EXIT_OK, GateNotPassed, Preempted
 from llm.evaluation.words import verdict_in_words
@@ -41,7 +41,8 @@ def headline(content: Content) -> Headline:
         return Headline(tone, title, lines, made)
     end, end_tone, reason = _failure(failed)
     joint = "but" if content.gate["verdict"] == "PASS" else "and"
-    return Headline(end_tone if tone == "good" else tone, f"{title}, {joint} {end.lower()}", reason + lines, made)
+    both = f"{title}, {joint} {end[0].lower()}{end[1:]}"
+    return Headline(end_tone if tone == "good" else tone, both, reason + lines, made)
 
 
 def _without_verdict(content: Content, failed: StepOutcome | None) -> tuple[Tone, str, list[str]]:
@@ -58,8 +59,8 @@ def _without_verdict(content: Content, failed: StepOutcome | None) -> tuple[Tone
         return "plain", f"Not finished: this is how it stood {where}", []
     if code in (EXIT_OK, GateNotPassed.exit_code):
         return "plain", "Finished", []
-    reason = "No step gave a reason: it was killed, or never began. pipeline.log in the run folder has its output."
-    return "bad", f"Ended early, {where}", [reason]
+    why = "No step gave a reason: it was killed, or never began. pipeline.log in the run folder has its output."
+    return "bad", f"Ended early, {where}", [why]
 
 
 def _failure(step: StepOutcome) -> tuple[str, Tone, list[str]]:
@@ -76,6 +77,5 @@ def _made(content: Content) -> list[str]:
         promoted = "promote" in content.manifests
         lines.append(f"Registered as {registered.uri}, {'the champion now' if promoted else 'not promoted'}.")
     if (repository := content.manifests.get("deploy")) is not None:
-        counts: Mapping[str, Any] = repository.counts
-        lines.append(f"Triton serves it from {repository.uri} as {counts.get('model_name') or 'n/a'}.")
+        lines.append(f"Its Triton model repository is {repository.uri}.")
     return lines
