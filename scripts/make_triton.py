@@ -1,7 +1,7 @@
 """Make `.venv-triton`: a real Triton server with what the model's backend needs (`make triton`).
 
 NVIDIA's `nvidia-pytriton` wheel carries tritonserver and the stubs of its Python backend. The backend embeds Python,
-so it needs a Python that has a shared library (libpython). Run with the Python to use: `python3 scripts/make_triton.py`.
+so it needs a Python that has a shared library (libpython): `python3 scripts/make_triton.py [FOLDER]` uses its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The smallest real model: a corpus of this interpreter's sources, its tokenizer, and a checkpoint that learnt a little.
+"""The smallest real model: a corpus of the interpreter's sources, its tokenizer, a checkpoint that learnt a little.
 
 Made once for all tests of a session, of export and of serving.
 """

@@ -31,8 +31,9 @@ CODE = ("llm.export", "llm.model", "llm.tokenizer")
 CHECKS = {"fp32": onnx_check.check_fp32, "int4": onnx_check.check_int4}
 
 
-def export(config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store,
-           log: EventLog) -> Manifest:
+def export(
+    config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store, log: EventLog
+) -> Manifest:
     """Export `checkpoint` and compare every format with it on validation documents.
 
     Raises UserError, before any other work, if TensorRT is wanted and missing; UserError naming format, measured
@@ -58,8 +59,15 @@ def export(config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, corp
         return stage.commit(counts={"formats": _formats(stage.path), "checks": len(checks)})
 
 
-def _export_all(config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, expected: Sequence[Reference],
-                folder: Path, with_tensorrt: bool, progress: _Progress) -> list[dict[str, Any]]:
+def _export_all(
+    config: ExportConfig,
+    checkpoint: Manifest,
+    tokenizer: Manifest,
+    expected: Sequence[Reference],
+    folder: Path,
+    with_tensorrt: bool,
+    progress: _Progress,
+) -> list[dict[str, Any]]:
     """Write and check every format; the records of all checks."""
     progress.next("Hugging Face")
     source = folder / "huggingface"

@@ -31,13 +31,15 @@ def check_folder(folder: Path, references: Sequence[Reference], logit_tolerance:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet: Any = logging
+    quiet.disable_progress_bar()
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    model.eval()
     wrong_ids, difference = 0, 0.0
     for reference in references:
-        ids = tokenizer(reference.text, add_special_tokens=False, split_special_tokens=True)["input_ids"][: len(reference.ids) - 1]
-        wrong_ids += ids != reference.ids[1:]
+        ids = tokenizer(reference.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        wrong_ids += ids[: len(reference.ids) - 1] != reference.ids[1:]
         with torch.inference_mode():
             logits = model(torch.tensor([reference.ids])).logits[0].numpy()
         difference = max(difference, float(np.abs(logits - reference.logits).max()))

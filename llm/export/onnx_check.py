@@ -21,17 +21,16 @@ def check_fp32(folder: Path, references: Sequence[Reference], config: ExportConf
     """
     name, tolerance = folder.name, config.onnx_fp32_logit_tolerance
     model = OnnxModel(folder)
-    difference = max(
-        float(np.abs(model.logits(reference.ids) - reference.logits).max()) for reference in references
-    )
+    difference = max(float(np.abs(model.logits(reference.ids) - reference.logits).max()) for reference in references)
     found = model.greedy([r.prompt for r in references], [len(r.continuation) for r in references])
     parted = [parts_at(continuation, reference) for continuation, reference in zip(found, references, strict=True)]
     ties = sum(
         at is not None and reference.margins[at] <= tolerance for at, reference in zip(parted, references, strict=True)
     )
     wrong = sum(at is not None for at in parted) - ties
+    setting = "export.onnx_fp32_logit_tolerance"
     return [
-        Check(name, "largest logit difference", difference, at_most=tolerance, setting="export.onnx_fp32_logit_tolerance"),
+        Check(name, "largest logit difference", difference, at_most=tolerance, setting=setting),
         Check(name, f"number of greedy continuations that differ, of {len(references)},", wrong, at_most=0),
         Check(name, "number of greedy continuations that part at a tie", ties),
     ]
@@ -57,4 +56,5 @@ def parts_at(continuation: Sequence[int], reference: Reference) -> int | None:
     if list(continuation) == reference.continuation:
         return None
     pairs = zip(continuation, reference.continuation, strict=False)
-    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(continuation), len(reference.continuation) - 1))
+    end = min(len(continuation), len(reference.continuation) - 1)
+    return next((at for at, (found, expected) in enumerate(pairs) if found != expected), end)

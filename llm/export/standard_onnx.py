@@ -21,6 +21,7 @@ from llm.config import ModelConfig
 
 OPSET = 18
 Weights = dict[str, NDArray[np.float32]]
+Shape = list[str | int | None]
 
 
 def read_weights(checkpoint: Path) -> Weights:
@@ -50,14 +51,14 @@ class _Graph:
 
     def build(self) -> Any:
         config, head = self.config, self.head_size
-        cache = ["B", config.num_key_value_heads, "P", head]
+        past: Shape = ["B", config.num_key_value_heads, "P", head]
+        present: Shape = ["B", config.num_key_value_heads, "S", head]
         names = [f"{layer}.{what}" for layer in range(config.num_hidden_layers) for what in ("key", "value")]
         inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["B", "T"])]
-        inputs += [helper.make_tensor_value_info(f"past.{name}", TensorProto.FLOAT, cache) for name in names]
+        inputs += [helper.make_tensor_value_info(f"past.{name}", TensorProto.FLOAT, past) for name in names]
         vocab_size = len(self.weights["model.embed_tokens.weight"])
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", "T", vocab_size])]
-        cache = ["B", config.num_key_value_heads, "S", head]
-        outputs += [helper.make_tensor_value_info(f"present.{name}", TensorProto.FLOAT, cache) for name in names]
+        outputs += [helper.make_tensor_value_info(f"present.{name}", TensorProto.FLOAT, present) for name in names]
         self._positions()
         x = self.op("Gather", self.weight("model.embed_tokens.weight"), "input_ids", axis=0)
         for layer in range(config.num_hidden_layers):

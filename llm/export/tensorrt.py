@@ -31,9 +31,14 @@ def missing_reason() -> str | None:
     """Why no engine can be built here, or None if one can."""
     if importlib.util.find_spec("tensorrt") is None:
         return "TensorRT is not installed here: it comes with NVIDIA's containers, such as nvcr.io/nvidia/tensorrt"
+    import tensorrt as trt
     import torch
 
-    return None if torch.cuda.is_available() else "TensorRT needs an NVIDIA GPU, and there is none here"
+    if not torch.cuda.is_available():
+        return "TensorRT needs an NVIDIA GPU, and there is none here"
+    if not hasattr(trt.BuilderFlag, "FP16"):  # since version 11 the graph alone chooses the arithmetic
+        return f"TensorRT {trt.__version__} is installed, and engines are built with version 10"
+    return None
 
 
 def export(config: TensorRTConfig, checkpoint: Path, folder: Path, references: Sequence[Reference]) -> list[Check]:
@@ -80,7 +85,8 @@ def _profile(profile: Any, config: TensorRTConfig, model: ModelConfig) -> Any:
     profile.set_shape("input_ids", (1, 1), (batch, 1), (batch, context))
     for layer in range(model.num_hidden_layers):
         for what in ("key", "value"):
-            shapes = [(rows, heads, past, head_size) for rows, past in ((1, 0), (batch, context // 2), (batch, context))]
+            least, usual, most = (1, 0), (batch, context // 2), (batch, context)
+            shapes = [(rows, heads, past, head_size) for rows, past in (least, usual, most)]
             profile.set_shape(f"past.{layer}.{what}", *shapes)
     return profile
 
@@ -92,7 +98,8 @@ def _check(config: TensorRTConfig, model: ModelConfig, engine: Path, references:
 
     from llm.export.tolerance import Check
 
-    context = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(engine.read_bytes()).create_execution_context()
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    context = runtime.deserialize_cuda_engine(engine.read_bytes()).create_execution_context()
     difference = 0.0
     for reference in references:
         logits = _run(context, model, torch.tensor([reference.ids], device="cuda"), reference.logits.shape[1])
@@ -115,7 +122,6 @@ def _run(context: Any, model: ModelConfig, ids: Any, vocab_size: int) -> Any:
         if name.startswith(("input_ids", "past")):
             context.set_input_shape(name, tuple(tensor.shape))
         context.set_tensor_address(name, (tensor if tensor.numel() else unused).data_ptr())
-    stream = torch.cuda.Stream()
-    context.execute_async_v3(stream.cuda_stream)
-    stream.synchronize()
+    context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+    torch.cuda.synchronize()
     return tensors["logits"][0].cpu().numpy()

@@ -42,7 +42,7 @@ def loss_chart(training: Sequence[tuple[int, float]], validation: Sequence[tuple
         if validation:
             axes.plot(*zip(*validation, strict=True), color=OTHER, linewidth=1.1, marker="o", markersize=4,
                       label="validation")  # fmt: skip
-        axes.set_xlabel("step")
+        _over_steps(axes)
         axes.set_ylabel("nats per token")
         axes.legend(frameon=False, labelcolor=INK)
 
@@ -57,7 +57,7 @@ def throughput_chart(speeds: Sequence[tuple[int, float]]) -> str | None:
     def draw(axes: Axes) -> None:
         axes.plot(*zip(*speeds, strict=True), color=MODEL, linewidth=1.1)
         axes.set_ylim(0, 1.12 * max(speed for _, speed in speeds))
-        axes.set_xlabel("step")
+        _over_steps(axes)
         axes.set_ylabel("tokens per second")
         axes.yaxis.set_major_formatter(lambda value, _: scaled(value))
 
@@ -84,7 +84,7 @@ def bits_chart(rows: Sequence[tuple[str, Row]]) -> str | None:
                 marker=marker,
                 s=26,
                 label=label,
-                zorder=3,
+                zorder=4 if key == "bits_per_byte" else 3,  # what it is about lies on top
             )
         _name_rows(axes, [name for name, _ in rows])
         axes.set_xlabel("bits per byte (less is better)")
@@ -119,6 +119,11 @@ def _forest_row(axes: Axes, place: int, row: Row, value: str) -> None:
     if value == "difference" and row["low"] is not None:
         axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
     axes.scatter([row[value]], [place], color=colour, s=34, zorder=3)
+
+
+def _over_steps(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.locator_params(axis="x", integer=True)
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:

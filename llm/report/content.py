@@ -100,7 +100,9 @@ def _document(content: Content, step: str, name: str) -> Any:
 
 
 def _config(folder: RunFolder) -> str | None:
-    return SECRET.sub("…", folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else None
+    if not folder.config.is_file():
+        return None
+    return SECRET.sub("…", folder.config.read_text(encoding="utf-8", errors="replace"))
 
 
 def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:

@@ -31,8 +31,15 @@ class StreamedToken:
     """With the last: `stop` (the token is `<|endoftext|>`) or `length`."""
 
 
-def stream(url: str, model: str, prompt: str, *, version: int | None = None, timeout_seconds: float = TIMEOUT_SECONDS,
-           **parameters: Any) -> Iterator[StreamedToken]:
+def stream(
+    url: str,
+    model: str,
+    prompt: str,
+    *,
+    version: int | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    **parameters: Any,
+) -> Iterator[StreamedToken]:
     """Yield the tokens of a continuation as they come; closing the iterator cancels the request.
 
     `parameters` are the model's inputs: max_tokens, temperature, top_k, top_p, seed. Raises ServiceError with
@@ -64,9 +71,7 @@ def _tokens(response: HTTPResponse, where: str) -> Iterator[StreamedToken]:
         event = json.loads(line[len(b"data:") :])
         if "error" in event:
             raise ServiceError(f"{where} failed: {event['error']}")
-        token = StreamedToken(
-            event["text_output"], event["token_id"], event["final"], event["finish_reason"] or None
-        )
+        token = StreamedToken(event["text_output"], event["token_id"], event["final"], event["finish_reason"] or None)
         yield token
         if token.final:
             return

@@ -33,7 +33,8 @@ class Installation:
             [self.root / "bin" / "python", "-c", LIBRARIES], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         libraries, packages = answer
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        ours = ("PYTHON", "VIRTUAL_ENV")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {
             **inherited,
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', '')}",

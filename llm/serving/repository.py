@@ -22,6 +22,8 @@ BACKEND_FILES = ("model.py", "decoding.py")
 SERVED = ("model_name", "precision", "max_new_tokens", "max_slots")
 """Fields of the configuration that the repository depends on: not the server's ports."""
 
+CODE = ("llm.serving.repository", "llm.serving.backend")
+
 CONFIG = """\
 name: "{name}"
 backend: "python"
@@ -58,7 +60,7 @@ def build(config: ServingConfig, model: Manifest, version: int, store: Store, lo
     Raises UserError if the model was not exported in the wanted precision, DamagedError if it was changed.
     """
     settings = config.model_dump(mode="json", include=set(SERVED))
-    recipe = Recipe("deploy", {**settings, "version": version}, [model], code=("llm.serving.repository", "llm.serving.backend"))
+    recipe = Recipe("deploy", {**settings, "version": version}, [model], code=CODE)
     if (done := store.find(recipe)) is not None:
         return done
     source = model.verify() / f"onnx-{config.precision}"
@@ -85,6 +87,4 @@ def write(config: ServingConfig, onnx: Path, version: int, repository: Path) -> 
 
 def config_pbtxt(config: ServingConfig) -> str:
     """Triton's model configuration."""
-    return CONFIG.format(
-        name=config.model_name, max_slots=config.max_slots, max_new_tokens=config.max_new_tokens
-    )
+    return CONFIG.format(name=config.model_name, max_slots=config.max_slots, max_new_tokens=config.max_new_tokens)

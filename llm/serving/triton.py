@@ -36,8 +36,13 @@ LOG_TAIL = 15
 class TritonServer:
     """A tritonserver over one model repository; a context manager that starts and stops it."""
 
-    def __init__(self, installation: Installation, repository: Path, config: ServingConfig,
-                 progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        repository: Path,
+        config: ServingConfig,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
         """Prepare a server; nothing runs before `start` or `with`. `progress` is told what is being waited for."""
         self.url = f"http://{config.address}:{config.http_port}"
         self._installation = installation
@@ -117,7 +122,9 @@ class TritonServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop."""
         self.stop()
 

@@ -59,7 +59,9 @@ def test_a_stream_is_the_checkpoints_greedy_decoding_token_by_token(server: Trit
     assert "".join(token.text for token in tokens) == reference.complete("def ", 40)
 
 
-def test_eight_streams_at_once_on_four_slots_each_get_their_own_answer(server: TritonServer, reference: Generator) -> None:
+def test_eight_streams_at_once_on_four_slots_each_get_their_own_answer(
+    server: TritonServer, reference: Generator
+) -> None:
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         answers = list(pool.map(lambda prompt: complete(server.url, NAME, prompt, max_tokens=40), PROMPTS))
     assert answers == [reference.complete(prompt, 40) for prompt in PROMPTS]
@@ -76,7 +78,8 @@ def test_a_bad_request_is_refused_in_words_and_others_go_on(server: TritonServer
 
 
 def test_a_seed_repeats_a_drawn_answer(server: TritonServer) -> None:
-    first, again = (complete(server.url, NAME, "def ", max_tokens=20, temperature=1.0, top_p=0.9, seed=7) for _ in range(2))
+    drawn = {"max_tokens": 20, "temperature": 1.0, "top_p": 0.9, "seed": 7}
+    first, again = (complete(server.url, NAME, "def ", **drawn) for _ in range(2))
     assert first == again
 
 

@@ -120,7 +120,8 @@ class Decoder:
         slots: list[Slot] = []
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or slots or self._stopping)
+                while not (self._waiting or slots or self._stopping):
+                    self._changed.wait()
                 if self._stopping:
                     break
                 arrived = [self._waiting.popleft() for _ in range(len(self._waiting))]

@@ -29,9 +29,8 @@ def test_the_graph_answers_as_the_decoder_does_at_once_and_in_pieces(settings: d
     ids = np.random.default_rng(0).integers(0, 97, size=(3, 20))
     with torch.inference_mode():
         expected = model(torch.from_numpy(ids)).numpy()
-    past = {
-        i.name: np.zeros((3, config.num_key_value_heads, 0, 8), np.float32) for i in session.get_inputs() if "past" in i.name
-    }
+    empty = np.zeros((3, config.num_key_value_heads, 0, 8), np.float32)
+    past = {tensor.name: empty for tensor in session.get_inputs() if tensor.name.startswith("past")}
     pieces = []
     for piece in (ids[:, :11], ids[:, 11:12], ids[:, 12:]):
         logits, *present = session.run(None, {"input_ids": piece, **past})

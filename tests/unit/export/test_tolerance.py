@@ -33,7 +33,9 @@ def test_records_do_not_hold_the_last_bits() -> None:
 @pytest.mark.parametrize(
     ("continuation", "position"), [([5, 6, 7], None), ([5, 9, 7], 1), ([5, 6], 2), ([5, 6, 7, 8], 2)]
 )
-def test_a_continuation_parts_at_its_first_other_token_or_where_one_ends(continuation: list[int], position: int) -> None:
+def test_a_continuation_parts_at_its_first_other_token_or_where_one_ends(
+    continuation: list[int], position: int | None
+) -> None:
     assert parts_at(continuation, _reference([5, 6, 7])) == position
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from llm.report import write_report
-from llm.report.figures import NO_BREAK, against, size
+from llm.report.figures import NO_BREAK, against, measured, size
 
 FETCHING = {"src", "href", "action", "srcset", "data", "poster"}
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -21,15 +22,20 @@ class Page(HTMLParser):
         super().__init__()
         self.text, self.headings, self.fetched, self._open = "", [], [], []
         self._ids: list[str] = []
+        self.links: list[str] = []
+        self.sections: list[str] = []
         self.feed(html)
         assert self._open == [], f"not closed: {self._open}"
         assert len(self._ids) == len(set(self._ids)), "an id is there twice"
+        assert set(self.links) <= set(self._ids), "a link leads nowhere"
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self._open.append(tag)
         self.fetched += [value for name, value in attributes if name in FETCHING and not str(value).startswith("#")]
         self._ids += [str(value) for name, value in attributes if name == "id"]
+        self.sections += [str(value) for name, value in attributes if tag == "h2" and name == "id"]
+        self.links += [str(value)[1:] for name, value in attributes if tag == "a" and name == "href"]
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self._ids += [str(value) for name, value in attributes if name == "id"]
@@ -56,6 +62,7 @@ def test_a_whole_run_shows_everything(sample_run: Callable[..., Any]):
     page = page_of(sample_run().do(*STEPS, reused=("tokenizer",)))
     assert page.headings == ["Evaluation", "Gate", "Training", "Samples", "Data", "Tokenizer", "Export", "Steps",
                              "Lineage", "To repeat it"]  # fmt: skip
+    assert set(page.links) == set(page.sections)
     for text in (
         "Passed the gate",
         "2.041",
@@ -70,12 +77,32 @@ def test_a_whole_run_shows_everything(sample_run: Callable[..., Any]):
         assert text in page.text
 
 
+def test_the_registered_version_and_its_repository_are_named(sample_run: Callable[..., Any]):
+    run = sample_run().do("register", "promote", "deploy")
+    text = page_of(run).text
+    assert "Registered as models:/gristmill/8, the champion now." in text
+    assert f"Its Triton model repository is {run.made['deploy'].uri}." in text
+
+
+def test_a_version_that_was_not_promoted_is_not_called_champion(sample_run: Callable[..., Any], gates: dict[str, Any]):
+    page = page_of(sample_run().do("gate", "register", gate=gates["INCONCLUSIVE"]))
+    assert "Registered as models:/gristmill/8, not promoted." in page.text
+
+
+def test_peak_memory_is_that_of_the_training_until_the_run_has_ended(sample_run: Callable[..., Any]):
+    run = sample_run().do("train")
+    assert "1.31\u00a0GiB\nof the training" in page_of(run).text
+    run.emit("run_finished", exit_code=0, seconds=300.0, peak_memory_bytes=3 << 30)
+    assert "3\u00a0GiB\nof the whole run" in page_of(run).text
+
+
 def test_the_page_fetches_nothing(sample_run: Callable[..., Any]):
     run = sample_run().do(*STEPS)
     page = page_of(run)
     assert page.fetched == []
     html = run.folder.report.read_text()
-    assert not re.search(r"@import|url\((?!#)|<script|<link|<!DOCTYPE svg", html)
+    assert not re.search(r"https?://|@import|url\((?!#)|<script|<link|<!DOCTYPE svg", html)
+    assert "default-src 'none'" in html
 
 
 def test_equal_runs_give_equal_pages(sample_run: Callable[..., Any]):
@@ -84,7 +111,7 @@ def test_equal_runs_give_equal_pages(sample_run: Callable[..., Any]):
 
 
 def test_text_of_the_model_is_not_markup(sample_run: Callable[..., Any]):
-    run = sample_run().do(*STEPS)
+    run = sample_run().do("evaluate")
     assert "return <b>name</b>" in page_of(run).text
     assert "return &lt;b&gt;name" in run.folder.report.read_text()
 
@@ -114,23 +141,78 @@ def test_a_stopped_run_is_not_called_failed(sample_run: Callable[..., Any]):
 
 
 def test_an_inconclusive_verdict_says_what_could_have_been_found(sample_run: Callable[..., Any], gates: dict[str, Any]):
-    page = page_of(sample_run().do(*STEPS[:9], gate=gates["INCONCLUSIVE"]))
+    page = page_of(sample_run().do("gate", gate=gates["INCONCLUSIVE"]))
     assert "The gate could not tell" in page.text
     assert "would have been found four times in five" in page.text
 
 
 def test_without_a_champion_the_floors_are_shown(sample_run: Callable[..., Any], gates: dict[str, Any]):
-    page = page_of(sample_run().do(*STEPS, gate=gates["FLOORS"]))
+    page = page_of(sample_run().do("gate", gate=gates["FLOORS"]))
     assert "there is no champion yet, so the candidate was held against the configured floors" in page.text
 
 
 def test_a_promotion_that_failed_after_the_gate_passed_is_shown_as_a_failure(sample_run: Callable[..., Any]):
-    page = page_of(sample_run().do(*STEPS[:8]).fail("register", "MLflow at http://x: does not answer"))
+    page = page_of(sample_run().do("gate", "export").fail("register", "MLflow at http://x: does not answer"))
     assert "Passed the gate, but failed in register" in page.text
     assert "MLflow at http://x: does not answer" in page.text
 
 
-@pytest.mark.parametrize("done", range(len(STEPS)))
+def test_a_failure_after_a_verdict_against_the_candidate_is_named_too(
+    sample_run: Callable[..., Any], gates: dict[str, Any]
+):
+    page = page_of(sample_run().do("gate", gate=gates["INCONCLUSIVE"]).fail("register", "MLflow does not answer"))
+    assert "The gate could not tell, and failed in register" in page.text
+    assert "MLflow does not answer" in page.text
+
+
+def test_a_run_that_ended_without_a_reason_says_where_to_look(sample_run: Callable[..., Any]):
+    run = sample_run().do("ingest")
+    run.emit("step_started", step="validate")
+    run.emit("run_finished", exit_code=70, seconds=12.0)
+    text = page_of(run).text
+    assert "Ended early, in validate" in text
+    assert "pipeline.log in the run folder has its output" in text
+
+
+def test_a_manifest_that_is_damaged_or_gone_is_named_and_the_rest_is_shown(sample_run: Callable[..., Any]):
+    run = sample_run().do("evaluate", "gate", "export")
+    run.folder.manifest_path("gate").write_text("{")
+    run.folder.manifest_path("export").unlink()
+    page = page_of(run)
+    assert "Not shown: gate:" in page.text
+    assert "gate.json is not a manifest" in page.text
+    assert "Not shown: export: no manifest at" in page.text
+    assert "Evaluation" in page.headings
+
+
+def test_a_product_of_another_shape_costs_its_section_only(sample_run: Callable[..., Any]):
+    run = sample_run().do("ingest", "tokenizer")
+    tokenizer = run.made["tokenizer"].model_copy(update={"counts": {"vocab_size": 4096}})
+    tokenizer.write(run.folder.manifest_path("tokenizer"))
+    page = page_of(run)
+    assert "Not shown: the section Tokenizer" in page.text
+    assert "11,402 documents read" in page.text
+
+
+def test_secrets_in_addresses_are_left_out(sample_run: Callable[..., Any]):
+    run = sample_run()
+    run.folder.write_config("tracking:\n  uri: 'https://ada:s3cret@mlflow.example'\n")
+    run.emit("run_started", command="gristmill run pretrain tracking.uri=https://ada:s3cret@mlflow.example")
+    text = page_of(run).text
+    assert "s3cret" not in text
+    assert text.count("https://…@mlflow.example") == 2
+
+
+def test_names_of_domains_are_drawn_as_they_are(sample_run: Callable[..., Any]):
+    run = sample_run()
+    run.domain = "<b>$x^$ 日本語 with a long name"
+    html = write_report(run.do("evaluate").folder).read_text()
+    chart = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)[0]
+    assert "<b>" not in chart
+    assert "<b>$x^$ 日本語 with a long…" in unescape(chart)
+
+
+@pytest.mark.parametrize("done", [0, 1, 4, 5, 6, 7, 10])
 def test_a_run_that_ended_anywhere_has_a_report(sample_run: Callable[..., Any], done: int):
     page = page_of(sample_run().do(*STEPS[:done]))
     assert "To repeat it" in page.headings
@@ -146,7 +228,7 @@ def test_a_product_that_is_gone_is_named_and_the_rest_is_shown(sample_run: Calla
 
 
 def test_what_an_earlier_attempt_made_is_not_shown_as_this_ones(sample_run: Callable[..., Any]):
-    run = sample_run().do(*STEPS)
+    run = sample_run().do("ingest", "evaluate")
     run.start().do("ingest")
     page = page_of(run)
     assert "Not finished: this is how it stood after ingest" in page.text
@@ -169,3 +251,10 @@ def test_the_model_is_compared_with_the_compressors():
     assert against(2.2, 2.0) == "the model needs 10\u00a0% more"
     assert against(2.0, 2.001) == "the model needs as much"
     assert against(2.0, None) == "n/a"
+    assert against(None, 2.0) == "n/a"
+
+
+def test_a_figure_of_unknown_size_keeps_its_digits():
+    assert [measured(n) for n in (0, 12_000, 0.91, 3.1e-6, -2e-9, None)] == [
+        "0", "12,000", "0.91", "3.1\u00a0×\u00a010⁻⁶", "−2\u00a0×\u00a010⁻⁹", "n/a",
+    ]  # fmt: skip

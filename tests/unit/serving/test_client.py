@@ -74,7 +74,9 @@ def test_a_completion_is_its_pieces_joined(server: ThreadingHTTPServer) -> None:
         ("broken", "broke off before its last token"),
     ],
 )
-def test_a_server_that_does_not_answer_to_the_end_is_quoted(server: ThreadingHTTPServer, model: str, reason: str) -> None:
+def test_a_server_that_does_not_answer_to_the_end_is_quoted(
+    server: ThreadingHTTPServer, model: str, reason: str
+) -> None:
     with pytest.raises(ServiceError, match=reason):
         complete(_url(server), model, "x")
 

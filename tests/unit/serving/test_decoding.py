@@ -102,7 +102,9 @@ def test_a_bad_request_fails_alone(decoder: Decoder, settings: dict[str, float],
 
 def test_a_prompt_that_fills_the_context_is_refused_and_one_below_gets_a_token(decoder: Decoder) -> None:
     room = MODEL.max_position_embeddings - 1  # one is taken by <|endoftext|>
-    assert "the model's context is 128, and at least one token more must fit" in (_ask(decoder, "§" * room).wait().error or "")
+    error = _ask(decoder, "§" * room).wait().error
+    assert error is not None
+    assert error.endswith("the model's context is 128, and at least one token more must fit")
     answer = _ask(decoder, "§" * ((room - 1) // 2)).wait()
     assert (answer.error, answer.finish_reason, len(answer.tokens)) == (None, "length", 1)
 

@@ -21,7 +21,8 @@ def model(store: Store) -> Manifest:
 def test_a_repository_holds_config_backend_and_model(model: Manifest, store: Store, log: EventLog) -> None:
     repository = build(ServingConfig(model_name="mill"), model, 3, store, log)
     assert [entry.path for entry in repository.files] == [
-        "mill/3/decoding.py", "mill/3/model.py", "mill/3/onnx/model.onnx", "mill/3/onnx/tokenizer.json", "mill/config.pbtxt",
+        "mill/3/decoding.py", "mill/3/model.py", "mill/3/onnx/model.onnx", "mill/3/onnx/tokenizer.json",
+        "mill/config.pbtxt",
     ]  # fmt: skip
     assert repository.counts == {"model_name": "mill", "version": 3, "precision": "fp32"}
 
@@ -39,7 +40,7 @@ def test_a_precision_that_was_not_exported_is_refused(model: Manifest, store: St
 
 def test_a_changed_model_is_refused(model: Manifest, store: Store, log: EventLog) -> None:
     (model.folder / "onnx-fp32" / "model.onnx").write_text("other")
-    with pytest.raises(DamagedError, match="onnx-fp32/model.onnx of model"):
+    with pytest.raises(DamagedError, match=r"onnx-fp32/model\.onnx of model"):
         build(ServingConfig(), model, 1, store, log)
 
 

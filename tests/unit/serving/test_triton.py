@@ -33,7 +33,9 @@ def _free_ports() -> dict[str, int]:
     return dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
 
 
-def test_a_missing_triton_is_named_with_the_command_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_triton_is_named_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(UserError, match=r"Triton is not installed: there is none in .*\n.*`make triton` installs it"):
         find_installation()
@@ -51,16 +53,15 @@ def test_a_half_made_installation_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
     ports = _free_ports()
     server = TritonServer(_installation(tmp_path, f"touch {tmp_path}/started"), tmp_path, ServingConfig(**ports))
-    with (
-        socket.create_server(("127.0.0.1", ports["grpc_port"])),
-        pytest.raises(UserError, match=rf"port {ports['grpc_port']} of 127.0.0.1 .* Triton's grpc: .*in use\n.*serving.grpc_port="),
-    ):
+    message = rf"port {ports['grpc_port']} of 127.0.0.1 .* Triton's grpc: .*in use\n.*serving.grpc_port="
+    with socket.create_server(("127.0.0.1", ports["grpc_port"])), pytest.raises(UserError, match=message):
         server.start()
     assert not (tmp_path / "started").exists()
 
 
 def test_a_server_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
-    server = TritonServer(_installation(tmp_path, "echo no such backend; exit 3"), tmp_path, ServingConfig(**_free_ports()))
+    installation = _installation(tmp_path, "echo no such backend; exit 3")
+    server = TritonServer(installation, tmp_path, ServingConfig(**_free_ports()))
     with pytest.raises(ServiceError, match=r"Triton ended with 3 before it was ready\n  no such backend"):
         server.start()
 
