@@ -42,8 +42,9 @@ class Estimate:
     standard_error: float | None
 
 
-def estimate_ratio(numerators: Floats, denominators: Floats, strata: Sequence[str], *, confidence: float,
-                   resamples: int, seed: int) -> Estimate:
+def estimate_ratio(
+    numerators: Floats, denominators: Floats, strata: Sequence[str], *, confidence: float, resamples: int, seed: int
+) -> Estimate:
     """Estimate sum(numerators) / sum(denominators) over documents drawn within `strata`.
 
     One entry a document in all three; denominators are positive. Deterministic for a seed, and the draws of a

@@ -62,9 +62,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, numbers to six digits."""
-        return {
-            name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()
-        }
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 def compare(pairs: pl.DataFrame, config: GateConfig) -> list[Comparison]:

@@ -51,8 +51,9 @@ CODE = (
 """Sources that decide an evaluation's numbers."""
 
 
-def evaluate(config: EvaluationConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store,
-             log: EventLog) -> Manifest:
+def evaluate(
+    config: EvaluationConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store, log: EventLog
+) -> Manifest:
     """Score `checkpoint` on the corpus's test split; counts are the headline numbers.
 
     Raises DamagedError if an input is not what its manifest says, UserError if there is no test text.
@@ -133,19 +134,22 @@ def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> li
     made: list[dict[str, Any]] = []
     for prompt in config.prompts:
         log.emit("progress", step="evaluate", message="samples", done=len(made), total=len(config.prompts))
-        made.append({
-            "prompt": prompt,
-            "greedy": generator.complete(prompt, config.sample_tokens),
-            "sampled": generator.complete(prompt, config.sample_tokens, drawn),
-            "temperature": drawn.temperature,
-            "top_p": drawn.top_p,
-            "seed": drawn.seed,
-        })
+        made.append(
+            {
+                "prompt": prompt,
+                "greedy": generator.complete(prompt, config.sample_tokens),
+                "sampled": generator.complete(prompt, config.sample_tokens, drawn),
+                "temperature": drawn.temperature,
+                "top_p": drawn.top_p,
+                "seed": drawn.seed,
+            }
+        )
     return made
 
 
-def _score(generator: Generator, documents: pl.DataFrame, window_tokens: int, batch_size: int,
-           log: EventLog) -> pl.DataFrame:
+def _score(
+    generator: Generator, documents: pl.DataFrame, window_tokens: int, batch_size: int, log: EventLog
+) -> pl.DataFrame:
     """The documents with the columns tokens and nats."""
     tokens = generator.tokenizer.encode_batch(documents["text"].to_list())
     nats = score_documents(

@@ -78,8 +78,9 @@ def checkpoint_of(evaluation: Manifest) -> Parent:
     return next(parent for parent in evaluation.parents if parent.kind == "checkpoint")
 
 
-def _judge(config: GateConfig, evaluation: Manifest,
-           champion: Champion | None) -> tuple[Verdict, list[str], list[Comparison]]:
+def _judge(
+    config: GateConfig, evaluation: Manifest, champion: Champion | None
+) -> tuple[Verdict, list[str], list[Comparison]]:
     if champion is None:
         summary: dict[str, Any] = json.loads(evaluation.file("summary.json").read_text(encoding="utf-8"))
         floors = check_floors(summary, config)

@@ -49,8 +49,10 @@ def pair_documents(candidate: Manifest, champion: Manifest) -> pl.DataFrame:
             remedy,
         )
     keys = ["id", "domain", "origin", "bytes"]
-    rows = documents_of(candidate).select(*keys, candidate="nats").join(
-        documents_of(champion).select(*keys, champion="nats"), on=keys, how="left", validate="1:1"
+    rows = (
+        documents_of(candidate)
+        .select(*keys, candidate="nats")
+        .join(documents_of(champion).select(*keys, champion="nats"), on=keys, how="left", validate="1:1")
     )
     missing = rows["champion"].null_count()
     if missing:

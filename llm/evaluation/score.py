@@ -91,9 +91,7 @@ def _collate(rows: Sequence[tuple[int, Window]], documents: Sequence[Tokens], en
         read = np.concatenate([before, tokens[window.start : window.end - 1]])
         input_ids_BT[row, : len(window)] = read
         targets_BT[row, window.scored_from - window.start : len(window)] = tokens[window.scored_from : window.end]
-    return Batch(
-        tuple(index for index, _ in rows), torch.from_numpy(input_ids_BT), torch.from_numpy(targets_BT)
-    )
+    return Batch(tuple(index for index, _ in rows), torch.from_numpy(input_ids_BT), torch.from_numpy(targets_BT))
 
 
 def _nats(model: Decoder, batch: Batch) -> Tensor:

@@ -21,8 +21,9 @@ COLUMNS = ("id", "domain", "text", "meta")
 """Columns of a corpus that the selection reads."""
 
 
-def select_documents(documents: pl.DataFrame, max_bytes_per_domain: int,
-                     max_bytes_per_document: int | None = None) -> pl.DataFrame:
+def select_documents(
+    documents: pl.DataFrame, max_bytes_per_domain: int, max_bytes_per_document: int | None = None
+) -> pl.DataFrame:
     """Rows (id, domain, origin, text, bytes) to score, ordered by domain and id.
 
     `bytes` are those of the text that is scored, in UTF-8. Empty documents are left out. Raises UserError if

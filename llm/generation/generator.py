@@ -81,7 +81,8 @@ class Generator:
             input_ids_BT = torch.tensor([[token]])
 
 
-def stream_text(checkpoint: Manifest, tokenizer: Manifest, prompt: str, max_new_tokens: int,
-                sampling: Sampling = GREEDY) -> Iterator[str]:
+def stream_text(
+    checkpoint: Manifest, tokenizer: Manifest, prompt: str, max_new_tokens: int, sampling: Sampling = GREEDY
+) -> Iterator[str]:
     """Yield pieces of a checkpoint's continuation of `prompt`; raises as `Generator.open` and `.tokens` do."""
     return Generator.open(checkpoint, tokenizer).text(prompt, max_new_tokens, sampling)

@@ -24,7 +24,7 @@ def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: Event
         "tokenize",
         {},
         [corpus, tokenizer],
-        code=("llm.tokenizer", "llm.data.shards"),
+        code=("llm.tokenizer", "llm.data.documents", "llm.data.shards"),
         inputs={"gigatoken": version("gigatoken")},
     )
     if (done := store.find(recipe)) is not None:

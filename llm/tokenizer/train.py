@@ -26,7 +26,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
         "tokenizer",
         config.model_dump(mode="json"),
         [corpus],
-        code=("llm.tokenizer",),
+        code=("llm.tokenizer", "llm.data.documents"),
         inputs={"gigatoken": version("gigatoken")},
     )
     if (done := store.find(recipe)) is not None:

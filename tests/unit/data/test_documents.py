@@ -18,7 +18,11 @@ from llm.storage import Manifest, Recipe, Store
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40)
 DOCUMENTS = st.builds(
-    Document, text=WORDS, source=WORDS, domain=WORDS, licence=st.none() | WORDS,
+    Document,
+    text=WORDS,
+    source=WORDS,
+    domain=WORDS,
+    licence=st.none() | WORDS,
     meta=st.dictionaries(WORDS, st.none() | st.integers() | WORDS, max_size=3),
 )
 

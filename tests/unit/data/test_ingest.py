@@ -42,9 +42,7 @@ def test_the_counts_are_what_the_files_hold(texts: Path, ingested: Ingest) -> No
     counts = ingested(texts).counts
     total = sum((texts / f"{number:02}.txt").stat().st_size for number in range(60))
     assert (counts["documents"], counts["bytes"], counts["read_documents"]) == (61, total + 7, 63)
-    assert counts["by_domain"] == {
-        "animals": {"documents": 1, "bytes": 7}, "text": {"documents": 60, "bytes": total}
-    }
+    assert counts["by_domain"] == {"animals": {"documents": 1, "bytes": 7}, "text": {"documents": 60, "bytes": total}}
     assert sum(split["documents"] for split in counts["by_split"].values()) == 61
     assert all(
         sum(domain["bytes"] for domain in split["by_domain"].values()) == split["bytes"]
@@ -117,7 +115,8 @@ def test_a_few_files_that_are_not_text_are_left_out_and_named(texts: Path, inges
     assert counts["rejected"]["not_utf8"] == {"documents": 1, "first": ["latin.txt"]}
     assert counts["rejected"]["binary"] == {"documents": 1, "first": ["image.png"]}
     assert [event["message"] for event in log.read("warning")] == [
-        "1 is binary: image.png: left out", "1 is not UTF-8: latin.txt: left out"
+        "1 is binary: image.png: left out",
+        "1 is not UTF-8: latin.txt: left out",
     ]
 
 

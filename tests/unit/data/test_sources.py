@@ -122,9 +122,10 @@ def test_a_damaged_compressed_file_is_refused_by_name(tmp_path: Path, name: str,
     whole = COMPRESSED[name]
     damaged = {"cut short": whole[:-3], "bytes behind it": whole + b"xyz", "not compressed at all": b"plain text"}
     (tmp_path / name).write_bytes(damaged[damage])
-    with pytest.raises(UserError, match=rf"{name} is damaged, or not (gzip|zstd)"), (
-        find_files(str(tmp_path / name))[0].open()
-    ) as stream:
+    with (
+        pytest.raises(UserError, match=rf"{name} is damaged, or not (gzip|zstd)"),
+        find_files(str(tmp_path / name))[0].open() as stream,
+    ):
         stream.read()
 
 

@@ -48,10 +48,16 @@ def row(manifest: Manifest, split: str, domain: str) -> dict[str, Any]:
 def test_there_is_a_row_for_each_split_and_domain_and_their_totals(corpus: Corpus) -> None:
     table = statistics(corpus(train=[text("a"), text("b", "code")], validation=[text("c")], test=[text("d", "code")]))
     assert table.select("split", "domain", "documents").rows() == [
-        ("train", "code", 1), ("train", "prose", 1), ("train", "overall", 2),
-        ("validation", "prose", 1), ("validation", "overall", 1),
-        ("test", "code", 1), ("test", "overall", 1),
-        ("overall", "code", 2), ("overall", "prose", 2), ("overall", "overall", 4),
+        ("train", "code", 1),
+        ("train", "prose", 1),
+        ("train", "overall", 2),
+        ("validation", "prose", 1),
+        ("validation", "overall", 1),
+        ("test", "code", 1),
+        ("test", "overall", 1),
+        ("overall", "code", 2),
+        ("overall", "prose", 2),
+        ("overall", "overall", 4),
     ]
 
 

@@ -40,7 +40,15 @@ text = """Not a docstring."""
 
 def test_docstrings_come_in_their_order_from_every_definition() -> None:
     assert docstrings(MODULE).split("\n\n") == [
-        "Of the module.", "Of f.", "Of inner,\nindented.", "Of C.", "Of g.", "Of h.", "Of i.", "Of j.", "Of k."
+        "Of the module.",
+        "Of f.",
+        "Of inner,\nindented.",
+        "Of C.",
+        "Of g.",
+        "Of h.",
+        "Of i.",
+        "Of j.",
+        "Of k.",
     ]
 
 

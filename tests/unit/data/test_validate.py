@@ -54,7 +54,10 @@ def test_a_sound_corpus_passes_the_suite_that_comes_with_us(corpus: Manifest, st
     done = validate(ValidationConfig(), corpus, store, log)
     assert done.counts == {"success": True, "expectations": 11, "failed": []}
     assert {entry.path for entry in done.files} == {
-        "data_docs/index.html", "data_docs/suite.html", "result.json", "statistics.parquet"
+        "data_docs/index.html",
+        "data_docs/suite.html",
+        "result.json",
+        "statistics.parquet",
     }
     assert json.loads(done.file("result.json").read_text())["success"] is True
     assert pl.read_parquet(done.file("statistics.parquet"))["documents"].max() == 60
@@ -75,7 +78,10 @@ def test_the_verdict_is_the_same_product_in_another_store_and_process(corpus: Ma
     one = validate(ValidationConfig(), corpus, here, EventLog(tmp_path / "a.events")).id
     two = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "corpus.json"), str(tmp_path / "b")],
-        check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
         env=os.environ | {"PYTHONHASHSEED": "7"},
     )
     assert two.stdout.strip() == one

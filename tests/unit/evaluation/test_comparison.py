@@ -22,14 +22,18 @@ def pairs(difference: dict[str, float], documents: int = 60, seed: int = 0, nois
         sizes = np.exp(rng.normal(7, 0.8, documents)).round() + 1
         champion = sizes * rng.normal(2, 0.4, documents) * math.log(2)
         candidate = champion + sizes * rng.normal(mean, noise, documents) * math.log(2)
-        frames.append(pl.DataFrame({
-            "id": [f"{domain}{i:05}" for i in range(documents)],
-            "domain": domain,
-            "origin": [f"{domain}{i:05}" for i in range(documents)],
-            "bytes": sizes.astype(int),
-            "candidate": candidate,
-            "champion": champion,
-        }))
+        frames.append(
+            pl.DataFrame(
+                {
+                    "id": [f"{domain}{i:05}" for i in range(documents)],
+                    "domain": domain,
+                    "origin": [f"{domain}{i:05}" for i in range(documents)],
+                    "bytes": sizes.astype(int),
+                    "candidate": candidate,
+                    "champion": champion,
+                }
+            )
+        )
     return pl.concat(frames)
 
 
@@ -88,9 +92,7 @@ def test_the_difference_is_paired_so_it_does_not_see_how_hard_the_documents_are(
 @pytest.mark.parametrize("resamples", [400])
 def test_of_equal_models_about_one_in_forty_passes_and_no_more_fail_than_stated(resamples):
     config = GateConfig(bootstrap_resamples=resamples, non_inferiority_margin=0.5)
-    verdicts = [
-        verdict(pairs({"code": 0.0, "prose": 0.0}, documents=30, seed=seed), config) for seed in range(300)
-    ]
+    verdicts = [verdict(pairs({"code": 0.0, "prose": 0.0}, documents=30, seed=seed), config) for seed in range(300)]
     assert stats.binomtest(verdicts.count("PASS"), 300, 0.025).pvalue > 0.001
     assert stats.binomtest(verdicts.count("FAIL"), 300, 0.025).pvalue > 0.001
 

@@ -82,9 +82,7 @@ def read(evaluation, name):
     return json.loads(evaluation.file(name).read_text(encoding="utf-8"))
 
 
-def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary(
-    store, log, corpus, tokenizer, make_model
-):
+def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary(store, log, corpus, tokenizer, make_model):
     evaluation = evaluate(CONFIG, make_model(0.0), tokenizer, corpus, store, log)
     summary = read(evaluation, "summary.json")
     assert summary["overall"]["bits_per_byte"] == pytest.approx(math.log2(257), abs=1e-5)
@@ -119,9 +117,7 @@ def test_evaluating_again_finds_the_result_and_anew_makes_the_same_one(store, lo
     assert evaluate(CONFIG, checkpoint, tokenizer, corpus, store, log) == first
 
 
-def test_a_champion_of_another_corpus_is_scored_again_with_its_own_tokenizer(
-    store, log, corpus, tokenizer, make_model
-):
+def test_a_champion_of_another_corpus_is_scored_again_with_its_own_tokenizer(store, log, corpus, tokenizer, make_model):
     candidate = evaluate(CONFIG, make_model(0.0), tokenizer, corpus, store, log)
     checkpoint = make_model(12.0)
     less = CONFIG.model_copy(update={"max_bytes_per_domain": 500})

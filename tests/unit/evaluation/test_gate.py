@@ -22,14 +22,16 @@ def scores(shift: float = 0.0, documents: int = 40, seed: int = 0) -> pl.DataFra
     sizes = rng.integers(500, 5_000, documents)
     hardness = rng.normal(2, 0.4, documents)
     noise = np.random.default_rng(seed).normal(0, 0.01, documents)
-    return pl.DataFrame({
-        "id": [f"{i:032x}" for i in range(documents)],
-        "domain": ["code" if i % 2 else "prose" for i in range(documents)],
-        "origin": [f"{i:032x}" for i in range(documents)],
-        "bytes": sizes,
-        "tokens": sizes // 3,
-        "nats": sizes * (hardness + shift + noise) * math.log(2),
-    })
+    return pl.DataFrame(
+        {
+            "id": [f"{i:032x}" for i in range(documents)],
+            "domain": ["code" if i % 2 else "prose" for i in range(documents)],
+            "origin": [f"{i:032x}" for i in range(documents)],
+            "bytes": sizes,
+            "tokens": sizes // 3,
+            "nats": sizes * (hardness + shift + noise) * math.log(2),
+        }
+    )
 
 
 def read(gate):
@@ -100,9 +102,7 @@ def test_a_champion_of_other_documents_is_refused_by_count(store, log, make_chec
         judge(CONFIG, candidate(-0.1), champion, store, log)
 
 
-def test_a_champion_of_more_documents_is_cut_to_the_candidates(
-    store, log, champion, make_checkpoint, make_evaluation
-):
+def test_a_champion_of_more_documents_is_cut_to_the_candidates(store, log, champion, make_checkpoint, make_evaluation):
     fewer = make_evaluation(make_checkpoint("candidate"), scores(-0.1, seed=1)[:30])
     assert covers(champion.evaluation, fewer)
     assert read(judge(CONFIG, fewer, champion, store, log))["comparisons"][0]["documents"] == 30

@@ -13,12 +13,14 @@ from llm.evaluation.selection import beginning, join_origins, select_documents
 
 def corpus(rows: list[tuple[str, str, str]], origins: dict[str, str] | None = None) -> pl.DataFrame:
     origins = origins or {}
-    return pl.DataFrame({
-        "id": [row[0] for row in rows],
-        "domain": [row[1] for row in rows],
-        "text": [row[2] for row in rows],
-        "meta": [json.dumps({"derived_from": origins[row[0]]} if row[0] in origins else {}) for row in rows],
-    })
+    return pl.DataFrame(
+        {
+            "id": [row[0] for row in rows],
+            "domain": [row[1] for row in rows],
+            "text": [row[2] for row in rows],
+            "meta": [json.dumps({"derived_from": origins[row[0]]} if row[0] in origins else {}) for row in rows],
+        }
+    )
 
 
 ROWS = [("c", "code", "x" * 30), ("a", "code", "x" * 40), ("d", "code", "x" * 50), ("b", "prose", "é" * 10)]

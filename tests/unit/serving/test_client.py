@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,8 +82,8 @@ def test_a_server_that_does_not_answer_to_the_end_is_quoted(
         complete(_url(server), model, "x")
 
 
-def test_a_server_that_is_not_there_is_named(server: ThreadingHTTPServer) -> None:
-    url = _url(server)
-    server.server_close()
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(ServiceError, match=f"Triton at {url} does not answer: .*refused"):
         complete(url, "good", "x")
