@@ -6,6 +6,8 @@ Made once for all tests of a session, of export and of serving.
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,6 +48,15 @@ class Case:
     exported: Manifest
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread: at this size, several spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @cache
 def make_case(folder: Path) -> Case:
     store = Store(folder / "export-case")
@@ -73,8 +84,6 @@ def _checkpoint(store: Store, corpus: Manifest, tokenizer: Manifest) -> Manifest
     initialise(model, seed=0)
     library = Path(sysconfig.get_paths()["stdlib"])
     ids = torch.tensor([i for name in MODULES for i in encoder.encode((library / f"{name}.py").read_text())])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more would spend their time waiting for each other
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(0)
     for _ in range(STEPS):
@@ -84,7 +93,6 @@ def _checkpoint(store: Store, corpus: Manifest, tokenizer: Manifest) -> Manifest
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()
-    torch.set_num_threads(threads)
     recipe = Recipe("train", {"steps": STEPS}, [corpus, tokenizer])
     with store.stage("checkpoint", recipe) as stage:
         save(model, stage.path, encoder.end_of_text)

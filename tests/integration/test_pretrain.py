@@ -124,7 +124,7 @@ def killed(tmp_path: Path) -> tuple[Path, RunFolder]:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert steps[-1] < STEPS_OF_TRAINING
-    (folder,) = tmp_path.glob("runs/*")
+    (folder,) = tmp_path.glob("runs/pretrain-*")
     return tmp_path, RunFolder(folder)
 
 
@@ -148,7 +148,7 @@ def test_a_stopped_run_ends_with_75_and_has_its_report(tmp_path: Path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
-    (folder,) = tmp_path.glob("runs/*")
+    (folder,) = tmp_path.glob("runs/pretrain-*")
     last = EventLog(folder / "events.jsonl").read("train_step")[-1]["step"]
     assert process.returncode == (75 if last < STEPS_OF_TRAINING else 0), errors
     assert (folder / "report.html").is_file()

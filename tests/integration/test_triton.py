@@ -17,15 +17,16 @@ from llm.serving import repository
 from llm.serving.client import complete, stream
 from llm.serving.triton import TritonServer, find_installation
 from llm.tracking.events import EventLog
-from tests.export_case import Case, make_case
+from tests.export_case import Case, make_case, one_thread
 
 NAME = "gristmill"
 PROMPTS = ("def ", "import ", "class A:\n", "", "return x<|endoftext|>y", "# ünï✓ ", "    if ", "The ")
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return make_case(tmp_path_factory.getbasetemp())
+def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    with one_thread():
+        yield make_case(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from llm.storage import Manifest
-from tests.export_case import Case, make_case
+from tests.export_case import Case, make_case, one_thread
 
 
-@pytest.fixture(scope="session")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return make_case(tmp_path_factory.getbasetemp())
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    with one_thread():
+        yield make_case(tmp_path_factory.getbasetemp())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def exported(case: Case) -> Manifest:
     return case.exported
