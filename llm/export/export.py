@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from llm.config import ExportConfig
-from llm.errors import UserError
 from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
@@ -39,7 +38,8 @@ def export(
     Raises UserError, before any other work, if TensorRT is wanted and missing; UserError naming format, measured
     value and tolerance if a format differs; DamagedError if an input is not what its manifest says.
     """
-    skipped = _tensorrt_skipped(config, log)
+    if (skipped := tensorrt.skipped_because(config.tensorrt)) is not None:
+        log.emit("warning", message=f"no TensorRT engine is built: {skipped}")
     recipe = Recipe(
         "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
         inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt_skipped": skipped},
@@ -87,20 +87,6 @@ def _export_all(
 def _kept(checks: list[Check]) -> list[Check]:
     require(checks)
     return checks
-
-
-def _tensorrt_skipped(config: ExportConfig, log: EventLog) -> str | None:
-    """The reason why no engine is built although one is wanted; raises UserError unless that is allowed."""
-    if not config.tensorrt.enabled or (reason := tensorrt.missing_reason()) is None:
-        return None
-    if config.tensorrt.if_missing == "fail":
-        raise UserError(
-            f"export.tensorrt.enabled=true, but {reason}",
-            "Run the export in an image with TensorRT, or set export.tensorrt.enabled=false,",
-            "or export.tensorrt.if_missing=skip to go on without an engine where there is none.",
-        )
-    log.emit("warning", message=f"no TensorRT engine is built: {reason}")
-    return reason
 
 
 def _tensorrt_state(config: ExportConfig, skipped: str | None) -> str:

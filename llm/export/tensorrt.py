@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.config import ModelConfig, TensorRTConfig
-from llm.errors import ServiceError
+from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
     from llm.export.reference import Reference
@@ -39,6 +39,22 @@ def missing_reason() -> str | None:
     if not hasattr(trt.BuilderFlag, "FP16"):  # since version 11 the graph alone chooses the arithmetic
         return f"TensorRT {trt.__version__} is installed, and engines are built with version 10"
     return None
+
+
+def skipped_because(config: TensorRTConfig) -> str | None:
+    """The reason why no engine is built although one is wanted, or None; raises UserError unless that is allowed.
+
+    Needs no input of the step: a run asks it before its first step.
+    """
+    if not config.enabled or (reason := missing_reason()) is None:
+        return None
+    if config.if_missing == "fail":
+        raise UserError(
+            f"export.tensorrt.enabled=true, but {reason}",
+            "Run the export in an image with TensorRT, or set export.tensorrt.enabled=false,",
+            "or export.tensorrt.if_missing=skip to go on without an engine where there is none.",
+        )
+    return reason
 
 
 def export(config: TensorRTConfig, checkpoint: Path, folder: Path, references: Sequence[Reference]) -> list[Check]:

@@ -27,6 +27,7 @@ from llm.config import RunConfig, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed
 from llm.report import write_report
 from llm.runner.memory import MemorySampler
+from llm.runner.preflight import preflight
 from llm.runs.folder import RunFolder, run_name
 from llm.steps.process import RUNNER_PID
 from llm.storage import Manifest, only_process_in, sha256_of_json
@@ -60,18 +61,25 @@ def run_locally(
 ) -> RunOutcome:
     """Run a compiled-in pipeline to its end and say how it ended; never raises for a failed step.
 
-    Raises BusyError if another run works in the same folder.
+    Raises BusyError if another run works in the same folder, and UserError for what needs no step to be found wrong.
     """
+    warnings = preflight(config)
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
     )
     folder = RunFolder(Path(config.run.folder) / str(config.run.name))
     with only_process_in(folder.path):
-        return _run(pipeline, name, config, command, folder, terminal)
+        return _run(pipeline, name, config, command, folder, terminal, warnings)
 
 
 def _run(
-    pipeline: Callable[..., Any], name: str, config: RunConfig, command: str, folder: RunFolder, terminal: TextIO
+    pipeline: Callable[..., Any],
+    name: str,
+    config: RunConfig,
+    command: str,
+    folder: RunFolder,
+    terminal: TextIO,
+    warnings: list[str],
 ) -> RunOutcome:
     document = to_yaml(config)
     folder.write_config(document)
@@ -81,6 +89,8 @@ def _run(
              config_sha256=sha256_of_json(config.model_dump(mode="json")))  # fmt: skip
     started = time.monotonic()
     with Follower(folder.events, terminal), MemorySampler() as memory, _passing_on_signals(log):
+        for warning in warnings:
+            log.emit("warning", message=warning)
         _run_with_kfp(pipeline, document, folder)
     seconds = time.monotonic() - started
     events = log.read()[before:]

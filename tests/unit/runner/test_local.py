@@ -1,5 +1,6 @@
 """What the local runner adds to KFP's: outcomes, signals, memory, and parameters that arrive as they were sent."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from kfp import dsl
 
 from llm.config import compose
+from llm.errors import UserError
 from llm.runner.local import run_locally
 from llm.runner.memory import MemorySampler, descendants
 from llm.runs.folder import RunFolder
@@ -75,6 +77,26 @@ def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path
     outcome = run_locally(skipping, "skipping", compose(arguments(tmp_path)), "command")
     assert outcome.exit_code == 70
     assert "ended early" in str(outcome.message)
+
+
+def test_a_wanted_engine_without_tensorrt_is_refused_before_the_first_step(tmp_path: Path):
+    wanted = [*arguments(tmp_path), "export.tensorrt.enabled=true"]
+    with pytest.raises(UserError, match=r"export.tensorrt.enabled=true, but TensorRT is not installed here"):
+        run_locally(lambda config: pytest.fail("it ran"), "copying", compose(wanted), "command")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_engine_that_may_be_skipped_is_announced_as_skipped_before_the_first_step(tmp_path: Path):
+    allowed = [*arguments(tmp_path), "export.tensorrt.enabled=true", "export.tensorrt.if_missing=skip"]
+    screen = io.StringIO()
+    run_locally(lambda config: None, "nothing", compose(allowed), "command", screen)
+    assert "warning: no TensorRT engine will be built: TensorRT is not installed here" in screen.getvalue()
+
+
+def test_a_missing_suite_is_found_before_the_first_step(tmp_path: Path):
+    misspelt = compose([*arguments(tmp_path), "validation.suite=pretrane"])
+    with pytest.raises(UserError, match=r"there is no suite pretrane\n.*pretrain"):
+        run_locally(lambda config: pytest.fail("it ran"), "copying", misspelt, "command")
 
 
 def test_the_interpreter_and_the_path_are_as_before_after_a_run(tmp_path: Path):
