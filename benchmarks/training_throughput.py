@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROUNDS = 5
-STEPS = 1
+ROUNDS = 15
+STEPS = 4
 VOCABULARY = 4096
 TARGETS = {"torch": 0.95, "deepspeed": 0.90}
 

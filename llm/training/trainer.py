@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import statistics
 import time
 from pathlib import Path
 from types import FrameType
@@ -34,6 +35,9 @@ from llm.training.plan import TrainingPlan, fix_steps
 from llm.training.schedule import learning_rate
 
 VALIDATION_SEQUENCES = 64
+WARM_UP_STEPS = 2
+MEASURE_STEPS = 3
+MEASURE_FRACTION = 0.01
 
 
 class Trainer:
@@ -80,27 +84,36 @@ class Trainer:
             if stop and done < steps:
                 raise Preempted(f"stopped on request at step {done} of {steps}", "Run the same command to go on.")
 
-    def measure(self, warm_up_steps: int = 2, steps: int = 3) -> int:
-        """Fix how many steps fit into `minutes`, by the speed of a few that do not count; equal on all ranks.
+    def measure(self) -> int:
+        """Fix how many steps fit into `minutes`, by the speed of some that do not count; equal on all ranks.
 
-        Looks at the validation split take part in the time. The trainer is of no use afterwards.
+        The median over MEASURE_FRACTION of the time, and at least MEASURE_STEPS, so that a moment's load does not
+        halve the training. Looks at the validation split take part in the time. The trainer is of no use afterwards.
         """
         assert self.config.minutes is not None
-        for step in range(warm_up_steps + steps):
-            if step == warm_up_steps:
-                started = time.perf_counter()
-            self._step(step, 10_000)
+        seconds = self.config.minutes * 60
+        times = [self._timed(step) for step in range(WARM_UP_STEPS + MEASURE_STEPS)][WARM_UP_STEPS:]
+        more = int(MEASURE_FRACTION * seconds / self._slowest(statistics.median(times)))
+        times += [self._timed(WARM_UP_STEPS + step) for step in range(MEASURE_STEPS, more)]
         looked = time.perf_counter()
         self._validation_loss()
-        step_seconds = (looked - started) / steps
         look_seconds = (time.perf_counter() - looked) / self.config.validate_every_steps
-        seconds = torch.tensor([step_seconds + look_seconds], dtype=torch.float64)
-        dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
-        fitting = max(1, int(self.config.minutes * 60 / float(seconds)))
+        fitting = max(1, int(seconds / self._slowest(statistics.median(times) + look_seconds)))
         if self.rank == 0:
             fix_steps(self.folder, fitting)
         dist.barrier()
         return fitting
+
+    def _timed(self, step: int) -> float:
+        started = time.perf_counter()
+        self._step(step, 10_000)
+        return time.perf_counter() - started
+
+    def _slowest(self, seconds: float) -> float:
+        """The longest of all ranks' times."""
+        longest = torch.tensor([seconds], dtype=torch.float64)
+        dist.all_reduce(longest, op=dist.ReduceOp.MAX)
+        return float(longest)
 
     def advance(self, step: int, steps: int, speed: Speedometer) -> bool:
         """Do one optimizer step and record it; returns whether any rank was asked to stop."""
