@@ -13,6 +13,7 @@ import platform
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -115,12 +116,14 @@ def _run_with_kfp(pipeline: Callable[..., Any], document: str, folder: RunFolder
 
     os.environ[RUNNER_PID] = str(os.getpid())
     root = folder.path / "kfp"
+    shutil.rmtree(root, ignore_errors=True)  # of an attempt that was killed
     with (
         (folder.path / "pipeline.log").open("a", buffering=1) as output,
         redirect_stdout(output),
         redirect_stderr(output),
         _log_records_to(output),
         _python3_is_this_one(),
+        _temporary_files_in(root / "tmp"),
     ):
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=False)
         pipeline(config=document)
@@ -182,6 +185,22 @@ def _python3_is_this_one() -> Iterator[None]:
         yield
     finally:
         sys.executable, os.environ["PATH"] = executable, path
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let temporary files of this process and of the steps lie in `folder`: KFP leaves some behind at every step."""
+    folder.mkdir(parents=True)
+    cached, environment = tempfile.tempdir, os.environ.get("TMPDIR")
+    tempfile.tempdir, os.environ["TMPDIR"] = None, str(folder.resolve())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = cached
+        if environment is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = environment
 
 
 @contextmanager

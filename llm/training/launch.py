@@ -43,7 +43,8 @@ def launch(folder: Path, processes: int, last_checkpoint: Callable[[], str]) -> 
     Outcome.reserve(folder)
     log = folder / WORKER_LOG
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
-               f"--nproc-per-node={processes}", "-m", "llm.training.worker", str(folder)]  # fmt: skip
+               f"--nproc-per-node={processes}", f"--log-dir={os.devnull}",
+               "-m", "llm.training.worker", str(folder)]  # fmt: skip
     with log.open("wb") as output:
         # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
         process = subprocess.Popen(

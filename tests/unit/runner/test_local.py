@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -99,15 +100,22 @@ def test_a_missing_suite_is_found_before_the_first_step(tmp_path: Path):
         run_locally(lambda config: pytest.fail("it ran"), "copying", misspelt, "command")
 
 
-def test_the_interpreter_and_the_path_are_as_before_after_a_run(tmp_path: Path):
-    before = (sys.executable, os.environ["PATH"])
+def test_a_run_leaves_its_process_and_the_machines_temporary_folder_as_they_were(tmp_path: Path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    before = (sys.executable, os.environ["PATH"], tempfile.gettempdir())
 
     @dsl.pipeline(name="copying")
     def copying(config: str) -> None:
         copy(config=config, place=str(tmp_path / "x"))
 
     run_locally(copying, "copying", compose(arguments(tmp_path)), "command")
-    assert (sys.executable, os.environ["PATH"]) == before
+    assert (tmp_path / "x").exists()
+    assert (sys.executable, os.environ["PATH"], tempfile.gettempdir()) == before
+    assert not list(temporary.iterdir())
+    assert not (tmp_path / "runs" / "one" / "kfp").exists()
 
 
 def test_descendants_are_found_at_any_depth():
