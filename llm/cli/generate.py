@@ -12,7 +12,7 @@ from llm.storage import Manifest
 
 @click.command("generate")
 @click.argument("prompt")
-@click.option("--run", "name", help="Run whose model is used; default: the latest run's.")
+@click.option("--run", "name", help="Run whose model is used; default: the latest that has one.")
 @runs_folder()
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
@@ -30,7 +30,7 @@ def command(
     seed: int,
 ) -> None:
     """Continue PROMPT with a run's checkpoint, token by token."""
-    folder = chosen_run(root, name)
+    folder = chosen_run(root, name, having="train")
     checkpoint = Manifest.read(folder.manifest_path("train"))
     vocabulary = Manifest.read(folder.manifest_path("tokenizer"))
     from llm.generation import Sampling, stream_text

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from llm.errors import UserError
-from llm.runs.folder import RunFolder, latest
+from llm.runs.folder import RunFolder, all_runs
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,14 +22,21 @@ def runs_folder() -> Decorator:
     return click.option("--runs", "root", default="runs", show_default=True, help="Folder of all runs.")
 
 
-def chosen_run(root: str, name: str | None) -> RunFolder:
-    """The named run, or the latest; raises UserError if there is none."""
+def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFolder:
+    """The named run, or the latest in which the step `having` was done; raises UserError if there is none."""
     if name is None:
-        found = latest(Path(root))
+        found = next((run for run in all_runs(Path(root)) if _has(run, having)), None)
         if found is None:
-            raise UserError(f"there is no run in {root}", "Make one with `gristmill run pretrain`.")
+            what = f"with a finished {having} step " if having else ""
+            raise UserError(f"there is no run {what}in {root}", "Make one with `gristmill run pretrain`.")
         return found
     folder = RunFolder(Path(root) / name)
     if not folder.path.is_dir():
         raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
+    if not _has(folder, having):
+        raise UserError(f"run {name} has not finished its {having} step", "Let it go on, or choose another with --run.")
     return folder
+
+
+def _has(run: RunFolder, step: str | None) -> bool:
+    return step is None or run.manifest_path(step).is_file()

@@ -13,7 +13,7 @@ from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, UserError
 from llm.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, RETRIES, aliases
 from llm.runs.folder import RunFolder
-from llm.tracking.mlflow_server import connection
+from llm.tracking.mlflow_server import connection, is_untouched
 
 
 def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: str) -> None:
@@ -42,15 +42,21 @@ def rollback(config: TrackingConfig, run: RunSection) -> int:
 
     Raises UserError if there is no previous one, ServiceError if MLflow does not answer or refuses.
     """
-    with connection(config, Path(run.folder), retries=RETRIES) as client:
+    runs = Path(run.folder)
+    if is_untouched(config, runs):
+        raise _no_previous(config.model, None)
+    with connection(config, runs, retries=RETRIES) as client:
         standing = aliases(client, config.model)
         previous = standing.get(PREVIOUS)
         if previous is None:
-            current = standing.get(CHAMPION)
-            raise UserError(
-                f"{config.model} has no previous champion to go back to",
-                "There is no champion either." if current is None else f"The champion is version {current}.",
-            )
+            raise _no_previous(config.model, standing.get(CHAMPION))
         client.set_registered_model_alias(config.model, CHAMPION, str(previous))
         client.delete_registered_model_alias(config.model, PREVIOUS)
         return previous
+
+
+def _no_previous(model: str, champion: int | None) -> UserError:
+    return UserError(
+        f"{model} has no previous champion to go back to",
+        "There is no champion either." if champion is None else f"The champion is version {champion}.",
+    )

@@ -11,7 +11,7 @@ from llm.errors import DamagedError, UserError
 from llm.registry.versions import CHAMPION, aliases, uri_tag
 from llm.storage import Manifest
 from llm.storage.manifest import MANIFEST_NAME, local_path
-from llm.tracking.mlflow_server import connection, database
+from llm.tracking.mlflow_server import connection, is_untouched
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def champion(config: TrackingConfig, run: RunSection) -> RegisteredModel | None:
     Raises ServiceError if MLflow does not answer, UserError naming a product of the champion that is gone.
     """
     runs = Path(run.folder)
-    if config.uri is None and not database(runs).is_file():
-        return None  # nothing was ever registered here, and MLflow need not be imported to say so
+    if is_untouched(config, runs):
+        return None
     with connection(config, runs) as client:
         version = aliases(client, config.model).get(CHAMPION)
         if version is None:

@@ -99,8 +99,3 @@ def all_runs(root: Path) -> list[RunFolder]:
     """Every run below `root`, the one with the newest event first."""
     found = [RunFolder(path.parent) for path in root.glob("*/events.jsonl")]
     return sorted(found, key=lambda folder: folder.events.stat().st_mtime_ns, reverse=True)
-
-
-def latest(root: Path) -> RunFolder | None:
-    """The run with the newest event; None if there is no run."""
-    return next(iter(all_runs(root)), None)

@@ -37,6 +37,11 @@ def database(runs: Path) -> Path:
     return runs.resolve() / DATABASE
 
 
+def is_untouched(config: TrackingConfig, runs: Path) -> bool:
+    """Whether nothing was ever told to the database beside the runs; then MLflow need not be imported to say so."""
+    return config.uri is None and not database(runs).is_file()
+
+
 def artifact_location(config: TrackingConfig, runs: Path) -> str | None:
     """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
     return (runs.resolve() / ARTIFACTS).as_uri() if config.uri is None else None

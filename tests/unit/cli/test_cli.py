@@ -50,9 +50,10 @@ def test_the_steps_of_the_command_line_are_the_steps():
         (["compile", "pretrain", "-o", "x.json"], "error: x.json must end in .yaml"),
         (["report"], "error: there is no run in runs"),
         (["report", "nothing"], "error: there is no run nothing in runs"),
-        (["generate", "def "], "error: there is no run in runs"),
+        (["generate", "def "], "error: there is no run with a finished train step in runs"),
         (["tokenize", "--run", "x"], "error: tokenize reads what ingest, tokenizer made, and it is not there"),
         (["ingest", "--run", "x", "data.path=nowhere"], "error: "),
+        (["rollback"], "error: gristmill has no previous champion to go back to\n  There is no champion either."),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -62,6 +63,12 @@ def test_a_mistake_ends_with_2_a_message_and_no_traceback(arguments: list[str], 
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["report"], ["generate", "x"], ["serve"], ["rollback"], ["plan"]])
+def test_a_command_that_looks_makes_nothing(arguments: list[str], tmp_path: Path):
+    run(*arguments, cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_resolved_configuration_is_printed_and_can_be_read_back():

@@ -8,7 +8,7 @@ import pytest
 
 from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.config.sections import RunSection
-from llm.runs import RunFolder, latest, run_name
+from llm.runs import RunFolder, all_runs, run_name
 from llm.storage import Recipe, Store, only_process_in
 from llm.tracking.events import EventLog
 
@@ -49,15 +49,13 @@ def test_a_folder_is_held_only_while_a_process_works_in_it(tmp_path: Path):
     assert not folder.is_held()
 
 
-def test_the_latest_run_is_the_one_with_the_newest_event(tmp_path: Path):
-    assert latest(tmp_path) is None
-    for name, when in (("a", 200), ("b", 100)):
+def test_runs_are_listed_with_the_newest_event_first(tmp_path: Path):
+    assert all_runs(tmp_path) == []
+    for name, when in (("a", 100), ("b", 200)):
         events = RunFolder(tmp_path / name).events
         EventLog(events).emit("warning", message="x")
         os.utime(events, (when, when))
-    found = latest(tmp_path)
-    assert found is not None
-    assert found.name == "a"
+    assert [run.name for run in all_runs(tmp_path)] == ["b", "a"]
 
 
 @pytest.mark.parametrize("path", ["runs/a", "runs/a/../a"])
