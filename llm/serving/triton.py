@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from llm.child_process import dying_with_this_process
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.serving.installation import Installation, find_installation
@@ -65,6 +66,7 @@ class TritonServer:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us; we stop it in order
+            preexec_fn=dying_with_this_process(),
         )
         try:
             self._wait_until_ready()
@@ -97,12 +99,15 @@ class TritonServer:
         return self._request("GET", f"{which}/ready")[0] == 200
 
     def wait(self) -> None:
-        """Wait until the server ends by itself or Ctrl-C; raises ServiceError if it ended by itself."""
+        """Wait until the server ends by itself, or Ctrl-C or SIGTERM; raises ServiceError if it ended by itself."""
         assert self._process is not None, "start it first"
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             code = self._process.wait()
         except KeyboardInterrupt:
             return
+        finally:
+            signal.signal(signal.SIGTERM, before)
         raise ServiceError(f"Triton ended with {code}", *self._tail())
 
     def stop(self) -> None:

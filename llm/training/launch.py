@@ -6,7 +6,6 @@ a pipeline killed with SIGKILL leaves nobody writing into the folder.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import signal
@@ -17,19 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from llm.child_process import die_with_parent, dying_with_this_process
 from llm.errors import GateNotPassed, GristmillError, Preempted, UserError, ValidationFailed
 from llm.training.plan import Outcome
 
 WORKER_LOG = "workers.log"
 LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
 """Environment variable with the process that torchrun, and through it every rank, must not outlive."""
-PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 120
 """How long the ranks may take to save after a stop was asked for."""
 POLL_SECONDS = 0.2
 LAST_LINES = 15
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", re.DOTALL)
 """How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
 
@@ -49,7 +47,7 @@ def launch(folder: Path, processes: int, last_checkpoint: Callable[[], str]) -> 
         # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(processes),
-            start_new_session=True, preexec_fn=_die_with(os.getpid()),
+            start_new_session=True, preexec_fn=dying_with_this_process(),
         )  # fmt: skip
         asked_to_stop = _wait(process)
     outcome = Outcome.take(folder)
@@ -60,28 +58,13 @@ def launch(folder: Path, processes: int, last_checkpoint: Callable[[], str]) -> 
 
 
 def die_with_launcher() -> None:
-    """Ask the kernel to kill this rank when torchrun ends; end at once if the launcher is already gone.
+    """Let this rank end with torchrun, and at once if the launcher is already gone.
 
-    Does nothing where nobody launched us (a TrainJob's pod is ended as a whole) and outside Linux.
+    Does nothing where nobody launched us: a TrainJob's pod is ended as a whole.
     """
     launcher = os.environ.get(LAUNCHER_PID)
-    if launcher is None or _LIBC is None:
-        return
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if _parent_of(os.getppid()) != int(launcher):  # torchrun died before the kernel knew our wish
-        os._exit(137)
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    """What torchrun's process does before it becomes torchrun."""
-
-    def ask() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(137)
-
-    return ask
+    if launcher is not None:
+        die_with_parent(lambda: _parent_of(os.getppid()) == int(launcher))
 
 
 def _environment(processes: int) -> dict[str, str]:

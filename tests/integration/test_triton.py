@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,3 +125,27 @@ def _free_ports() -> dict[str, int]:
     for each in sockets:
         each.close()
     return dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
+
+
+SERVE = """
+import signal, sys
+from pathlib import Path
+from llm.config import ServingConfig
+from llm.serving.triton import TritonServer, find_installation
+with TritonServer(find_installation(), Path(sys.argv[1]), ServingConfig.model_validate_json(sys.argv[2])) as server:
+    print(server._process.pid, flush=True)
+    server.wait()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
+def test_triton_does_not_outlive_the_process_that_serves(server: TritonServer, number: int) -> None:
+    config = ServingConfig(**_free_ports())
+    command = [sys.executable, "-c", SERVE, str(server.repository), config.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as serving:
+        assert serving.stdout is not None
+        descriptor = os.pidfd_open(int(serving.stdout.readline()))
+        serving.send_signal(number)
+        assert select.select([descriptor], [], [], 60)[0], "Triton lives on"
+        os.close(descriptor)
+    assert serving.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL)
