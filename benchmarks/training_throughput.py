@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 ROUNDS = 15
@@ -160,10 +161,15 @@ def _shards(folder: Path, tokens: int):
 
 
 def _print(seconds: dict[str, list[float]]) -> None:
-    """Medians, and the ratios round by round, which a machine that slows down does not bend."""
+    """When and where; medians; and the ratios round by round, which a machine that slows down does not bend."""
+    import torch
+
     from llm.config import compose
 
     training = compose(sys.argv[1:]).training
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    print(f"{date.today()}  commit {commit or 'n/a'}  {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+          f"  torch {torch.__version__}  {' '.join(sys.argv[1:]) or 'defaults'}")  # fmt: skip
     for name, times in seconds.items():
         speed = training.global_batch_tokens / statistics.median(times)
         print(f"{name:12} {speed:8.0f} tokens/s   (fastest round {training.global_batch_tokens / min(times):.0f})")
