@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROUNDS = 15
@@ -168,8 +168,9 @@ def _print(seconds: dict[str, list[float]]) -> None:
 
     training = compose(sys.argv[1:]).training
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    print(f"{date.today()}  commit {commit or 'n/a'}  {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
-          f"  torch {torch.__version__}  {' '.join(sys.argv[1:]) or 'defaults'}")  # fmt: skip
+    machine = f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    print(f"{datetime.now(UTC).date()}  commit {commit or 'n/a'}  {machine}  torch {torch.__version__}")
+    print(f"settings: {' '.join(sys.argv[1:]) or 'the defaults'}")
     for name, times in seconds.items():
         speed = training.global_batch_tokens / statistics.median(times)
         print(f"{name:12} {speed:8.0f} tokens/s   (fastest round {training.global_batch_tokens / min(times):.0f})")
