@@ -29,7 +29,10 @@ def command(
     top_p: float | None,
     seed: int,
 ) -> None:
-    """Continue PROMPT with a run's checkpoint, token by token."""
+    """Continue PROMPT with a run's checkpoint, token by token.
+
+    A prompt best ends without a space: a token carries the space before its word.
+    """
     folder = chosen_run(root, name, having="train")
     checkpoint = Manifest.read(folder.manifest_path("train"))
     vocabulary = Manifest.read(folder.manifest_path("tokenizer"))

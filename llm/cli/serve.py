@@ -31,7 +31,7 @@ def command(overrides: tuple[str, ...]) -> None:
         click.echo(f"version {current.version} of {config.tracking.model} answers at {server.url}", err=True)
         click.echo(
             f"try: curl -N {server.url}/v2/models/{config.serving.model_name}/generate_stream"
-            """ -d '{"text_input": "def ", "max_tokens": 64}'""",
+            """ -d '{"text_input": "def", "max_tokens": 64}'""",
             err=True,
         )
         server.wait()

@@ -138,8 +138,8 @@ class EvaluationConfig(Section):
     """Resamples of documents behind each confidence interval."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence level of the intervals."""
-    prompts: tuple[str, ...] = ("def ", "class ", "import ", "The ", "Return ")
-    """Prompts of the samples."""
+    prompts: tuple[str, ...] = ("def", "class", "import", "The", "Return")
+    """Prompts of the samples; without a space at the end, as a token carries the space before its word."""
     sample_tokens: PositiveInt = 64
     """Tokens of one sample."""
     sample_temperature: PositiveFloat = 0.8

@@ -43,4 +43,4 @@ def _cost(outcome: RunOutcome) -> Iterator[str]:
 def _next(outcome: RunOutcome) -> Iterator[str]:
     yield f"run {outcome.folder.path}, report {outcome.folder.report}"
     if outcome.exit_code == 0:
-        yield 'next: gristmill generate "def "  |  gristmill serve  |  gristmill report --open'
+        yield 'next: gristmill generate "def"  |  gristmill serve  |  gristmill report --open'
