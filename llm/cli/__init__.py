@@ -78,8 +78,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)  # the reader (head, less) has seen enough
     except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
         traceback.print_exc()
         click.echo("error: this is a fault of Gristmill's, not yours; please report it with the lines above", err=True)

@@ -35,12 +35,14 @@ def command(
     """
     folder = chosen_run(root, name, having="train")
     checkpoint = Manifest.read(folder.manifest_path("train"))
-    vocabulary = Manifest.read(folder.manifest_path("tokenizer"))
     from llm.generation import Sampling, stream_text
+    from llm.tokenizer import tokenizer_of
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    click.echo(prompt, nl=False)
-    for piece in stream_text(checkpoint, vocabulary, prompt, max_new_tokens, sampling):
+    pieces = stream_text(checkpoint, tokenizer_of(checkpoint), prompt, max_new_tokens, sampling)
+    first = next(pieces, "")  # what cannot be continued is refused before anything is printed
+    click.echo(f"{prompt}{first}", nl=False)
+    for piece in pieces:
         click.echo(piece, nl=False)
         sys.stdout.flush()
     click.echo()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from llm.cli.options import overrides
 from llm.config import compose
+from llm.errors import GateNotPassed
 from llm.steps import STEPS, figures, open_context, run_step
 from llm.storage import Manifest, only_process_in
 
@@ -28,7 +31,19 @@ def command_for(name: str) -> click.Command:
             }
             manifest = run_step(name, context, given)
         for figure, value in figures(manifest).items():
-            click.echo(f"{figure} = {value:g}")
+            click.echo(f"{figure} = {f'{value:,.0f}' if value.is_integer() else f'{value:g}'}")
         click.echo(f"{manifest.kind} {manifest.id} at {manifest.uri}")
+        if name == "gate":
+            _end_as_judged(manifest)
 
     return command
+
+
+def _end_as_judged(gate: Manifest) -> None:
+    """Print the verdict in words; raises GateNotPassed unless it is PASS."""
+    from llm.evaluation.words import verdict_in_words
+
+    headline, *reasons = verdict_in_words(json.loads(gate.file("gate.json").read_text(encoding="utf-8")))
+    if gate.counts["verdict"] != "PASS":
+        raise GateNotPassed(headline, *reasons)
+    click.echo("\n  ".join((headline, *reasons)))

@@ -13,6 +13,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_length(config)
     _check_duration(config.training)
     _check_splits(config)
+    _check_served(config)
 
 
 def check_model(model: ModelConfig) -> None:
@@ -85,6 +86,14 @@ def _check_splits(config: RunConfig) -> None:
             f"data.validation_fraction={config.data.validation_fraction} and data.test_fraction="
             f"{config.data.test_fraction} leave an empty split",
             "Both must be above 0 and their sum below 1.",
+        )
+
+
+def _check_served(config: RunConfig) -> None:
+    if config.serving.precision not in config.export.onnx:
+        raise UserError(
+            f"serving.precision={config.serving.precision} is not among export.onnx={list(config.export.onnx)}",
+            "What is served must be exported: add it there, or serve another.",
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -76,8 +76,12 @@ def nearest(name: str, allowed: Iterable[str], prefix: str = "") -> str:
 
 def _parse(override: str, configs: Path) -> tuple[str, Any, bool]:
     """Key, value, and whether it chooses a group's setting; refuses a key or setting that does not exist."""
+    try:
+        override.encode()
+    except UnicodeEncodeError as error:  # a command line is bytes; the configuration is kept as UTF-8
+        raise UserError(f"{override!a} is not UTF-8", "Rename what it names.") from error
     key, equals, text = override.partition("=")
-    if not equals:
+    if not equals or not key:
         raise UserError(f"{override} is not an override", "Write key=value, such as training.lr=1e-3 or model=small.")
     if "." not in key and (configs / key).is_dir():
         options = [path.stem for path in (configs / key).glob("*.yaml")]
@@ -85,7 +89,7 @@ def _parse(override: str, configs: Path) -> tuple[str, Any, bool]:
             raise UserError(f"{override}: there is no {key} named {text}", nearest(text, options))
         return key, text, True
     field = _field(key)
-    if field.annotation is str:
+    if field.annotation is str or (field.annotation == str | None and text != "null"):
         return key, text, False
     try:
         return key, yaml.safe_load(text), False
@@ -97,11 +101,14 @@ def _field(key: str) -> FieldInfo:
     """The field that a dotted key names; raises UserError with the nearest key, or if it is a section."""
     section: type[BaseModel] = RunConfig
     here = ""
-    for part in key.split("."):
+    parts = key.split(".")
+    for place, part in enumerate(parts, start=1):
         if part not in section.model_fields:
             raise UserError(f"unknown config key {key}", nearest(part, section.model_fields, here))
         field = section.model_fields[part]
         if not _is_section(field.annotation):
+            if place < len(parts) and get_origin(field.annotation) is not dict:
+                raise UserError(f"unknown config key {key}", f"{here}{part} is a value, and has no keys of its own.")
             return field
         section, here = field.annotation, f"{here}{part}."
     raise UserError(

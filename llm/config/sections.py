@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+Text = Annotated[str, Field(min_length=1)]
+Port = Annotated[int, Field(gt=0, lt=1 << 16)]
+Resamples = Annotated[int, Field(ge=1_000)]
+"""Below a thousand the ends of an interval are single draws."""
 
 
 class Section(BaseModel):
@@ -24,7 +28,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which text, and how it is read."""
 
-    path: str = "stdlib"
+    path: Text = "stdlib"
     """`stdlib` (the running interpreter's standard library), or a file, folder or glob on this machine."""
     domain: str | None = None
     """Domain of documents that do not carry one; None: `text` (`code` and `prose` for the standard library)."""
@@ -43,7 +47,7 @@ class DataConfig(Section):
 class ValidationConfig(Section):
     """What the corpus must satisfy."""
 
-    suite: str = "pretrain"
+    suite: Text = "pretrain"
     """Name of a Great Expectations suite in `configs/suites/`, or a path to one."""
 
 
@@ -134,7 +138,7 @@ class EvaluationConfig(Section):
     intervals are narrow; None: whole documents."""
     batch_size: PositiveInt = 8
     """Full windows in one forward pass."""
-    bootstrap_resamples: PositiveInt = 10_000
+    bootstrap_resamples: Resamples = 10_000
     """Resamples of documents behind each confidence interval."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence level of the intervals."""
@@ -161,7 +165,7 @@ class GateConfig(Section):
     """Bits per byte that a domain may get worse against the champion."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence level of the paired comparison."""
-    bootstrap_resamples: PositiveInt = 10_000
+    bootstrap_resamples: Resamples = 10_000
     """Resamples of documents."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1234
     """Seed of the bootstrap."""
@@ -204,8 +208,8 @@ class ExportConfig(Section):
 class ServingConfig(Section):
     """The Triton model repository and server."""
 
-    model_name: str = "gristmill"
-    """Name of the model in Triton."""
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "gristmill"
+    """Name of the model in Triton: letters, digits, `_`, `.` and `-`."""
     precision: Literal["fp32", "int4"] = "fp32"
     """Which ONNX model is served."""
     max_new_tokens: PositiveInt = 256
@@ -214,11 +218,11 @@ class ServingConfig(Section):
     """Requests that decode at the same time; more wait in Triton's queue."""
     address: str = "127.0.0.1"
     """Address that Triton listens on: this machine only, unless changed; Triton itself asks nobody for a key."""
-    http_port: PositiveInt = 8000
+    http_port: Port = 8000
     """Port of Triton's HTTP endpoint."""
-    grpc_port: PositiveInt = 8001
+    grpc_port: Port = 8001
     """Port of Triton's gRPC endpoint."""
-    metrics_port: PositiveInt = 8002
+    metrics_port: Port = 8002
     """Port of Triton's Prometheus metrics."""
 
 
@@ -238,14 +242,14 @@ class TrackingConfig(Section):
 class StorageConfig(Section):
     """Where products are kept."""
 
-    uri: str = "store"
+    uri: Text = "store"
     """Folder or `file://` URI of the store."""
 
 
 class RunSection(Section):
     """The run itself."""
 
-    folder: str = "runs"
+    folder: Text = "runs"
     """Folder of all runs."""
     name: str | None = None
     """Name of this run's folder; None: made from the pipeline and the config, so the same command goes on in it."""

@@ -7,8 +7,10 @@ and random ids, which would give every run's product another address.
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ page_title }}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{{ page_title | e }}</title>
 <style>
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c1e21 }
 nav a { margin-right: 1rem }
@@ -33,7 +36,7 @@ td table { width: auto; margin: .3rem 0; font-size: .9em }
 </head>
 <body>
 <nav>{% for name, title in links %}<a href="{{ name }}">{{ title }}</a>{% endfor %}</nav>
-<h1>{{ page_title }}</h1>
+<h1>{{ page_title | e }}</h1>
 {% for section in sections %}{% set section_loop = loop %}{% include 'section.j2' %}{% endfor %}
 </body>
 </html>
@@ -61,6 +64,15 @@ def _page(title: str, content: Any) -> str:
     view = DefaultJinjaPageView()
     numbers = itertools.count(1)
     view.env.filters["generate_html_element_uuid"] = lambda prefix=None: f"{prefix or ''}{next(numbers)}"
-    document = content.to_json_dict() | {"page_title": title, "links": LINKS}
+    document = _escaped(content.to_json_dict()) | {"page_title": title, "links": LINKS}
     page = view.env.from_string(PAGE).render(document)
     return re.sub(r'href="(\.\./)+expectations/[^"]*"', 'href="suite.html"', page)  # its links assume its own folders
+
+
+def _escaped(value: Any) -> Any:
+    """The same document with every text in it safe to stand in HTML: Great Expectations' templates escape nothing."""
+    if isinstance(value, str):
+        return html.escape(value, quote=False)
+    if isinstance(value, Mapping):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    return [_escaped(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -6,7 +6,7 @@
     domain   what kind of text it is; results are reported by it
     licence  its licence, or null
     meta     all else that is known of it, a JSON object; `derived_from` names the id of the document that this one
-             was made from, and keeps both in one split
+             was made from (the first, where one was made from another), and keeps both in one split
 
 Law: what a `CorpusWriter` was given, `read_split` returns, split by split and in the order of writing.
 """

@@ -124,7 +124,7 @@ def _read_parquet(file: InputFile, config: DataConfig) -> Iterator[Document | Re
             for text, record in zip(texts, others or [{}] * len(texts), strict=True):
                 row += 1
                 yield _document(_at_most(text or b"", f"{file.name}:{row}"), f"{file.name}:{row}", record, config)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(
@@ -139,11 +139,14 @@ def _parquet_columns(schema: Any, name: str, config: DataConfig) -> list[str]:
             f'{name} has no column "{config.text_field}"',
             f"It has: {', '.join(schema.names)}. Name the column that holds the text with data.text_field=….",
         )
+    carried = [column for column in CARRIED if column in schema.names and column != config.text_field]
+    wanted = [config.text_field, *carried]
+    if twice := [column for column in wanted if schema.names.count(column) > 1]:
+        raise UserError(f'{name} has more than one column "{twice[0]}"', "Rename one of them.")
     kind = schema.field(config.text_field).type
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise UserError(f'{name}: column "{config.text_field}" is {kind}, not a string')
-    carried = [column for column in CARRIED if column in schema.names and column != config.text_field]
-    return [config.text_field, *carried]
+    return wanted
 
 
 def _document(data: bytes, name: str, record: Mapping[str, Any], config: DataConfig) -> Document | Rejection:
@@ -175,11 +178,15 @@ def _meta(value: Any, name: str) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f'{name}: "meta" is not JSON: {error}') from error
     if not isinstance(value, dict):
         raise UserError(f'{name}: "meta" is {_type(value)}, not an object')
-    meta: dict[str, Any] = json.loads(json.dumps(value, default=str))  # Parquet may hold dates and decimals
+    try:
+        document = json.dumps(value, default=str, allow_nan=False, ensure_ascii=False)  # Parquet may hold dates
+        meta: dict[str, Any] = json.loads(document.encode())
+    except (ValueError, RecursionError) as error:  # NaN, half of a surrogate pair: polars reads neither
+        raise UserError(f'{name}: "meta" cannot be kept as JSON: {error}') from error
     if "derived_from" in meta and not _is_id(meta["derived_from"]):
         raise UserError(f'{name}: "meta.derived_from" is {meta["derived_from"]!r}, not the id of a document')
     return meta

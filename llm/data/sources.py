@@ -68,6 +68,13 @@ class InputFile:
 
 def find_files(path: str) -> list[InputFile]:
     """The files that a path, folder or glob names, by name; raises UserError if there are none."""
+    try:
+        return _find(path)
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such user's home, a NUL in it
+        raise UserError(f"data.path={path} cannot be looked up: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _find(path: str) -> list[InputFile]:
     root = Path(path).expanduser()
     if root.is_dir():
         return files_below(root) or _nothing(f"the folder {path} has no files", "Hidden files are not read.")

@@ -33,7 +33,7 @@ from llm.evaluation.score import score_documents
 from llm.evaluation.selection import COLUMNS, join_origins, select_documents
 from llm.generation import Generator, Sampling
 from llm.storage import Manifest, Recipe, Store
-from llm.storage.manifest import local_path
+from llm.tokenizer import tokenizer_of
 from llm.tracking.events import EventLog
 
 CODE = (
@@ -89,17 +89,6 @@ def rescore(config: EvaluationConfig, checkpoint: Manifest, corpus: Manifest, st
     Raises UserError if the checkpoint names no tokenizer, or the tokenizer is gone.
     """
     return evaluate(config, checkpoint, tokenizer_of(checkpoint), corpus, store, log)
-
-
-def tokenizer_of(checkpoint: Manifest) -> Manifest:
-    """The tokenizer that a checkpoint was trained with, from its lineage; raises UserError."""
-    parent = next((parent for parent in checkpoint.parents if parent.kind == "tokenizer"), None)
-    if parent is None:
-        raise UserError(
-            f"checkpoint {checkpoint.id} does not name its tokenizer",
-            "Its manifest should have a parent of kind tokenizer. Train it again with this version.",
-        )
-    return Manifest.read(local_path(parent.uri) / "manifest.json")
 
 
 def trained_window(checkpoint: Manifest, context_tokens: int) -> int:

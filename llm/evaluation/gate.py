@@ -69,7 +69,9 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
     }
     log.emit("metric", name="gate/passed", value=int(verdict == "PASS"))
     with store.stage("gate", recipe) as stage:
-        (stage.path / "gate.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (stage.path / "gate.json").write_text(
+            json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+        )
         return stage.commit(counts={"verdict": verdict, "passed": int(verdict == "PASS")})
 
 

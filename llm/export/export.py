@@ -23,6 +23,7 @@ from llm.export.tolerance import Check, require
 from llm.model.weights import load as load_model
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
+from llm.tokenizer import refuse_other_tokenizer
 from llm.tracking.events import EventLog
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
@@ -42,10 +43,11 @@ def export(
         log.emit("warning", message=f"no TensorRT engine is built: {skipped}")
     recipe = Recipe(
         "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
-        inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt_skipped": skipped},
+        inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt": _engine_is_for(config, skipped)},
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
+    refuse_other_tokenizer(checkpoint, tokenizer)
     progress = _Progress(log, total=2 + len(config.onnx) + int(config.tensorrt.enabled and skipped is None))
     progress.next("reading the checkpoint")
     expected = references(
@@ -87,6 +89,11 @@ def _export_all(
 def _kept(checks: list[Check]) -> list[Check]:
     require(checks)
     return checks
+
+
+def _engine_is_for(config: ExportConfig, skipped: str | None) -> str | None:
+    """What an engine depends on beyond the configuration; the reason if none is built; None if none is wanted."""
+    return tensorrt.built_for() if config.tensorrt.enabled and skipped is None else skipped
 
 
 def _tensorrt_state(config: ExportConfig, skipped: str | None) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from llm.errors import UserError
 
 
@@ -43,6 +45,11 @@ class Check:
         limit = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
         where = f" ({self.setting})" if self.setting else ""
         return f"{self.format}: {self.what} is {self.measured:.3g}, allowed: {limit}{where}"
+
+
+def largest(differences: Sequence[np.floating[Any]]) -> float:
+    """The largest of some differences; NaN if one of them is, which Python's `max` may drop."""
+    return float(np.max(differences))
 
 
 def require(checks: Sequence[Check]) -> None:

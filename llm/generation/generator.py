@@ -16,7 +16,7 @@ from llm.generation.sampling import Sampling, next_token
 from llm.model import Decoder, KeyValueCache
 from llm.model.weights import load as load_model
 from llm.storage import Manifest
-from llm.tokenizer import Tokenizer
+from llm.tokenizer import Tokenizer, refuse_other_tokenizer
 from llm.tokenizer import load as load_tokenizer
 
 REPLACEMENT = "\ufffd"
@@ -35,7 +35,8 @@ class Generator:
 
     @classmethod
     def open(cls, checkpoint: Manifest, tokenizer: Manifest) -> Self:
-        """Load both from their products, each checked first; raises DamagedError."""
+        """Load both from their products, each checked first; raises DamagedError, UserError if they are no pair."""
+        refuse_other_tokenizer(checkpoint, tokenizer)
         return cls(load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()))
 
     def tokens(self, prompt: str, max_new_tokens: int, sampling: Sampling = GREEDY) -> Iterator[int]:

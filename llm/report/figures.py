@@ -32,7 +32,7 @@ def size(number_bytes: float | None) -> str:
     if number_bytes is None:
         return MISSING
     for unit in ("bytes", "KiB", "MiB"):
-        if number_bytes < 1000:
+        if number_bytes < 999.5:  # above, three digits would round to 1e+03
             return f"{number_bytes:.3g}{NO_BREAK}{unit}"
         number_bytes /= 1024
     return f"{number_bytes:.3g}{NO_BREAK}GiB"

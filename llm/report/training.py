@@ -15,6 +15,8 @@ from llm.tracking.events import read_events
 
 Point = tuple[int, float]
 Line = Mapping[str, Any]
+RESULT = ("tokens", "loss")
+"""What the last step of a training and the counts of its checkpoint have in common."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def read_training(events: Path, history: Sequence[Line] | None, counts: Line | N
     `counts` are the checkpoint's. Events that do not lead to it are another training's, and are left out.
     """
     found = _from_events(events)
-    if counts is not None and found.last.get("tokens") != counts.get("tokens"):
+    if counts is not None and any(found.last.get(name) != counts[name] for name in RESULT if name in counts):
         found = Training(last={"tokens": counts.get("tokens")})
     if history is None:
         return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm.runner.local import RunOutcome
+from llm.runs.attempt import last_attempt
 from llm.storage import Manifest
 
 
@@ -16,11 +17,12 @@ def summary(outcome: RunOutcome) -> list[str]:
 
 
 def _quality(outcome: RunOutcome) -> Iterator[str]:
-    path = outcome.folder.manifest_path("evaluate")
-    if not path.is_file():
+    if not last_attempt(outcome.folder.events).finished("evaluate"):
         return
-    scores: dict[str, Any] = json.loads(Manifest.read(path).file("summary.json").read_text())
-    yield f"{'held-out bits per byte':24}{'model':>8}  {'95 % interval':^17}{'gzip':>8}{'xz':>8}{'documents':>11}"
+    evaluation = Manifest.read(outcome.folder.manifest_path("evaluate"))
+    scores: dict[str, Any] = json.loads(evaluation.file("summary.json").read_text())
+    interval = f"{100 * scores['confidence']:g} % interval"
+    yield f"{'held-out bits per byte':24}{'model':>8}  {interval:^17}{'gzip':>8}{'xz':>8}{'documents':>11}"
     for name, row in [("overall", scores["overall"]), *sorted(scores["domains"].items())]:
         interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else "n/a"
         yield (

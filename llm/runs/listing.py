@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
+from llm.storage import Manifest
 
 
 @dataclass(frozen=True)
@@ -50,5 +52,7 @@ def local_time(seconds: float) -> str:
 def _count(folder: RunFolder, attempt: Attempt, step: str, name: str) -> Any:
     if not attempt.finished(step):
         return None
-    manifest = folder.manifests().get(step)
-    return None if manifest is None else manifest.counts.get(name)
+    try:
+        return Manifest.read(folder.manifest_path(step)).counts.get(name)
+    except UserError:
+        return None  # a damaged run does not hide the others

@@ -10,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from llm.errors import UserError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace `path` by `content` in one step, creating its folder.
@@ -30,6 +32,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that the configuration names; raises UserError if a file is in the way or it is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder {path} cannot be made: {error.strerror}",
+            "run.folder and storage.uri must name folders, on a disk with room, where you may write.",
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

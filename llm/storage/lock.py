@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm.errors import BusyError
+from llm.storage.atomic_write import make_folder
 
 
 @contextmanager
 def only_process_in(folder: Path, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold `folder` for this process; raises BusyError, naming the holder, if another keeps it.
+    """Hold `folder` for this process; raises BusyError, naming the holder, if another keeps it,
+    UserError if there can be no such folder.
 
     `wait_seconds` lets a predecessor that was just killed finish dying.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / ".lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.errors import DamagedError, UserError
-from llm.storage.atomic_write import sync_folder
+from llm.storage.atomic_write import make_folder, sync_folder
 from llm.storage.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -131,7 +131,7 @@ class Store:
         Raises UserError when the disk is full, naming the store.
         """
         parent = self.root / kind
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         _remove_abandoned(parent)
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
         holder = os.open(folder, os.O_RDONLY)
@@ -169,7 +169,7 @@ class Store:
     def working_folder(self, recipe: Recipe) -> Path:
         """A folder that outlives the process, for work that goes on after an interruption."""
         folder = self.root / recipe.step / recipe.key
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         return folder
 
 

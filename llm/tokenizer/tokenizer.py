@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from llm.errors import DamagedError, UserError
+from llm.storage import Manifest, Parent
+from llm.storage.manifest import MANIFEST_NAME, local_path
 from llm.tokenizer.bpe import END_OF_TEXT, Encoder, GigatokenEncoder, Ids
 
 TOKENIZER = "tokenizer.json"
@@ -61,3 +63,28 @@ def load(folder: Path) -> Tokenizer:
         return Tokenizer(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as error:
         raise DamagedError(f"{path} is not a tokenizer of ours: {error}", "Run the step tokenizer again.") from error
+
+
+def tokenizer_of(checkpoint: Manifest) -> Manifest:
+    """The tokenizer that a checkpoint was trained with, from its lineage; raises UserError."""
+    own = _parent(checkpoint)
+    if own is None:
+        raise UserError(
+            f"checkpoint {checkpoint.id} does not name its tokenizer",
+            "Its manifest should have a parent of kind tokenizer. Train it again with this version.",
+        )
+    return Manifest.read(local_path(own.uri) / MANIFEST_NAME)
+
+
+def refuse_other_tokenizer(checkpoint: Manifest, tokenizer: Manifest) -> None:
+    """Raise UserError unless the checkpoint was trained with this tokenizer: its ids would mean other text."""
+    own = _parent(checkpoint)
+    if own is not None and own.id != tokenizer.id:
+        raise UserError(
+            f"checkpoint {checkpoint.id} was trained with tokenizer {own.id}, not with {tokenizer.id}",
+            "The text or the tokenizer's settings were changed after the training. Train again.",
+        )
+
+
+def _parent(checkpoint: Manifest) -> Parent | None:
+    return next((parent for parent in checkpoint.parents if parent.kind == "tokenizer"), None)

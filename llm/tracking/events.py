@@ -51,6 +51,7 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], i
             offset += len(line)
             try:
                 event = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # torn by a crash
-            yield event, offset
+            except ValueError:
+                continue  # torn by a crash, or filled with zeros by a power cut
+            if isinstance(event, dict) and "kind" in event:
+                yield event, offset

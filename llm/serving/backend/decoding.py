@@ -8,6 +8,7 @@ This file is copied beside `model.py` into the model repository and imports noth
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import traceback
@@ -87,6 +88,7 @@ class Decoder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.encode_special_tokens = True  # `<|endoftext|>` in a prompt is text, as it was in training
         self._end_of_text = self._tokenizer.token_to_id(END_OF_TEXT)
+        self._vocab_size = int(json.loads((folder / "genai_config.json").read_text())["model"]["vocab_size"])
         self._context_tokens = int(og.GeneratorParams(self._model).get_search_options()["max_length"])
         self._free = threading.Semaphore(max_slots)
         self._changed = threading.Condition()
@@ -141,7 +143,7 @@ class Decoder:
                     f" {self._context_tokens}, and at least one token more must fit"
                 )
             room = min(request.max_tokens, self._context_tokens - len(ids))
-            generator = og.Generator(self._model, _parameters(self._model, request, len(ids) + room))
+            generator = og.Generator(self._model, self._parameters(request, len(ids) + room))
             generator.append_tokens(np.array(ids, dtype=np.int32))
         except (BadRequest, RuntimeError) as error:  # RuntimeError: all that GenAI raises
             sink.fail(str(error))
@@ -179,19 +181,20 @@ class Decoder:
         slot.pending.clear()
         return text
 
-
-def _parameters(model: og.Model, request: Request, max_length: int) -> og.GeneratorParams:
-    parameters = og.GeneratorParams(model)
-    sampling = request.temperature > 0
-    parameters.set_search_options(
-        max_length=max_length,
-        do_sample=sampling,
-        temperature=request.temperature if sampling else 1.0,
-        top_k=request.top_k or 0,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        random_seed=request.seed,
-    )
-    return parameters
+    def _parameters(self, request: Request, max_length: int) -> og.GeneratorParams:
+        parameters = og.GeneratorParams(self._model)
+        sampling = request.temperature > 0
+        narrowed = request.top_k is not None or (request.top_p is not None and request.top_p < 1)
+        parameters.set_search_options(
+            max_length=max_length,
+            do_sample=sampling,
+            temperature=request.temperature if sampling else 1.0,
+            # GenAI 0.18 with top_p and no top_k draws outside the set that top_p allows; with all k it does not.
+            top_k=min(request.top_k or self._vocab_size, self._vocab_size) if narrowed else 0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            random_seed=request.seed,
+        )
+        return parameters
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

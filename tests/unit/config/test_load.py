@@ -19,6 +19,16 @@ def test_a_group_and_a_value_are_overridden():
     assert config.training.lr == 1e-3
 
 
+@pytest.mark.parametrize("name", ["7", "2026-11-24", "on"])
+def test_a_name_that_yaml_would_read_as_something_else_is_a_name(name: str):
+    assert compose([f"run.name={name}"]).run.name == name
+    assert compose([f"run.name={name}", "run.name=null"]).run.name is None
+
+
+def test_a_floor_of_a_domain_is_a_key_of_its_own():
+    assert compose(["gate.max_domain_bits_per_byte.code=2.5"]).gate.max_domain_bits_per_byte == {"code": 2.5}
+
+
 def test_a_later_value_wins_over_a_group():
     assert compose(["model.hidden_size=128", "model=small"]).model.hidden_size == 128
 
@@ -43,6 +53,16 @@ def test_a_path_needs_no_quoting(path: str):
         ("model.num_attention_heads=3", r"does not divide model.hidden_size=\d+\n  allowed: 1, 2, 4"),
         ("model.num_key_value_heads=3", r"does not divide model.num_attention_heads"),
         ("data.test_fraction=0", r"leave an empty split"),
+        ("training.lr.foo=3", r"unknown config key training.lr.foo\n  training.lr is a value"),
+        ("=config", r"=config is not an override"),
+        ("data.path=", r"data.path='' is not allowed"),
+        ("storage.uri=", r"storage.uri='' is not allowed"),
+        ("data.path=\udcff", r"is not UTF-8"),
+        ("serving.http_port=70000", r"serving.http_port=70000 is not allowed: input should be less than 65536"),
+        ("serving.model_name=../x", r"serving.model_name='../x' is not allowed"),
+        ("serving.model_name=", r"serving.model_name='' is not allowed"),
+        ("export.onnx=[int4]", r"serving.precision=fp32 is not among export.onnx=\['int4'\]"),
+        ("gate.bootstrap_resamples=1", r"input should be greater than or equal to 1000"),
     ],
 )
 def test_a_mistake_names_the_key_the_value_and_what_is_allowed(override: str, message: str):

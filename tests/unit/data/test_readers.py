@@ -109,6 +109,9 @@ def test_a_json_line_that_utf8_cannot_say_is_left_out_by_line(tmp_path: Path) ->
         ('{"text": "x", "source": "\\udc00"}', r'd\.jsonl:2: "source" is a string, not a string of UTF-8'),
         ('{"text": "x", "meta": 3}', r'd\.jsonl:2: "meta" is a number, not an object'),
         ('{"text": "x", "meta": "{"}', r'd\.jsonl:2: "meta" is not JSON'),
+        ('{"text": "x", "meta": {"a": NaN}}', r'd\.jsonl:2: "meta" cannot be kept as JSON: Out of range'),
+        ('{"text": "x", "meta": {"a": "\\ud800"}}', r'd\.jsonl:2: "meta" cannot be kept as JSON'),
+        ('{"text": "x", "meta": "' + "[" * 100_000 + '"}', r'd\.jsonl:2: "meta" is not JSON'),
         ('{"text": "x", "meta": {"derived_from": "?"}}', r"d\.jsonl:2: .*derived_from.* is '\?', not the id"),
     ],
 )
@@ -155,6 +158,13 @@ def test_parquet_text_that_is_not_utf8_is_left_out_by_row(tmp_path: Path) -> Non
 def test_parquet_of_the_wrong_form_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(UserError, match=message):
         all_of(written(tmp_path / "d.parquet", content))
+
+
+def test_parquet_with_two_columns_of_a_wanted_name_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), buffer)
+    with pytest.raises(UserError, match=r'd\.parquet has more than one column "text"'):
+        all_of(written(tmp_path / "d.parquet", buffer.getvalue()))
 
 
 def test_parquet_damaged_in_the_middle_is_refused_by_name(tmp_path: Path) -> None:

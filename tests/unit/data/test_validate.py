@@ -101,6 +101,20 @@ def test_data_docs_need_no_network_and_hold_neither_times_nor_broken_links(judge
     assert "Succeeded" in (folder / "index.html").read_text()
 
 
+def test_a_domain_with_markup_in_its_name_is_shown_not_obeyed(
+    ingested: Callable[..., Manifest], texts: Path, store: Store, log: EventLog, tmp_path: Path
+) -> None:
+    suite = tmp_path / "mine.json"
+    suite.write_text(json.dumps({"name": "mine", "expectations": [expect(BETWEEN, column="documents", max_value=0)]}))
+    corpus = ingested(texts, domain="<script>alert(1)</script>")
+    with pytest.raises(ValidationFailed):
+        validate(ValidationConfig(suite=str(suite)), corpus, store, log)
+    (product,) = products(store)
+    page = (product / "data_docs" / "index.html").read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+
+
 def test_a_failing_suite_names_each_failure_with_what_was_seen_and_keeps_the_verdict(
     judged: Callable[..., Manifest], store: Store
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_difference_is_paired_so_it_does_not_see_how_hard_the_documents_are(
     assert comparison.difference == pytest.approx(-0.05, abs=0.01)
 
 
-@pytest.mark.parametrize("resamples", [400])
+@pytest.mark.parametrize("resamples", [1_000])
 def test_of_equal_models_about_one_in_forty_passes_and_no_more_fail_than_stated(resamples):
     config = GateConfig(bootstrap_resamples=resamples, non_inferiority_margin=0.5)
     verdicts = [verdict(pairs({"code": 0.0, "prose": 0.0}, documents=30, seed=seed), config) for seed in range(300)]
@@ -98,13 +98,13 @@ def test_of_equal_models_about_one_in_forty_passes_and_no_more_fail_than_stated(
 
 
 def test_of_models_at_the_margin_of_every_domain_few_pass():
-    config = GateConfig(bootstrap_resamples=400, non_inferiority_margin=0.02)
+    config = GateConfig(bootstrap_resamples=1_000, non_inferiority_margin=0.02)
     rows = [pairs({"code": -0.2, "prose": 0.02}, documents=30, seed=seed) for seed in range(200)]
     assert stats.binomtest([verdict(r, config) for r in rows].count("PASS"), 200, 0.025).pvalue > 0.001
 
 
 def test_a_true_difference_of_the_detectable_effect_is_found_four_times_in_five():
-    config = GateConfig(bootstrap_resamples=400, non_inferiority_margin=0.5)
+    config = GateConfig(bootstrap_resamples=1_000, non_inferiority_margin=0.5)
     effect = np.mean([
         compare(pairs({"code": 0.0}, seed=seed), config)[0].detectable_effect for seed in range(20)
     ])  # fmt: skip

@@ -21,7 +21,7 @@ from llm.storage import Recipe
 
 END_OF_TEXT = "<|endoftext|>"
 CONFIG = EvaluationConfig(
-    max_bytes_per_domain=4_000, bootstrap_resamples=200, prompts=("def ", "é"), sample_tokens=6, batch_size=4
+    max_bytes_per_domain=4_000, bootstrap_resamples=1_000, prompts=("def ", "é"), sample_tokens=6, batch_size=4
 )
 
 
@@ -124,7 +124,7 @@ def test_a_champion_of_another_corpus_is_scored_again_with_its_own_tokenizer(sto
     assert not covers(evaluate(less, checkpoint, tokenizer, corpus, store, log), candidate)
     again = rescore(CONFIG, checkpoint, corpus, store, log)
     assert covers(again, candidate)
-    gate = judge(GateConfig(bootstrap_resamples=200), candidate, Champion("1", checkpoint, again), store, log)
+    gate = judge(GateConfig(bootstrap_resamples=1_000), candidate, Champion("1", checkpoint, again), store, log)
     assert gate.counts["verdict"] == "INCONCLUSIVE"  # much better, but prose has a single document
 
 

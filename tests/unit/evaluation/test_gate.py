@@ -13,7 +13,7 @@ from llm.evaluation.gate import Champion, judge
 from llm.evaluation.pairing import PROTOCOL, covers
 from llm.evaluation.words import verdict_in_words
 
-CONFIG = GateConfig(bootstrap_resamples=500)
+CONFIG = GateConfig(bootstrap_resamples=1_000)
 
 
 def scores(shift: float = 0.0, documents: int = 40, seed: int = 0) -> pl.DataFrame:

@@ -14,9 +14,11 @@ from llm.export import export as export_module
 from llm.export import onnx_model
 from llm.export.export import export
 from llm.export.onnx_model import OnnxModel
+from llm.generation import Generator
 from llm.model.weights import load, save
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
+from llm.tokenizer import tokenizer_of
 from llm.tracking.events import EventLog
 from tests.export_case import EXPORT, Case
 
@@ -136,3 +138,12 @@ def test_logits_read_at_once_are_those_of_the_checkpoint(case: Case, exported: M
     with torch.inference_mode():
         expected = load(case.checkpoint.folder)(torch.tensor([ids]))[0].numpy()
     np.testing.assert_allclose(OnnxModel(exported.folder / "onnx-fp32").logits(ids), expected, atol=1e-4)
+
+
+def test_a_tokenizer_that_the_checkpoint_does_not_know_is_refused(case: Case, store: Store, log: EventLog) -> None:
+    other = case.tokenizer.model_copy(update={"id": "0" * 16})
+    with pytest.raises(UserError, match=f"was trained with tokenizer {case.tokenizer.id}, not with 0000"):
+        export(HF_ONLY, case.checkpoint, other, case.corpus, store, log)
+    with pytest.raises(UserError, match="was trained with tokenizer"):
+        Generator.open(case.checkpoint, other)
+    assert tokenizer_of(case.checkpoint) == case.tokenizer

@@ -6,7 +6,7 @@ import pytest
 from llm.errors import UserError
 from llm.export.onnx_check import parts_at
 from llm.export.reference import Reference, mean_loss_bits
-from llm.export.tolerance import Check, require
+from llm.export.tolerance import Check, largest, require
 
 
 def _reference(continuation: list[int], ids: tuple[int, ...] = (0, 1)) -> Reference:
@@ -23,6 +23,12 @@ def test_a_measurement_at_its_limit_passes_and_beyond_it_is_named() -> None:
 def test_not_a_number_never_passes() -> None:
     with pytest.raises(UserError, match="is nan"):
         require([Check("onnx-fp32", "largest logit difference", float("nan"), at_most=1.0)])
+
+
+def test_one_difference_that_is_not_a_number_is_the_largest() -> None:
+    values = np.array([0.0, np.nan, 1.0], dtype=np.float32)
+    assert np.isnan(largest(list(values)))
+    assert largest(list(values[[0, 2]])) == 1.0
 
 
 def test_records_do_not_hold_the_last_bits() -> None:

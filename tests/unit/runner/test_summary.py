@@ -9,6 +9,7 @@ from llm.runner.local import RunOutcome
 from llm.runner.summary import summary
 from llm.runs.folder import RunFolder
 from llm.storage import Recipe, Store
+from llm.tracking.events import EventLog
 
 ROW = {
     "bits_per_byte": 1.9,
@@ -31,10 +32,14 @@ def outcome(folder: RunFolder, **changes) -> RunOutcome:
 def test_bits_per_byte_stand_beside_gzip_and_xz_with_their_interval(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     with Store(tmp_path / "store").stage("evaluation", Recipe("evaluate", {})) as stage:
-        scores = {"overall": ROW, "domains": {"code": ROW | {"low": None, "high": None}}}
+        scores = {"confidence": 0.9, "overall": ROW, "domains": {"code": ROW | {"low": None, "high": None}}}
         (stage.path / "summary.json").write_text(json.dumps(scores))
         stage.commit().write(folder.manifest_path("evaluate"))
+    assert not any("overall" in line for line in summary(outcome(folder)))  # an earlier attempt's
+    EventLog(folder.events).emit("step_started", step="evaluate")
+    EventLog(folder.events).emit("step_finished", step="evaluate", seconds=1.0)
     lines = summary(outcome(folder))
+    assert "90 % interval" in lines[0]
     assert lines[1].split() == ["overall", "1.900", "[1.800,", "2.000]", "2.100", "1.950", "30"]
     assert "n/a" in lines[2]
 

@@ -36,5 +36,16 @@ def test_figures_of_an_earlier_attempt_are_not_shown_as_this_ones(tmp_path: Path
     assert (run.state, run.bits_per_byte) == ("interrupted", None)
 
 
+def test_a_damaged_run_hides_neither_itself_nor_the_others(tmp_path: Path, store: Store):
+    for name in ("a", "b"):
+        folder = RunFolder(tmp_path / "runs" / name)
+        EventLog(folder.events).emit("run_started")
+        finish(folder, store, "evaluate", {"bits_per_byte": 2.1})
+    folder.manifest_path("evaluate").write_text("{")
+    with folder.events.open("ab") as file:
+        file.write(b"\0\xff\n[1]\n")
+    assert {(run.name, run.bits_per_byte) for run in list_runs(tmp_path / "runs")} == {("a", 2.1), ("b", None)}
+
+
 def test_a_folder_without_runs_lists_none(tmp_path: Path):
     assert list_runs(tmp_path / "nothing") == []

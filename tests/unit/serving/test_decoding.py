@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
-from llm.generation import Generator
+from llm.generation import Generator, Sampling
+from llm.generation.sampling import candidate_probabilities
 from llm.serving.backend.decoding import Decoder, Request
 from tests.export_case import MODEL, Case
 
@@ -80,6 +82,18 @@ def test_the_likeliest_token_alone_is_greedy(decoder: Decoder) -> None:
     greedy = _ask(decoder, "def ").wait().tokens
     assert _ask(decoder, "def ", temperature=2.0, top_k=1).wait().tokens == greedy
     assert _ask(decoder, "def ", temperature=2.0, top_p=1e-6).wait().tokens == greedy
+
+
+@pytest.mark.parametrize("settings", [{"top_p": 0.5}, {"top_k": 5}, {"top_k": 9, "top_p": 0.6}, {"top_k": 10**6}])
+def test_only_what_the_settings_allow_is_drawn(case: Case, decoder: Decoder, settings: dict[str, float]) -> None:
+    reference = Generator.open(case.checkpoint, case.tokenizer)
+    ids = torch.tensor([[reference.tokenizer.end_of_text, *reference.tokenizer.encode("def ")]])
+    with torch.inference_mode():
+        logits = reference.model(ids)[0, -1]
+    _, allowed = candidate_probabilities(logits, Sampling(temperature=2.0, **settings))
+    drawn = {_ask(decoder, "def ", 1, temperature=2.0, seed=seed, **settings).wait().tokens[0] for seed in range(150)}
+    assert len(drawn) > 1
+    assert drawn <= set(allowed.tolist())
 
 
 @pytest.mark.parametrize(
