@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from llm import __version__
-from llm.errors import EXIT_FAULT, GristmillError
+from llm.errors import EXIT_FAULT, GristmillError, UserError
 
 VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
@@ -78,7 +80,18 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except OSError as error:
+        from llm.storage import disk_full, is_disk_full
+
+        if not is_disk_full(error):
+            _fault()
+        click.echo(f"error: {disk_full(Path.cwd(), error)}", err=True)
+        sys.exit(UserError.exit_code)
     except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
-        traceback.print_exc()
-        click.echo("error: this is a fault of Gristmill's, not yours; please report it with the lines above", err=True)
-        sys.exit(EXIT_FAULT)
+        _fault()
+
+
+def _fault() -> NoReturn:
+    traceback.print_exc()
+    click.echo("error: this is a fault of Gristmill's, not yours; please report it with the lines above", err=True)
+    sys.exit(EXIT_FAULT)

@@ -1,7 +1,7 @@
 """One validated, frozen configuration for a whole run."""
 
 from llm.config.check import check_across_sections
-from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated
+from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
 from llm.config.sections import (
     DataConfig,
     EvaluationConfig,
@@ -41,4 +41,5 @@ __all__ = [
     "nearest",
     "to_yaml",
     "validated",
+    "without_secrets",
 ]

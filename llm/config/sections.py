@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(gt=0, lt=1 << 16)]
 Resamples = Annotated[int, Field(ge=1_000)]
@@ -112,9 +113,9 @@ class TrainingConfig(Section):
     """Share of the steps in which the rate rises linearly."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
     """AdamW's decay of matrices; vectors are not decayed."""
-    beta1: Fraction = 0.9
+    beta1: Beta = 0.9
     """AdamW's first beta."""
-    beta2: Fraction = 0.95
+    beta2: Beta = 0.95
     """AdamW's second beta."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are clipped to this norm."""
@@ -251,7 +252,7 @@ class RunSection(Section):
 
     folder: Text = "runs"
     """Folder of all runs."""
-    name: str | None = None
+    name: str | None = Field(default=None, pattern=r"^[^/.][^/]*$")
     """Name of this run's folder; None: made from the pipeline and the config, so the same command goes on in it."""
     retrain: bool = False
     """Train anew although a finished training of exactly this recipe is there."""

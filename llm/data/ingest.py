@@ -44,9 +44,14 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     files = stdlib_files() if config.path == "stdlib" else find_files(config.path)
     recipe = Recipe(
         "ingest",
-        config.model_dump(mode="json"),
+        config.model_dump(mode="json", exclude={"path"}),  # the files decide, not how their place is written
         code=CODE,
-        inputs={"files": fingerprint(files), "python": platform.python_version(), "pyarrow": version("pyarrow")},
+        inputs={
+            "stdlib": config.path == "stdlib",
+            "files": fingerprint(files),
+            "python": platform.python_version(),
+            "pyarrow": version("pyarrow"),
+        },
     )
     if (done := store.find(recipe)) is not None:
         return done

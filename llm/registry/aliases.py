@@ -16,10 +16,11 @@ from llm.runs.folder import RunFolder
 from llm.tracking.mlflow_server import connection, is_untouched
 
 
-def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: str) -> None:
+def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: str, judged_against: str | None) -> None:
     """Make a version the champion and the old champion `previous`; nothing changes if it is the champion already.
 
-    Raises GateNotPassed for any verdict but PASS, ServiceError if MLflow does not answer or refuses.
+    `judged_against` is the champion's version that the gate saw; None: there was none. Raises GateNotPassed for any
+    verdict but PASS, UserError if there is another champion by now, ServiceError if MLflow does not answer or refuses.
     """
     if verdict != "PASS":
         raise GateNotPassed(
@@ -30,6 +31,13 @@ def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: st
         standing = aliases(client, config.model)
         old = standing.get(CHAMPION)
         if old != version:
+            if judged_against != (None if old is None else str(old)):
+                raise UserError(
+                    f"version {version} of {config.model} was judged against"
+                    f" {'no champion' if judged_against is None else f'version {judged_against}'}, and"
+                    f" {'there is none' if old is None else f'version {old} is the champion'} by now",
+                    "Run the same command again: the gate then compares with that.",
+                )
             if old is not None:
                 client.set_registered_model_alias(config.model, PREVIOUS, str(old))
             client.set_registered_model_alias(config.model, CHAMPION, str(version))

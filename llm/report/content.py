@@ -6,12 +6,12 @@ Only the products of the latest attempt count: a manifest that an earlier one le
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llm.config import without_secrets
 from llm.errors import UserError
 from llm.report.training import Training, read_training
 from llm.runs.attempt import Attempt, last_attempt
@@ -19,8 +19,6 @@ from llm.runs.folder import RunFolder
 from llm.runs.listing import local_time
 from llm.storage import Manifest
 
-SECRET = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-"""User and password in a URI."""
 T = TypeVar("T")
 
 
@@ -55,7 +53,7 @@ class Content:
     def command(self) -> str | None:
         """The command that repeats it, without secrets."""
         command = self.origin.get("command")
-        return None if command is None else SECRET.sub("…", str(command))
+        return None if command is None else without_secrets(str(command))
 
     @property
     def peak_memory_bytes(self) -> int | None:
@@ -102,7 +100,7 @@ def _document(content: Content, step: str, name: str) -> Any:
 def _config(folder: RunFolder) -> str | None:
     if not folder.config.is_file():
         return None
-    return SECRET.sub("…", folder.config.read_text(encoding="utf-8", errors="replace"))
+    return without_secrets(folder.config.read_text(encoding="utf-8", errors="replace"))
 
 
 def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:

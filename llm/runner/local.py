@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,8 +24,8 @@ from types import FrameType
 from typing import Any, TextIO
 
 from llm import __version__
-from llm.config import RunConfig, to_yaml
-from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed
+from llm.config import RunConfig, to_yaml, without_secrets
+from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.report import write_report
 from llm.runner.memory import MemorySampler
 from llm.runner.preflight import preflight
@@ -86,7 +86,7 @@ def _run(
     folder.write_config(document)
     log = EventLog(folder.events)
     before = len(log.read())
-    log.emit("run_started", pipeline=name, command=command, versions=versions(), machine=machine(),
+    log.emit("run_started", pipeline=name, command=without_secrets(command), versions=versions(), machine=machine(),
              config_sha256=sha256_of_json(config.model_dump(mode="json")))  # fmt: skip
     started = time.monotonic()
     with Follower(folder.events, terminal), MemorySampler() as memory, _passing_on_signals(log):
@@ -136,6 +136,8 @@ def _verdict(events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str 
         if event["kind"] == "step_failed":
             return int(event["exit_code"]), f"{event['step']}: {event['message']}"
     finished = {event["step"] for event in events if event["kind"] == "step_finished"}
+    if "deploy" not in finished and any(event["kind"] == "stop_requested" for event in events):
+        return Preempted.exit_code, "stopped on request: run the same command again to go on"
     if "register" not in finished:
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
     verdict = Manifest.read(folder.manifest_path("gate")).counts["verdict"]
@@ -148,21 +150,19 @@ def _verdict(events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str 
 
 @contextmanager
 def _passing_on_signals(log: EventLog) -> Iterator[None]:
-    """While the run lasts, SIGINT and SIGTERM go to the running step, which knows how to stop."""
+    """While the run lasts, SIGINT and SIGTERM stop the step that runs, or else the next one, before its work."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        log.emit("stop_requested")  # each step looks for this after it has told its pid, so none slips through
         running = None
         for event in log.read():
             if event["kind"] == "step_started":
                 running = event["pid"]
-            elif event["kind"] in ("step_finished", "step_failed"):
+            elif event["kind"] in ("run_started", "step_finished", "step_failed"):
                 running = None
-        if running is None:
-            raise KeyboardInterrupt  # between two steps: nothing to save
-        try:
-            os.kill(running, signal.SIGTERM)
-        except ProcessLookupError:
-            raise KeyboardInterrupt from None
+        if running is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(running, signal.SIGTERM)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -32,12 +32,17 @@ class RunFolder:
     @property
     def name(self) -> str:
         """Name of the run."""
-        return self.path.resolve().name
+        return self._absolute.name
 
     @property
     def runs(self) -> Path:
         """Folder of all runs, this one's parent."""
-        return self.path.resolve().parent
+        return self._absolute.parent
+
+    @property
+    def _absolute(self) -> Path:
+        """Without `..`, but not through links: the runs are where the configuration says."""
+        return Path(os.path.abspath(self.path))
 
     @property
     def config(self) -> Path:
@@ -68,8 +73,8 @@ class RunFolder:
         return {path.stem: Manifest.read(path) for path in sorted((self.path / "manifests").glob("*.json"))}
 
     def write_config(self, document: str) -> None:
-        """Keep the resolved configuration."""
-        write_atomically(self.config, document)
+        """Keep the resolved configuration, for its owner only: the address of a server may hold a password."""
+        write_atomically(self.config, document, mode=0o600)
 
     def read_config(self) -> RunConfig | None:
         """The configuration of the latest attempt; None if there is none. Raises UserError if it is not valid."""

@@ -5,6 +5,7 @@ Areas are imported inside the functions: a step loads what it needs and nothing 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -137,7 +138,8 @@ def _promote(context: Context, given: Given) -> Manifest:
     from llm.registry import promote
 
     version = int(given["register"].counts["version"])
-    promote(context.config.tracking, context.folder, version, str(given["gate"].counts["verdict"]))
+    judgement = json.loads(given["gate"].file("gate.json").read_text(encoding="utf-8"))
+    promote(context.config.tracking, context.folder, version, judgement["verdict"], judgement["champion"])
     return _outcome("promotion", f"models:/{context.config.tracking.model}@champion", version, given)
 
 

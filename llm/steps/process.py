@@ -21,6 +21,8 @@ def stoppable() -> Iterator[None]:
     """Turn SIGTERM and SIGINT into Preempted, so that the work unwinds and cleans up behind itself."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):  # a second one (Ctrl-C reaches us and our runner) must not cut
+            signal.signal(one, signal.SIG_IGN)  # what the first has begun
         raise Preempted(f"stopped by {signal.Signals(number).name}", "Run the same command again to go on.")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -10,10 +10,11 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from llm.config import RunConfig, from_yaml
-from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, UserError
+from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
 from llm.runs.attempt import last_attempt
 from llm.runs.folder import RunFolder
 from llm.steps.bodies import STEPS, Context
@@ -36,21 +37,37 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
     missing = [source for source in step.reads if source not in given]
     if missing:
         raise UserError(f"{name} reads what {', '.join(missing)} made, and it is not there", f"Run {missing[0]} first.")
-    context.log.emit("step_started", step=name, pid=os.getpid())
-    started = time.monotonic()
-    try:
-        with stoppable():
+    _refuse_strangers(given)
+    with stoppable():
+        context.log.emit("step_started", step=name, pid=os.getpid())
+        started = time.monotonic()
+        try:
+            if last_attempt(context.log.path).of_kind("stop_requested"):
+                raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
             manifest = step.body(context, given)
-    except BaseException as error:
-        code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
-        message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
-        context.log.emit("step_failed", step=name, exit_code=code, message=message, seconds=_since(started))
-        raise
-    manifest.write(context.folder.manifest_path(name))
-    reused = manifest.id in context.store.found
-    context.log.emit("step_finished", step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
-                     product=manifest.uri)  # fmt: skip
+            manifest.write(context.folder.manifest_path(name))
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
+            message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
+            with suppress(OSError):  # a full disk: what ended the step is worth more than this line
+                context.log.emit("step_failed", step=name, exit_code=code, message=message, seconds=_since(started))
+            raise
+        reused = manifest.id in context.store.found
+        context.log.emit("step_finished", step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
+                         product=manifest.uri)  # fmt: skip
     return manifest
+
+
+def _refuse_strangers(given: Mapping[str, Manifest]) -> None:
+    """Raise UserError if one of the given products was made from another of their kind than the one that is given."""
+    for source, manifest in given.items():
+        for read in STEPS[source].reads:
+            made_from = [parent.id for parent in manifest.parents if read in given and parent.kind == given[read].kind]
+            if made_from and given[read].id not in made_from:
+                raise UserError(
+                    f"what {source} left was made from another {given[read].kind} than what {read} left since",
+                    f"Run {source} again.",
+                )
 
 
 def run_component(name: str, config: str, given: Mapping[str, str], output: str) -> Manifest:
@@ -63,10 +80,10 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
         context = open_context(from_yaml(config))
         manifests = {source: Manifest.read(path) for source, path in given.items()}
         manifest = run_step(name, context, manifests)
+        manifest.write(output)
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    manifest.write(output)
     return manifest
 
 
@@ -78,8 +95,11 @@ def report_component(config: str, page: str) -> None:
 
     try:
         context = open_context(from_yaml(config))
-        failure = last_attempt(context.folder.events).failure
-        exit_code = EXIT_OK if failure is None or failure.exit_code is None else failure.exit_code
+        attempt = last_attempt(context.folder.events)
+        died = any(step.state == "unfinished" for step in attempt.steps.values())
+        exit_code = EXIT_FAULT if died else EXIT_OK
+        if attempt.failure is not None and attempt.failure.exit_code is not None:
+            exit_code = attempt.failure.exit_code
         shutil.copyfile(write_report(context.folder), _made(page))
         delivery = finish(context.folder, context.config.tracking, exit_code)
         if delivery.error is not None:

@@ -1,9 +1,9 @@
 """Content-addressed products on a filesystem, and the manifests that describe them."""
 
-from llm.storage.atomic_write import sync_folder, write_atomically
+from llm.storage.atomic_write import sync, write_atomically
 from llm.storage.lock import only_process_in
 from llm.storage.manifest import FileEntry, Manifest, Parent, identity, local_path, sha256_of_file, sha256_of_json
-from llm.storage.store import Recipe, Stage, Store, disk_full
+from llm.storage.store import Recipe, Stage, Store, disk_full, is_disk_full
 
 __all__ = [
     "FileEntry",
@@ -14,10 +14,11 @@ __all__ = [
     "Store",
     "disk_full",
     "identity",
+    "is_disk_full",
     "local_path",
     "only_process_in",
     "sha256_of_file",
     "sha256_of_json",
-    "sync_folder",
+    "sync",
     "write_atomically",
 ]

@@ -167,6 +167,8 @@ def local_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme != "file":
         raise UserError(f"{uri} is not on this machine", "Only file:// stores are supported in this version.")
+    if parts.netloc not in ("", "localhost"):
+        raise UserError(f"{uri} names the host {parts.netloc}", "A path has three slashes: file:///path/to/store.")
     return Path(unquote(parts.path))
 
 

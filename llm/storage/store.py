@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.errors import DamagedError, UserError
-from llm.storage.atomic_write import make_folder, sync_folder
+from llm.storage.atomic_write import make_folder, sync
 from llm.storage.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -38,6 +38,7 @@ from llm.storage.manifest import (
 )
 
 PARTIAL = ".partial-"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_AFTER_SECONDS = 60
 
 
@@ -111,7 +112,7 @@ class Store:
         """Ids of the products that `find` gave out: work that was not done again."""
 
     def find(self, recipe: Recipe) -> Manifest | None:
-        """The manifest that this recipe led to, if it is there and whole in size; else None.
+        """The manifest that this recipe led to, if it is there; else None.
 
         Contents are checked by whoever opens the product, not here.
         """
@@ -138,8 +139,8 @@ class Store:
         try:
             fcntl.flock(holder, fcntl.LOCK_EX)
             yield Stage(folder, self, kind, recipe)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if is_disk_full(error):
                 raise disk_full(self.root, error) from error
             raise
         finally:
@@ -148,6 +149,8 @@ class Store:
 
     def place(self, folder: Path, manifest: Manifest) -> None:
         """Move a finished folder to its address; one that is already there and whole stays."""
+        for path in folder.rglob("*"):  # before the rename: a power cut must not leave a whole manifest of empty files
+            sync(path)
         manifest.write(folder / MANIFEST_NAME)
         os.chmod(folder, 0o755)  # noqa: S103 - mkdtemp made it private; a product is as readable as any file
         home = manifest.folder
@@ -156,7 +159,7 @@ class Store:
                 return
             shutil.rmtree(home)
         os.rename(folder, home)
-        sync_folder(home.parent)
+        sync(home.parent)
 
     def recipe_path(self, recipe: Recipe) -> Path:
         """Where the manifest of a recipe's result is kept."""
@@ -173,11 +176,18 @@ class Store:
         return folder
 
 
-def disk_full(place: Path, error: OSError) -> UserError:
+def is_disk_full(error: Exception) -> bool:
+    """Whether this is a full disk's or a used-up quota's doing; Rust libraries (polars) only put it into words."""
+    if isinstance(error, OSError):
+        return error.errno in NO_SPACE
+    return any(f"(os error {code})" in str(error) for code in NO_SPACE)
+
+
+def disk_full(place: Path, error: Exception) -> UserError:
     """The error for a disk that ran full: where, how much is left, what to do."""
     free_bytes = shutil.disk_usage(place).free
     return UserError(
-        f"the disk is full: {error.filename or place}",
+        f"the disk is full: {getattr(error, 'filename', None) or place}",
         f"{free_bytes / 2**20:.1f} MiB are free on the disk of {place}.",
         "What was complete before is untouched. Free some space, or set storage.uri to another disk, and run again.",
     )

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from llm.errors import UserError
 from llm.model import Decoder
 from llm.model.weights import save
-from llm.storage import FileEntry, disk_full, sha256_of_file, sync_folder
+from llm.storage import FileEntry, disk_full, sha256_of_file, sync
 from llm.training.checkpoint import FILES, HISTORY, STATE, TrainingState, checkpoints
 
 Result = TypeVar("Result")
@@ -66,11 +66,11 @@ def save_checkpoint(
 
     def seal() -> None:
         _write_synced(partial / FILES, json.dumps([entry.model_dump() for part in entries for entry in part]))
-        sync_folder(partial)
+        sync(partial)
         if final.exists():
             _remove(final)  # damaged, or it would have been the one to go on from
         os.rename(partial, final)
-        sync_folder(folder)
+        sync(folder)
         for _, old in sorted(checkpoints(folder))[:-keep]:
             _remove(old)
 

@@ -6,6 +6,7 @@ a pipeline killed with SIGKILL leaves nobody writing into the folder.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,9 +19,11 @@ from types import FrameType
 
 from llm.child_process import die_with_parent, dying_with_this_process
 from llm.errors import GateNotPassed, GristmillError, Preempted, UserError, ValidationFailed
+from llm.storage import write_atomically
 from llm.training.plan import Outcome
 
 WORKER_LOG = "workers.log"
+THREADS = "threads.json"
 LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
 """Environment variable with the process that torchrun, and through it every rank, must not outlive."""
 STOP_SECONDS = 120
@@ -46,8 +49,8 @@ def launch(folder: Path, processes: int, last_checkpoint: Callable[[], str]) -> 
     with log.open("wb") as output:
         # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(processes),
-            start_new_session=True, preexec_fn=dying_with_this_process(),
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            env=_environment(folder, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
         )  # fmt: skip
         asked_to_stop = _wait(process)
     outcome = Outcome.take(folder)
@@ -67,12 +70,22 @@ def die_with_launcher() -> None:
         die_with_parent(lambda: _parent_of(os.getppid()) == int(launcher))
 
 
-def _environment(processes: int) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    added = {"OMP_NUM_THREADS": str(max(1, cores // processes)), LAUNCHER_PID: str(os.getpid())}
+def _environment(folder: Path, processes: int) -> dict[str, str]:
+    added = {"OMP_NUM_THREADS": str(_threads(folder, processes)), LAUNCHER_PID: str(os.getpid())}
     if sys.platform == "linux":
         added["GLOO_SOCKET_IFNAME"] = "lo"  # the host's own name may not resolve, or lead through a firewall
     return {**os.environ, **added}
+
+
+def _threads(folder: Path, processes: int) -> int:
+    """Threads of a rank, fixed at the first launch: their number decides the order of sums, and so the last bits."""
+    path = folder / THREADS
+    if path.is_file():
+        return int(json.loads(path.read_text()))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // processes)
+    write_atomically(path, json.dumps(threads))
+    return threads
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:

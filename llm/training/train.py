@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from importlib.metadata import version
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig
-from llm.storage import Manifest, Recipe, Store, disk_full, only_process_in
+from llm.storage import Manifest, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.tracking.events import EventLog
 from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint, read_state
 from llm.training.launch import launch
@@ -49,6 +48,7 @@ def train(
     with only_process_in(folder, wait_seconds=10):
         if (done := store.find(recipe)) is not None:
             if not retrain:
+                _clear(folder)  # what a kill between publishing and clearing left
                 return done
             store.forget(recipe)
             store.found.discard(done.id)
@@ -61,7 +61,7 @@ def train(
             plan.write(folder)
             launch(folder, training.processes, lambda: _last_checkpoint(folder))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise disk_full(folder, error) from error
             raise
         manifest = _publish(plan, folder, recipe, store)
@@ -104,8 +104,8 @@ def _end_of_text(shards: Manifest) -> int:
 
 
 def _clear(folder: Path) -> None:
-    """Drop checkpoints and plan of a finished training; the lock and the workers' log stay."""
-    for path in folder.iterdir():
+    """Drop checkpoints, then what they were planned with; the lock and the workers' log stay."""
+    for path in sorted(folder.iterdir(), key=Path.is_file):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix == ".json":

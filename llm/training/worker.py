@@ -6,7 +6,6 @@ Heavy imports wait until the kernel knows whom this process must not outlive.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import warnings
@@ -14,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from llm.errors import GristmillError
-from llm.storage import disk_full
+from llm.storage import disk_full, is_disk_full
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
 
@@ -25,12 +24,11 @@ def main(folder: Path) -> None:
     """Train as the plan in `folder` says, leave the outcome, and end the process."""
     die_with_launcher()
     warnings.simplefilter("ignore")  # DeepSpeed's and torch's, for other people's choices
-    import torch
     import torch.distributed as dist
 
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    os.environ["DS_ACCELERATOR"] = "cpu"  # GPUs come with the training engine; a half-used one would fail
     plan = TrainingPlan.read(folder)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group("gloo", timeout=COLLECTIVE_TIMEOUT)
     outcome = _train(plan, folder)
     if outcome.exit_code or dist.get_rank() == 0:
         outcome.write(folder)
@@ -54,7 +52,7 @@ def _train(plan: TrainingPlan, folder: Path) -> Outcome:
     except GristmillError as error:
         return Outcome(exit_code=error.exit_code, message=str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         full = disk_full(folder, error)
         return Outcome(exit_code=full.exit_code, message=str(full))

@@ -62,6 +62,9 @@ def test_a_path_needs_no_quoting(path: str):
         ("serving.model_name=../x", r"serving.model_name='../x' is not allowed"),
         ("serving.model_name=", r"serving.model_name='' is not allowed"),
         ("export.onnx=[int4]", r"serving.precision=fp32 is not among export.onnx=\['int4'\]"),
+        ("run.name=a/b", r"run.name='a/b' is not allowed"),
+        ("training.beta1=1.0", r"training.beta1=1.0 is not allowed: input should be less than 1"),
+        ("training.minutes=.inf", r"training.minutes=inf is not allowed: input should be a finite number"),
         ("gate.bootstrap_resamples=1", r"input should be greater than or equal to 1000"),
     ],
 )

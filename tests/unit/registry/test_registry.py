@@ -55,6 +55,11 @@ def standing(folder: RunFolder) -> dict[str, int]:
         return aliases(client, LOCAL.model)
 
 
+def crown(folder: RunFolder, manifests: dict[str, Manifest], judged_against: str | None) -> None:
+    """Register and promote what a gate passed that saw this champion."""
+    promote(LOCAL, folder, register(LOCAL, folder, manifests).version, "PASS", judged_against)
+
+
 def test_a_version_names_the_products_that_it_was_made_from(folder: RunFolder, make: Make):
     manifests = make(1)
     version = register(LOCAL, folder, manifests)
@@ -79,7 +84,7 @@ def test_registering_the_same_model_again_gives_the_same_version(folder: RunFold
 
 
 def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(folder: RunFolder, make: Make, run: RunSection):
-    promote(LOCAL, folder, register(LOCAL, folder, make(1)).version, "PASS")
+    crown(folder, make(1), None)
     register(LOCAL, folder, {**make(1), "evaluate": make(2)["evaluate"]})
     current = champion(LOCAL, run)
     assert current is not None
@@ -89,22 +94,33 @@ def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(folder: R
 
 def test_promotion_keeps_the_old_champion_as_previous(folder: RunFolder, make: Make):
     for number in (1, 2):
-        promote(LOCAL, folder, register(LOCAL, folder, make(number)).version, "PASS")
+        crown(folder, make(number), None if number == 1 else "1")
     assert standing(folder) == {"champion": 2, "previous": 1}
 
 
 def test_promoting_the_champion_changes_nothing(folder: RunFolder, make: Make):
     for number in (1, 2):
-        promote(LOCAL, folder, register(LOCAL, folder, make(number)).version, "PASS")
-    promote(LOCAL, folder, 2, "PASS")
+        crown(folder, make(number), None if number == 1 else "1")
+    promote(LOCAL, folder, 2, "PASS", "1")
     assert standing(folder) == {"champion": 2, "previous": 1}
+
+
+def test_a_pass_against_one_champion_is_none_against_another(folder: RunFolder, make: Make, run: RunSection):
+    crown(folder, make(1), None)
+    with pytest.raises(UserError, match="judged against no champion, and version 1 is the champion by now"):
+        crown(folder, make(2), None)
+    crown(folder, make(2), "1")
+    rollback(LOCAL, run)
+    with pytest.raises(UserError, match="judged against version 2, and version 1 is the champion by now"):
+        crown(folder, make(3), "2")
+    assert standing(folder)["champion"] == 1
 
 
 @pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "pass", ""])
 def test_only_pass_leads_to_promotion(folder: RunFolder, make: Make, verdict: str):
     version = register(LOCAL, folder, make(1)).version
     with pytest.raises(GateNotPassed, match="version 1 of gristmill is not promoted: the gate said"):
-        promote(LOCAL, folder, version, verdict)
+        promote(LOCAL, folder, version, verdict, None)
     assert standing(folder) == {"challenger": 1}
 
 
@@ -113,7 +129,7 @@ def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run
     manifests = make(1)
     version = register(LOCAL, folder, manifests)
     assert champion(LOCAL, run) is None
-    promote(LOCAL, folder, version.version, "PASS")
+    promote(LOCAL, folder, version.version, "PASS", None)
     current = champion(LOCAL, run)
     assert current is not None
     assert current.version == "1"
@@ -122,7 +138,7 @@ def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run
 
 def test_a_lost_product_of_the_champion_is_named_with_the_way_out(folder: RunFolder, make: Make, run: RunSection):
     manifests = make(1)
-    promote(LOCAL, folder, register(LOCAL, folder, manifests).version, "PASS")
+    crown(folder, manifests, None)
     shutil.rmtree(manifests["train"].folder)
     with pytest.raises(UserError, match="what train made for champion version 1 of gristmill is gone") as caught:
         champion(LOCAL, run)
@@ -132,7 +148,7 @@ def test_a_lost_product_of_the_champion_is_named_with_the_way_out(folder: RunFol
 
 def test_rollback_returns_to_the_previous_champion_once(folder: RunFolder, make: Make, run: RunSection):
     for number in (1, 2):
-        promote(LOCAL, folder, register(LOCAL, folder, make(number)).version, "PASS")
+        crown(folder, make(number), None if number == 1 else "1")
     assert rollback(LOCAL, run) == 1
     assert standing(folder) == {"champion": 1}
     with pytest.raises(UserError, match=r"no previous champion to go back to\n  The champion is version 1"):

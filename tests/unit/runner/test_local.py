@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,22 @@ def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path
     outcome = run_locally(skipping, "skipping", compose(arguments(tmp_path)), "command")
     assert outcome.exit_code == 70
     assert "ended early" in str(outcome.message)
+
+
+def test_a_stop_before_the_first_step_ends_with_75_and_a_report(tmp_path: Path):
+    def stopped(config: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = run_locally(stopped, "stopped", compose(arguments(tmp_path)), "command")
+    assert (outcome.exit_code, "stopped on request" in str(outcome.message)) == (75, True)
+    assert outcome.folder.report.is_file()
+
+
+def test_a_password_in_the_command_is_not_kept(tmp_path: Path):
+    run_locally(lambda config: None, "n", compose(arguments(tmp_path)), "gristmill tracking.uri=http://me:secret@host/")
+    events = (tmp_path / "runs" / "one" / "events.jsonl").read_text()
+    assert "secret" not in events
+    assert "@host" in events
 
 
 def test_a_wanted_engine_without_tensorrt_is_refused_before_the_first_step(tmp_path: Path):

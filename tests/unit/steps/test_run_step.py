@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from llm.config import compose, to_yaml
-from llm.errors import UserError
+from llm.errors import Preempted, UserError
 from llm.steps import STEPS, figures, open_context, run_component, run_step
+from llm.steps.bodies import Step
 from llm.steps.process import RUNNER_PID
 from llm.storage import Manifest
 
@@ -59,6 +60,49 @@ def test_a_failed_step_says_so_in_the_log_with_its_exit_code(overrides: list[str
     (failed,) = context.log.read("step_failed")
     assert (failed["step"], failed["exit_code"]) == ("ingest", 2)
     assert "nowhere" in failed["message"]
+
+
+def test_a_product_made_from_another_than_the_one_beside_it_is_refused(overrides: list[str], tmp_path: Path):
+    settings = [*overrides, "tokenizer.vocab_size=257"]
+    context = open_context(compose(settings))
+    corpus = run_step("ingest", context, {})
+    vocabulary = run_step("tokenizer", context, {"ingest": corpus})
+    (tmp_path / "texts" / "new.txt").write_text("One more text, and the corpus is another.")
+    other = run_step("ingest", context, {})
+    with pytest.raises(UserError, match=r"what tokenizer left was made from another corpus.*\n  Run tokenizer again"):
+        run_step("tokenize", context, {"ingest": other, "tokenizer": vocabulary})
+
+
+def test_the_way_a_path_is_written_is_not_part_of_the_corpus(overrides: list[str], tmp_path: Path, monkeypatch):
+    first = run_step("ingest", open_context(compose(overrides)), {})
+    monkeypatch.chdir(tmp_path)
+    assert run_step("ingest", open_context(compose([*overrides, "data.path=./texts"])), {}) == first
+
+
+def test_a_stop_that_came_between_two_steps_stops_the_next_before_its_work(overrides: list[str]):
+    context = open_context(compose(overrides))
+    context.log.emit("run_started")
+    context.log.emit("stop_requested")
+    with pytest.raises(Preempted, match="stopped on request before ingest"):
+        run_step("ingest", context, {})
+    assert context.log.read("step_failed")[0]["exit_code"] == 75
+    context.log.emit("run_started")  # the next attempt is not stopped by it
+    run_step("ingest", context, {})
+
+
+def test_a_second_signal_does_not_cut_what_the_first_began(overrides: list[str], monkeypatch):
+    def twice(context, given):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setitem(STEPS, "ingest", Step("ingest", (), twice))
+    context = open_context(compose(overrides))
+    with pytest.raises(Preempted, match="stopped by SIGINT"):
+        run_step("ingest", context, {})
+    assert context.log.read("step_failed")[0]["exit_code"] == 75
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_configuration_without_a_run_name_is_refused(overrides: list[str]):

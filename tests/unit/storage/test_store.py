@@ -72,6 +72,19 @@ def test_a_failure_while_building_leaves_nothing(store: Store):
     assert store.find(recipe) is None
 
 
+def test_a_full_disk_that_a_library_only_puts_into_words_is_recognised(store: Store):
+    with pytest.raises(UserError, match="the disk is full"), store.stage("corpus", Recipe("ingest", {})):
+        raise RuntimeError("ComputeError: No space left on device (os error 28)")
+    with pytest.raises(RuntimeError, match="boom"), store.stage("corpus", Recipe("ingest", {})):
+        raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize("uri", ["file://store", "file://tmp/x"])
+def test_a_uri_with_two_slashes_is_not_taken_for_a_path(uri: str):
+    with pytest.raises(UserError, match="three slashes"):
+        Store(uri)
+
+
 def test_a_full_disk_is_named_with_the_remedy(store: Store):
     with pytest.raises(UserError, match=r"(?s)the disk is full.*MiB are free.*storage.uri"):  # noqa: SIM117
         with store.stage("corpus", Recipe("ingest", {})):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from llm.errors import Preempted, UserError
-from llm.training.launch import _as_error, _death
+from llm.training.launch import _as_error, _death, _environment
 from llm.training.plan import OUTCOME_BYTES, Outcome
 
 FAILURES = """
@@ -68,3 +69,11 @@ def test_what_a_rank_said_to_the_user_reaches_them_unchanged(code: int, kind: ty
     error = _as_error(Outcome(exit_code=code, message="what\n  where"))
     assert type(error) is kind
     assert str(error) == "what\n  where"
+
+
+def test_a_resumed_training_keeps_the_threads_of_its_first_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Their number decides the order in which sums are formed."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert _environment(tmp_path, 2)["OMP_NUM_THREADS"] == "4"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    assert _environment(tmp_path, 2)["OMP_NUM_THREADS"] == "4"
