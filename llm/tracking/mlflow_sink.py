@@ -32,6 +32,8 @@ BATCH_POINTS = 1000
 BATCH_PARAMETERS = 100
 """MLflow's limits for one request."""
 RUN_KEY = "gristmill.key"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Shows MLflow's UI for training, not for language model applications."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +167,16 @@ class Courier:
         else:
             self._keep()
         run = found[0] if found else self._client.create_run(
-            experiment, run_name=self._folder.name, tags={RUN_KEY: self._delivered.key}
+            experiment, start_time=self._start_milliseconds(), run_name=self._folder.name,
+            tags={RUN_KEY: self._delivered.key},
         )  # fmt: skip
         self._keep(run_id=run.info.run_id)
         return str(run.info.run_id)
+
+    def _start_milliseconds(self) -> int | None:
+        """Time of the first event that was not delivered: the MLflow run may be made long after it."""
+        first = next(read_events(self._folder.events, self._delivered.offset), None)
+        return None if first is None else round(1000 * first[0]["time"])
 
     def _experiment(self) -> str:
         """Id of the configured experiment, made now if it is not there."""
@@ -178,7 +186,7 @@ class Courier:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self._client.create_experiment(name, artifact_location=location))
+                return str(self._client.create_experiment(name, artifact_location=location, tags=KIND))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run made it meanwhile
                     raise

@@ -33,6 +33,7 @@ def test_a_delivered_run_has_parameters_metrics_and_tags(run_folder: RunFolder):
     assert (delivery.sent, delivery.pending, delivery.error) == (20, 0, None)
     (run,) = tracked_runs(run_folder)
     assert run.info.run_name == "pretrain-1"
+    assert run.info.start_time == round(1000 * EventLog(run_folder.events).read()[0]["time"])
     assert run.data.params["training.lr"] == "0.003"
     assert run.data.tags["version.torch"] == "2.13.0"
     assert losses(run_folder, run) == [5.0 - step / 10 for step in range(1, 11)]
