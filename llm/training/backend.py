@@ -1,4 +1,4 @@
-"""What the trainer asks of a backend, and what both backends share.
+"""What the trainer asks of a backend.
 
 The trainer owns the loop, the data, the schedule and the checkpoints; a backend owns how gradients are shared and
 where optimizer states live. A rank's state is what only that rank has (its share under ZeRO).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from llm.config import TrainingConfig
@@ -50,20 +49,3 @@ def make_backend(config: TrainingConfig) -> Backend:
     from llm.training.deepspeed_backend import DeepSpeedBackend
 
     return DeepSpeedBackend()
-
-
-def adamw(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over two groups: matrices are decayed, vectors (norms) are not.
-
-    Source: Loshchilov and Hutter 2017, arXiv:1711.05101.
-    """
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
-
-
-def set_lr(optimizer: Any, lr: float) -> None:
-    """Give all parameter groups this learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from llm.config import TrainingConfig
 from llm.model import Decoder
-from llm.training.backend import adamw, set_lr
+from llm.training.optimizer import adamw, set_lr
 
 BUCKET_ELEMENTS = 50_000_000
 

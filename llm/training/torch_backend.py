@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from llm.config import TrainingConfig
 from llm.model import Decoder
-from llm.training.backend import adamw, set_lr
+from llm.training.optimizer import adamw, set_lr
 
 
 class TorchBackend:
