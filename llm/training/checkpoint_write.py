@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from llm.errors import UserError
 from llm.model import Decoder
 from llm.model.weights import save
-from llm.storage import FileEntry, disk_full, sha256_of_file, sync
+from llm.storage import FileEntry, disk_full, is_disk_full, sha256_of_file, sync
 from llm.training.checkpoint import FILES, HISTORY, STATE, TrainingState, checkpoints
 
 Result = TypeVar("Result")
@@ -143,6 +143,6 @@ def _os_error(error: Exception, folder: Path) -> OSError:
         return error
     if isinstance(error.__context__, OSError):
         return error.__context__
-    if f"(os error {errno.ENOSPC})" in str(error):
+    if is_disk_full(error):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     raise error
