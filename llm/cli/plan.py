@@ -18,7 +18,7 @@ def command(overrides: tuple[str, ...]) -> None:
     model, training, vocab_size = config.model, config.training, config.tokenizer.vocab_size
     parameters = count_parameters(model, vocab_size)
     flops = flops_per_token(model, vocab_size, training.sequence_length)
-    ranks = training.processes
+    ranks = training.world_size
     # float32 weights and gradients on every rank, two AdamW moments and a master copy split by ZeRO-1 and up
     split = ranks if training.backend == "deepspeed" and training.zero_stage >= 1 else 1
     state_bytes = parameters * (4 + 4 / (ranks if training.zero_stage == 2 else 1) + 12 / split)

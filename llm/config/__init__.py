@@ -3,6 +3,7 @@
 from llm.config.check import check_across_sections
 from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
 from llm.config.sections import (
+    ClusterConfig,
     DataConfig,
     EvaluationConfig,
     ExportConfig,
@@ -21,6 +22,7 @@ from llm.config.sections import (
 
 __all__ = [
     "CONFIGS",
+    "ClusterConfig",
     "DataConfig",
     "EvaluationConfig",
     "ExportConfig",

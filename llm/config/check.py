@@ -12,6 +12,7 @@ def check_across_sections(config: RunConfig) -> None:
     check_batch(config.training)
     _check_length(config)
     _check_duration(config.training)
+    _check_pool(config)
     _check_splits(config)
     _check_served(config)
 
@@ -46,17 +47,20 @@ def check_batch(training: TrainingConfig) -> None:
             f" training.sequence_length={training.sequence_length}",
             f"nearest: {max(1, sequences) * training.sequence_length}",
         )
-    share, rest = divmod(sequences, training.processes)
+    share, rest = divmod(sequences, training.world_size)
     if rest:
+        ranks = f"training.processes={training.processes}"
+        if training.nodes > 1:
+            ranks = f"training.nodes={training.nodes} times {ranks}"
         raise UserError(
-            f"training.processes={training.processes} do not divide the global batch of {sequences} sequences",
-            f"allowed: {_divisors(sequences)}. Set training.processes, or change training.global_batch_tokens.",
+            f"{ranks} do not divide the global batch of {sequences} sequences",
+            f"allowed: {_divisors(sequences)} ranks. Set training.processes, or change training.global_batch_tokens.",
         )
     if share % training.micro_batch_size:
         raise UserError(
             f"training.micro_batch_size={training.micro_batch_size} does not divide a rank's share of the batch",
             f"global batch {training.global_batch_tokens} tokens = {sequences} sequences of"
-            f" {training.sequence_length}; {training.processes} ranks -> {share} sequences each",
+            f" {training.sequence_length}; {training.world_size} ranks -> {share} sequences each",
             f"allowed: {_divisors(share)}. Set training.micro_batch_size, or change training.global_batch_tokens.",
         )
 
@@ -76,6 +80,20 @@ def _check_duration(training: TrainingConfig) -> None:
             f"training.max_steps={training.max_steps} and training.minutes={training.minutes}:"
             " exactly one must be given",
             "For a length in time: training.minutes=60 training.max_steps=null.",
+        )
+
+
+def _check_pool(config: RunConfig) -> None:
+    training = config.training
+    if training.nodes > 1 and training.pool is None:
+        raise UserError(
+            f"training.nodes={training.nodes} without a pool to take them from",
+            "Name one with training.pool=…, or train on this machine with training.nodes=1.",
+        )
+    if training.pool is not None and not config.storage.uri.startswith("s3://"):
+        raise UserError(
+            f"training.pool={training.pool} trains in pods, and storage.uri={config.storage.uri} is on this machine",
+            "The pods must reach the store: set storage.uri=s3://BUCKET/PREFIX.",
         )
 
 

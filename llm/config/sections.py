@@ -16,6 +16,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(gt=0, lt=1 << 16)]
+NAME_IN_KUBERNETES = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Resamples = Annotated[int, Field(ge=1_000)]
 """Below a thousand the ends of an interval are single draws."""
 
@@ -91,8 +92,12 @@ class TrainingConfig(Section):
     """`deepspeed` (ZeRO) or `torch` (DDP)."""
     zero_stage: Annotated[int, Field(ge=0, le=2)] = 1
     """DeepSpeed's ZeRO stage: 0, 1 (optimizer states split over the ranks) or 2 (gradients too)."""
+    pool: Annotated[str, Field(pattern=NAME_IN_KUBERNETES)] | None = None
+    """Pool of nodes (a TrainingRuntime of the platform chart) that trains; None: the machine that the step runs on."""
+    nodes: PositiveInt = 1
+    """Pods that train together; more than one needs a pool."""
     processes: PositiveInt = 2
-    """Ranks on this machine."""
+    """Ranks on each node."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; weights and optimizer states are float32."""
     sequence_length: PositiveInt = 256
@@ -127,6 +132,11 @@ class TrainingConfig(Section):
     """Steps between looks at the validation split."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1234
     """Seed of the initial weights and of the order of the data."""
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of all nodes."""
+        return self.nodes * self.processes
 
 
 class EvaluationConfig(Section):
@@ -244,7 +254,26 @@ class StorageConfig(Section):
     """Where products are kept."""
 
     uri: Text = "store"
-    """Folder or `file://` URI of the store."""
+    """Folder, `file://` or `s3://BUCKET/PREFIX` URI of the store. Keys, region and endpoint of S3 come from the
+    environment, under the names that AWS's tools read: AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL and so on."""
+
+
+class ClusterConfig(Section):
+    """Kubernetes and Kubeflow Pipelines: used by `submit` and by a training on a pool."""
+
+    namespace: Annotated[str, Field(pattern=NAME_IN_KUBERNETES)] | None = None
+    """Namespace of the platform chart; None: the pod's own, or that of the kubeconfig's current context."""
+    kfp_uri: str | None = None
+    """Address of the Kubeflow Pipelines API; None: KFP_ENDPOINT, or the client's own search."""
+    experiment: Text = "gristmill"
+    """Experiment of the submitted runs."""
+    service_account: Annotated[str, Field(pattern=NAME_IN_KUBERNETES)] = "gristmill-pipeline"
+    """Service account of a submitted run's steps."""
+    unschedulable_after_seconds: PositiveFloat = 600.0
+    """How long pods that no node has room for may wait before the training is given up; what is short is named at
+    once. A suspended (queued) job waits for as long as it takes."""
+    timeout_seconds: PositiveFloat = 30.0
+    """How long an answer of an API server may take."""
 
 
 class RunSection(Section):
@@ -283,5 +312,7 @@ class RunConfig(Section):
     """Tracking."""
     storage: StorageConfig = StorageConfig()
     """Storage."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Cluster."""
     run: RunSection = RunSection()
     """Run."""

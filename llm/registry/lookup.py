@@ -10,7 +10,6 @@ from llm.config.sections import RunSection
 from llm.errors import DamagedError, UserError
 from llm.registry.versions import CHAMPION, aliases, uri_tag
 from llm.storage import Manifest
-from llm.storage.manifest import MANIFEST_NAME, local_path
 from llm.tracking.mlflow_server import connection, is_untouched
 
 
@@ -56,7 +55,7 @@ def _product(model: str, version: int, step: str, tags: dict[str, str]) -> Manif
         raise UserError(f"champion version {version} of {model} does not say where its {step} is",
                         f"It has no tag {uri_tag(step)}: it was not registered by Gristmill.", remedy)  # fmt: skip
     try:
-        return Manifest.read(local_path(uri) / MANIFEST_NAME)
+        return Manifest.read_uri(uri)
     except DamagedError:
         raise
     except UserError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 from llm.config import RunConfig, from_yaml
 from llm.storage import Manifest, sha256_of_json, write_atomically
 
-NOT_IN_THE_NAME = {"run", "tracking"}
+NOT_IN_THE_NAME = {"cluster", "run", "tracking"}
 """Sections that say where a run is kept and told about, not what it does."""
 
 

@@ -8,30 +8,22 @@ does not exist for a reader; a file that differs from its manifest is refused by
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llm.errors import DamagedError, UserError
 from llm.storage.atomic_write import write_atomically
+from llm.storage.hashes import sha256_of_file, sha256_of_json
+from llm.storage.objects import FileEntry, describe, open_objects
+from llm.storage.uri import cache_folder, is_s3, local_path
 
 MANIFEST_NAME = "manifest.json"
-CHUNK_BYTES = 1 << 20
-
-
-class FileEntry(BaseModel):
-    """One file of a product: its path below the product's folder, its size and its sha256."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str
-    size_bytes: int
-    sha256: str
+FETCHES = 4
+"""Files that come down from S3 at the same time; each large one in several parts."""
 
 
 class Parent(BaseModel):
@@ -63,23 +55,42 @@ class Manifest(BaseModel):
         """Read a manifest document; raises UserError if it is missing or is not one."""
         path = Path(path)
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.parsed(path.read_bytes(), str(path))
         except FileNotFoundError as error:
             raise UserError(f"no manifest at {path}", "Run the step that makes it first.") from error
+
+    @classmethod
+    def read_uri(cls, uri: str) -> Self:
+        """Read the manifest of the product at a `file://` or `s3://` URI; raises UserError if there is none."""
+        content = open_objects(uri).read(MANIFEST_NAME)
+        if content is None:
+            raise UserError(f"there is no product at {uri}", f"It has no {MANIFEST_NAME}, which is written last.")
+        manifest = cls.parsed(content, f"{uri}/{MANIFEST_NAME}")
+        return manifest if manifest.uri == uri else manifest.model_copy(update={"uri": uri.rstrip("/")})
+
+    @classmethod
+    def parsed(cls, content: bytes, where: str) -> Self:
+        """The document in `content`; raises DamagedError, naming where it came from, if it is not one."""
+        try:
+            return cls.model_validate_json(content)
         except ValidationError as error:
             raise DamagedError(
-                f"{path} is not a manifest: {error.errors()[0]['msg']}",
+                f"{where} is not a manifest: {error.errors()[0]['msg']}",
                 "Remove it and run the step that makes it again.",
             ) from error
 
     def write(self, path: Path | str) -> None:
         """Write the document atomically."""
-        write_atomically(Path(path), self.model_dump_json(indent=1) + "\n")
+        write_atomically(Path(path), self.document())
+
+    def document(self) -> bytes:
+        """The document as it is written."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
 
     @property
     def folder(self) -> Path:
-        """The product's folder on this machine; raises UserError if its URI is not a `file://` one."""
-        return local_path(self.uri)
+        """The product's folder on this machine: where it is, or where `file` and `verify` fetch it to from S3."""
+        return cache_folder() / self.kind / self.id if is_s3(self.uri) else local_path(self.uri)
 
     def file(self, name: str) -> Path:
         """Path of one file, checked against the manifest first; raises DamagedError."""
@@ -92,8 +103,12 @@ class Manifest(BaseModel):
 
     def verify(self) -> Path:
         """Check every file against the manifest and return the folder; raises DamagedError naming the file."""
-        for entry in self.files:
-            self._checked(entry)
+        if is_s3(self.uri):
+            with ThreadPoolExecutor(FETCHES) as pool:
+                list(pool.map(self._checked, self.files))
+        else:
+            for entry in self.files:
+                self._checked(entry)
         return self.folder
 
     def as_parent(self) -> Parent:
@@ -101,6 +116,8 @@ class Manifest(BaseModel):
         return Parent(kind=self.kind, id=self.id, uri=self.uri)
 
     def _checked(self, entry: FileEntry) -> Path:
+        if is_s3(self.uri):
+            return self._fetched(entry)
         path = self.folder / entry.path
         what = f"{entry.path} of {self.kind} {self.id}"
         remedy = f"Remove {self.folder} and run again: the step that made it will make it anew."
@@ -119,6 +136,15 @@ class Manifest(BaseModel):
                 remedy,
             )
         return path
+
+    def _fetched(self, entry: FileEntry) -> Path:
+        try:
+            return open_objects(self.uri).fetch(entry, self.folder)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{entry.path} of {self.kind} {self.id}: {error}",
+                f"Remove {self.uri} and run again: the step that made it will make it anew.",
+            ) from error
 
 
 def identity(
@@ -142,34 +168,8 @@ def identity(
 def describe_files(folder: Path) -> tuple[FileEntry, ...]:
     """Entries of every file below `folder`, by path, the manifest itself left out."""
     return tuple(
-        FileEntry(path=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=sha256_of_file(path))
-        for path in _walk(folder)
-        if path != folder / MANIFEST_NAME
+        describe(path, path.relative_to(folder).as_posix()) for path in _walk(folder) if path != folder / MANIFEST_NAME
     )
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def sha256_of_json(document: object) -> str:
-    """Hex sha256 of a document in canonical JSON (sorted keys, no spaces)."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def local_path(uri: str) -> Path:
-    """Path that a `file://` URI names; raises UserError for any other scheme."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise UserError(f"{uri} is not on this machine", "Only file:// stores are supported in this version.")
-    if parts.netloc not in ("", "localhost"):
-        raise UserError(f"{uri} names the host {parts.netloc}", "A path has three slashes: file:///path/to/store.")
-    return Path(unquote(parts.path))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -1,12 +1,13 @@
 """The store: products under content addresses, and the recipes that lead to them.
 
-    <root>/<kind>/<id>/            a product: its files and, written last, manifest.json
-    <root>/recipes/<recipe>.json   the manifest that this recipe led to
-    <root>/training/<recipe>/      a training in progress (its own checkpoints live there)
+    <store>/<kind>/<id>/            a product: its files and, written last, manifest.json
+    <store>/recipes/<recipe>.json   the manifest that this recipe led to
+    <store>/training/<recipe>/      a training in progress (its own checkpoints live there)
 
 A *recipe* is all that decides a result: the step, its config, its parents and the sources of the code that
 does it. Finding a recipe again means that the work need not be done again; since nothing that could change
-the result is left out, a hit cannot be stale. A product appears by one rename, so it is whole or absent.
+the result is left out, a hit cannot be stale. A product is built on this machine; in a folder it appears by one
+rename, in S3 by its manifest, which goes up last: either way it is whole or absent.
 """
 
 from __future__ import annotations
@@ -19,23 +20,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm.errors import DamagedError, UserError
 from llm.storage.atomic_write import make_folder, sync
-from llm.storage.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    Parent,
-    describe_files,
-    identity,
-    local_path,
-    sha256_of_file,
-    sha256_of_json,
-)
+from llm.storage.hashes import sha256_of_file, sha256_of_json
+from llm.storage.manifest import MANIFEST_NAME, Manifest, Parent, describe_files, identity
+from llm.storage.objects import LocalObjects, Objects, open_objects
+from llm.storage.s3 import S3Objects
+from llm.storage.uri import cache_folder, is_s3, local_path
 
 PARTIAL = ".partial-"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -86,28 +82,35 @@ class Stage:
         counts = dict(counts or {})
         config = dict(self._recipe.config)
         product_id = identity(self._kind, files, counts, config, parents)
-        home = self._store.root / self._kind / product_id
         manifest = Manifest(
             kind=self._kind,
             id=product_id,
-            uri=home.as_uri(),
+            uri=self._store.objects.below(f"{self._kind}/{product_id}").uri,
             files=files,
             counts=counts,
             config=config,
             parents=parents,
         )
         self._store.place(self.path, manifest)
-        manifest.write(self._store.recipe_path(self._recipe))
+        self._store.objects.write(recipe_name(self._recipe), manifest.document())
         return manifest
 
 
 class Store:
-    """Products on a filesystem, by content address."""
+    """Products by content address, in a folder or in S3."""
 
     def __init__(self, uri: str | Path) -> None:
-        """Open the store at a path or a `file://` URI; folders are made when first written."""
+        """Open the store at a path, a `file://` or an `s3://` URI; nothing is made before it is written."""
         text = str(uri)
-        self.root = (local_path(text) if "://" in text else Path(text)).expanduser().resolve()
+        self.objects: Objects
+        if is_s3(text):
+            self.objects = open_objects(text)
+            self.root = cache_folder()
+        else:
+            self.root = (local_path(text) if "://" in text else Path(text)).expanduser().resolve()
+            self.objects = LocalObjects(self.root)
+        self.is_remote = is_s3(text)
+        """Whether other machines can reach it."""
         self.found: set[str] = set()
         """Ids of the products that `find` gave out: work that was not done again."""
 
@@ -116,11 +119,11 @@ class Store:
 
         Contents are checked by whoever opens the product, not here.
         """
-        path = self.recipe_path(recipe)
-        if not path.is_file():
+        content = self.objects.read(recipe_name(recipe))
+        if content is None:
             return None
-        manifest = Manifest.read(path)
-        if not (manifest.folder / MANIFEST_NAME).is_file():
+        manifest = Manifest.parsed(content, f"{self.objects.uri}/{recipe_name(recipe)}")
+        if open_objects(manifest.uri).read(MANIFEST_NAME) is None:
             return None
         self.found.add(manifest.id)
         return manifest
@@ -148,7 +151,24 @@ class Store:
             os.close(holder)
 
     def place(self, folder: Path, manifest: Manifest) -> None:
-        """Move a finished folder to its address; one that is already there and whole stays."""
+        """Bring a finished folder to its address; one that is already there and whole stays."""
+        if self.is_remote:
+            self._upload(folder, manifest)
+        else:
+            self._move(folder, manifest)
+
+    def _upload(self, folder: Path, manifest: Manifest) -> None:
+        home = S3Objects.at(manifest.uri)
+        whole = home.read(MANIFEST_NAME) is not None and not any(map(home.problem, manifest.files))
+        if not whole:
+            home.put_all({entry.path: folder / entry.path for entry in manifest.files})
+            home.write(MANIFEST_NAME, manifest.document())
+        if not manifest.folder.exists():  # the next step on this machine need not fetch it
+            manifest.folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):
+                os.rename(folder, manifest.folder)
+
+    def _move(self, folder: Path, manifest: Manifest) -> None:
         for path in folder.rglob("*"):  # before the rename: a power cut must not leave a whole manifest of empty files
             sync(path)
         manifest.write(folder / MANIFEST_NAME)
@@ -161,19 +181,29 @@ class Store:
         os.rename(folder, home)
         sync(home.parent)
 
-    def recipe_path(self, recipe: Recipe) -> Path:
-        """Where the manifest of a recipe's result is kept."""
-        return self.root / "recipes" / f"{recipe.step}-{recipe.key}.json"
-
     def forget(self, recipe: Recipe) -> None:
         """Drop the way from a recipe to its result, so that the work is done again; products stay."""
-        self.recipe_path(recipe).unlink(missing_ok=True)
+        self.objects.remove(recipe_name(recipe))
 
     def working_folder(self, recipe: Recipe) -> Path:
-        """A folder that outlives the process, for work that goes on after an interruption."""
+        """A folder of this machine that outlives the process, for work that goes on after an interruption."""
         folder = self.root / recipe.step / recipe.key
         make_folder(folder)
         return folder
+
+    def working_objects(self, recipe: Recipe) -> Objects:
+        """The same in the store: what must outlive the machine. In a folder's store it is the working folder."""
+        return self.objects.below(f"{recipe.step}/{recipe.key}")
+
+    def check_access(self) -> None:
+        """Raise UserError or ServiceError now rather than in a later step if the store cannot be written."""
+        if isinstance(self.objects, S3Objects):
+            self.objects.check_access()
+
+
+def recipe_name(recipe: Recipe) -> str:
+    """Name in the store of the manifest that a recipe led to."""
+    return f"recipes/{recipe.step}-{recipe.key}.json"
 
 
 def is_disk_full(error: Exception) -> bool:

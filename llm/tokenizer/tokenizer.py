@@ -13,7 +13,6 @@ import numpy as np
 
 from llm.errors import DamagedError, UserError
 from llm.storage import Manifest, Parent
-from llm.storage.manifest import MANIFEST_NAME, local_path
 from llm.tokenizer.bpe import END_OF_TEXT, Encoder, GigatokenEncoder, Ids
 
 TOKENIZER = "tokenizer.json"
@@ -73,7 +72,7 @@ def tokenizer_of(checkpoint: Manifest) -> Manifest:
             f"checkpoint {checkpoint.id} does not name its tokenizer",
             "Its manifest should have a parent of kind tokenizer. Train it again with this version.",
         )
-    return Manifest.read(local_path(own.uri) / MANIFEST_NAME)
+    return Manifest.read_uri(own.uri)
 
 
 def refuse_other_tokenizer(checkpoint: Manifest, tokenizer: Manifest) -> None:

@@ -90,7 +90,7 @@ def engine_config(config: TrainingConfig) -> dict[str, Any]:
     return {
         "train_batch_size": sequences,
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
-        "gradient_accumulation_steps": sequences // config.processes // config.micro_batch_size,
+        "gradient_accumulation_steps": sequences // config.world_size // config.micro_batch_size,
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": {
             "stage": config.zero_stage,

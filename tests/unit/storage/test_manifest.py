@@ -80,5 +80,11 @@ def test_nonsense_is_not_a_manifest(tmp_path: Path):
 
 
 def test_a_product_elsewhere_is_refused_with_its_scheme(product: Manifest):
-    with pytest.raises(UserError, match="s3://bucket/x is not on this machine"):
-        product.model_copy(update={"uri": "s3://bucket/x"}).verify()
+    with pytest.raises(UserError, match="ftp://host/x is neither file:// nor s3://"):
+        product.model_copy(update={"uri": "ftp://host/x"}).verify()
+
+
+def test_a_product_is_found_by_its_address(product: Manifest):
+    assert Manifest.read_uri(product.uri) == product
+    with pytest.raises(UserError, match=r"there is no product at .*/nowhere"):
+        Manifest.read_uri(f"{product.uri}/nowhere")

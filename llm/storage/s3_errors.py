@@ -1,0 +1,66 @@
+"""What S3 refuses, in plain words: which bucket at which endpoint, the status and the code, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llm.errors import GristmillError, ServiceError, UserError
+
+KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+REMEDIES = {
+    "InvalidAccessKeyId": f"The server does not know this key: check {KEYS}.",
+    "SignatureDoesNotMatch": f"The secret does not fit the key: check {KEYS}.",
+    "AccessDenied": "This key may not do that: it needs to list, read, write and delete below the store's prefix.",
+    "403": f"This key may not do that, or is not known: check {KEYS} and the bucket's policy.",
+    "ExpiredToken": "The token has expired: get new credentials.",
+    "AuthorizationHeaderMalformed": "The region is another one: set AWS_REGION to the bucket's.",
+    "IllegalLocationConstraintException": "The region is another one: set AWS_REGION to the bucket's.",
+    "PermanentRedirect": "The bucket is in another region: set AWS_REGION to it.",
+    "301": "The bucket is in another region: set AWS_REGION to it.",
+    "400": "The server cannot read the request: a wrong AWS_REGION or AWS_ENDPOINT_URL does that.",
+    "RequestTimeTooSkewed": "This machine's clock is wrong: set it.",
+    "SlowDown": "The server is overloaded: run again later.",
+}
+
+
+@contextmanager
+def explained(bucket: str, endpoint: str | None) -> Iterator[None]:
+    """Turn what boto3 raises in the body into UserError (no such bucket) or ServiceError (everything else)."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+    from botocore.exceptions import ConnectionError as NoConnection
+
+    where = f"S3 bucket {bucket} at {endpoint or 'AWS'}"
+    try:
+        yield
+    except GristmillError:
+        raise
+    except ClientError as error:
+        raise _refusal(where, bucket, error.response) from error
+    except NoCredentialsError as error:
+        raise ServiceError(f"{where}: there are no credentials", f"Set {KEYS}.") from error
+    except (
+        HTTPClientError,
+        NoConnection,
+    ) as error:  # none, broken, or too slow, after all tries
+        raise ServiceError(
+            f"{where} does not answer: {error}",
+            "Check AWS_ENDPOINT_URL, and whether the server runs and can be reached from here; then run again.",
+        ) from error
+    except (BotoCoreError, Boto3Error) as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, ClientError):  # a transfer's error hides the answer that it was about
+            raise _refusal(where, bucket, cause.response) from error
+        raise ServiceError(f"{where}: {error}") from error
+
+
+def _refusal(where: str, bucket: str, response: Any) -> GristmillError:
+    answer = response.get("Error", {})
+    code, words = str(answer.get("Code", "")), str(answer.get("Message", ""))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code == "NoSuchBucket":
+        return UserError(f"{where} does not exist", f"Make it (aws s3 mb s3://{bucket}), or set storage.uri.")
+    remedy = REMEDIES.get(code) or REMEDIES.get(str(status))
+    return ServiceError(f"{where} refused: {status} {code}: {words}", *([remedy] if remedy else []))

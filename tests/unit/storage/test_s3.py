@@ -1,0 +1,165 @@
+"""A store in S3: the same products as in a folder, and plain words for what a server refuses."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm.errors import DamagedError, ServiceError, UserError
+from llm.storage import Manifest, Recipe, Store, open_objects
+from llm.storage import s3 as s3_module
+
+RECIPE = Recipe("ingest", {"path": "x"})
+
+
+def make(store: Store, text: str = "hello") -> Manifest:
+    with store.stage("corpus", RECIPE) as stage:
+        (stage.path / "sub").mkdir()
+        (stage.path / "sub" / "text.txt").write_text(text)
+        return stage.commit({"documents": 1})
+
+
+def forget_cache(manifest: Manifest) -> None:
+    for entry in manifest.files:
+        (manifest.folder / entry.path).unlink(missing_ok=True)
+
+
+def test_a_product_has_the_id_that_it_has_in_a_folder(s3: str, tmp_path: Path):
+    assert make(Store(s3)).id == make(Store(tmp_path / "store")).id
+
+
+def test_a_product_is_found_by_another_machine_and_fetched_whole(s3: str):
+    made = make(Store(s3))
+    assert made.uri == f"{s3}/corpus/{made.id}"
+    forget_cache(made)
+    found = Store(s3).find(RECIPE)
+    assert found == made
+    assert (found.verify() / "sub" / "text.txt").read_text() == "hello"
+    assert Manifest.read_uri(made.uri) == made
+
+
+def test_the_manifest_goes_up_last(s3: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(s3_module.S3Objects, "put", lambda *_: (_ for _ in ()).throw(ServiceError("cut")))
+    store = Store(s3)
+    with pytest.raises(ServiceError, match="cut"):
+        make(store)
+    assert store.find(RECIPE) is None
+    assert store.objects.names() == []
+
+
+def test_a_damaged_file_is_named_with_the_remedy(s3: str):
+    made = make(Store(s3))
+    forget_cache(made)
+    open_objects(made.uri).write("sub/text.txt", b"jello")
+    with pytest.raises(DamagedError, match=r"(?s)sub/text.txt of corpus .* is damaged: .*sha256.*Remove s3://bucket/"):
+        made.verify()
+
+
+def test_a_damaged_product_is_replaced_when_it_is_made_again(s3: str):
+    made = make(Store(s3))
+    open_objects(made.uri).write("sub/text.txt", b"broken, and of another length")
+    forget_cache(made)
+    assert make(Store(s3)) == made
+    forget_cache(made)
+    assert made.file("sub/text.txt").read_text() == "hello"
+
+
+def test_what_is_forgotten_is_made_again(s3: str):
+    store = Store(s3)
+    make(store)
+    store.forget(RECIPE)
+    assert store.find(RECIPE) is None
+
+
+def test_a_bucket_that_is_not_there_is_named(s3: str):
+    with pytest.raises(UserError, match=r"(?s)S3 bucket nowhere at http://.* does not exist.*storage.uri"):
+        Store("s3://nowhere/store").check_access()
+    with pytest.raises(UserError, match="S3 bucket nowhere"):
+        Store("s3://nowhere/store").find(RECIPE)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///store", "s3://bucket/x?y=1"])
+def test_an_address_without_a_bucket_is_refused(uri: str):
+    with pytest.raises(UserError, match="is not an S3 address"):
+        Store(uri)
+
+
+def test_an_endpoint_that_is_down_is_named(s3: str, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    with pytest.raises(ServiceError, match=r"(?s)at http://127.0.0.1:\d+ does not answer.*AWS_ENDPOINT_URL"):
+        Store(s3).check_access()
+
+
+def test_missing_keys_are_named(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ServiceError, match=r"(?s)there are no credentials.*AWS_ACCESS_KEY_ID"):
+        Store(s3).check_access()
+
+
+@pytest.fixture
+def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.server.BaseHTTPRequestHandler]]:
+    """A server that gives `answers` in turn, the last for ever."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        answers: list[tuple[int, str]] = []  # noqa: RUF012
+        asked = 0
+
+        def do_GET(self) -> None:
+            status, code = self.answers[min(type(self).asked, len(self.answers) - 1)]
+            type(self).asked += 1
+            body = f"<Error><Code>{code}</Code><Message>because</Message></Error>" if code else "<ListBucketResult/>"
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+    yield Refusing
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (403, "InvalidAccessKeyId", "does not know this key: check AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "secret does not fit"),
+        (403, "AccessDenied", "needs to list, read, write and delete"),
+        (400, "AuthorizationHeaderMalformed", "set AWS_REGION"),
+        (400, "ExpiredToken", "get new credentials"),
+    ],
+)
+def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
+    s3: str, refusing, status: int, code: str, remedy: str
+):
+    refusing.answers = [(status, code)]
+    with pytest.raises(ServiceError, match=rf"(?s)S3 bucket bucket at .* refused: {status} {code}: because.*{remedy}"):
+        Store(s3).check_access()
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(s3: str, refusing):
+    refusing.answers = [(503, "SlowDown"), (500, "InternalError"), (200, "")]
+    Store(s3).check_access()
+    assert refusing.asked == 3
