@@ -64,3 +64,11 @@ class Preempted(GristmillError):
     """Stopped on request or by preemption with a complete checkpoint; the same command goes on from it."""
 
     exit_code = 75
+
+
+def as_error(exit_code: int, message: str) -> GristmillError:
+    """The error that ended another process with this code and these words, to be raised in ours."""
+    for kind in (UserError, ValidationFailed, GateNotPassed, Preempted):
+        if kind.exit_code == exit_code:
+            return kind(message)
+    return GristmillError(message)

@@ -13,6 +13,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_length(config)
     _check_duration(config.training)
     _check_pool(config)
+    _check_shared(config)
     _check_splits(config)
     _check_served(config)
 
@@ -94,6 +95,21 @@ def _check_pool(config: RunConfig) -> None:
         raise UserError(
             f"training.pool={training.pool} trains in pods, and storage.uri={config.storage.uri} is on this machine",
             "The pods must reach the store: set storage.uri=s3://BUCKET/PREFIX.",
+        )
+
+
+def _check_shared(config: RunConfig) -> None:
+    if not config.run.folder.startswith("s3://"):
+        return
+    if not config.storage.uri.startswith("s3://"):
+        raise UserError(
+            f"run.folder={config.run.folder} is shared, and storage.uri={config.storage.uri} is on this machine",
+            "Set storage.uri=s3://BUCKET/PREFIX too.",
+        )
+    if config.tracking.uri is None:
+        raise UserError(
+            f"run.folder={config.run.folder} is in S3, where MLflow's database cannot be",
+            "Set tracking.uri to an MLflow server.",
         )
 
 

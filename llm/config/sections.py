@@ -280,7 +280,7 @@ class RunSection(Section):
     """The run itself."""
 
     folder: Text = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; an `s3://` URI where the steps share no disk (`gristmill submit` sets it)."""
     name: str | None = Field(default=None, pattern=r"^[^/.][^/]*$")
     """Name of this run's folder; None: made from the pipeline and the config, so the same command goes on in it."""
     retrain: bool = False

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.config import RunConfig, from_yaml
-from llm.storage import Manifest, sha256_of_json, write_atomically
+from llm.storage import Manifest, cache_folder, is_s3, sha256_of_json, write_atomically
 
 NOT_IN_THE_NAME = {"cluster", "run", "tracking"}
 """Sections that say where a run is kept and told about, not what it does."""
@@ -93,6 +93,11 @@ class RunFolder:
             return True
         finally:
             os.close(descriptor)
+
+
+def run_folder(folder: str, name: str) -> RunFolder:
+    """The folder of a run on this machine; that of a run in S3 is this machine's copy (`llm.runs.mirror`)."""
+    return RunFolder((cache_folder() / "runs" if is_s3(folder) else Path(folder)) / name)
 
 
 def run_name(pipeline: str, config: RunConfig) -> str:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llm.config import RunConfig
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Store, identity
 from llm.tracking.events import EventLog
+
+if TYPE_CHECKING:
+    from llm.training.train import Elsewhere
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,18 @@ def _train(context: Context, given: Given) -> Manifest:
             context.store,
             context.log,
             retrain=context.config.run.retrain,
+            elsewhere=_on_a_pool(context),
         )
+
+
+def _on_a_pool(context: Context) -> Elsewhere | None:
+    """What takes the training to the pool that the configuration names; None: it is done here."""
+    config = context.config
+    if config.training.pool is None:
+        return None
+    from llm.kubernetes.launch import train_job
+
+    return train_job(context.folder.name, config.training, config.cluster, context.log)
 
 
 def _evaluate(context: Context, given: Given) -> Manifest:

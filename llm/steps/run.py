@@ -10,16 +10,17 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from llm.config import RunConfig, from_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
 from llm.runs.attempt import last_attempt
-from llm.runs.folder import RunFolder
+from llm.runs.folder import run_folder
+from llm.runs.mirror import mirrored
 from llm.steps.bodies import STEPS, Context
 from llm.steps.process import die_with_runner, stoppable
-from llm.storage import Manifest, Store
+from llm.storage import Manifest, Store, is_s3, open_objects
 from llm.tracking.events import EventLog
 
 
@@ -27,7 +28,7 @@ def open_context(config: RunConfig) -> Context:
     """The run folder, store and event log that a configuration names; raises UserError without a run name."""
     if config.run.name is None:
         raise UserError("the configuration names no run", "Set run.name, or let `gristmill run` make one.")
-    folder = RunFolder(Path(config.run.folder) / config.run.name)
+    folder = run_folder(config.run.folder, config.run.name)
     return Context(config, folder, Store(config.storage.uri), EventLog(folder.events))
 
 
@@ -79,7 +80,8 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
     try:
         context = open_context(from_yaml(config))
         manifests = {source: Manifest.read(path) for source, path in given.items()}
-        manifest = run_step(name, context, manifests)
+        with _shared_folder(context, name):
+            manifest = run_step(name, context, manifests)
         manifest.write(output)
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -95,18 +97,27 @@ def report_component(config: str, page: str) -> None:
 
     try:
         context = open_context(from_yaml(config))
-        attempt = last_attempt(context.folder.events)
-        died = any(step.state == "unfinished" for step in attempt.steps.values())
-        exit_code = EXIT_FAULT if died else EXIT_OK
-        if attempt.failure is not None and attempt.failure.exit_code is not None:
-            exit_code = attempt.failure.exit_code
-        shutil.copyfile(write_report(context.folder), _made(page))
-        delivery = finish(context.folder, context.config.tracking, exit_code)
-        if delivery.error is not None:
-            context.log.emit("warning", message=f"MLflow was not told all of this run: {delivery.error}")
+        with _shared_folder(context, "report"):
+            attempt = last_attempt(context.folder.events)
+            died = any(step.state == "unfinished" for step in attempt.steps.values())
+            exit_code = EXIT_FAULT if died else EXIT_OK
+            if attempt.failure is not None and attempt.failure.exit_code is not None:
+                exit_code = attempt.failure.exit_code
+            shutil.copyfile(write_report(context.folder), _made(page))
+            delivery = finish(context.folder, context.config.tracking, exit_code)
+            if delivery.error is not None:
+                context.log.emit("warning", message=f"MLflow was not told all of this run: {delivery.error}")
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+
+
+def _shared_folder(context: Context, step: str) -> AbstractContextManager[None]:
+    """The run's folder as the other steps see it: theirs and ours is one, or ours is a copy of that in the store."""
+    folder = context.config.run.folder
+    if not is_s3(folder):
+        return nullcontext()
+    return mirrored(context.folder, open_objects(folder).below(context.folder.name), step)
 
 
 def _made(path: str) -> Path:

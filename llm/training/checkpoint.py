@@ -1,30 +1,31 @@
 """Checkpoints of a training in progress: complete or absent, and the newest whole one is used.
 
-    <folder>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
-                              history.jsonl                    rank 0: losses so far
-                              state.json                       rank 0: step, ranks, backend, order of the data
-                              rank-0.pt …                      optimizer state of a rank
-                              files.json                       written last: every file's size and sha256
+    <vault>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
+                             history.jsonl                    rank 0: losses so far
+                             state.json                       rank 0: step, ranks, backend, order of the data
+                             rank-0.pt …                      optimizer state of a rank
+                             files.json                       written last: every file's size and sha256
 
-This is how they are found, judged and read, without torch; `llm.training.checkpoint_write` makes them.
+The *vault* is the training's place in the store: a folder here, or a prefix in S3 that all nodes reach. This is how
+checkpoints are found, judged and read, without torch; `llm.training.checkpoint_write` makes them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from llm.errors import UserError
-from llm.storage import FileEntry, sha256_of_file
+from llm.storage import FileEntry, Objects
 
 FILES = "files.json"
 STATE = "state.json"
 HISTORY = "history.jsonl"
 MODEL = ("model.safetensors", "config.json")
+STEP = "step-"
 _Entries = TypeAdapter(tuple[FileEntry, ...])
 
 
@@ -40,38 +41,63 @@ class TrainingState:
     data_fingerprint: str
 
 
-def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint, and a line for each newer one that is damaged."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: its name, its files, and where they are."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    place: Objects
+
+    def fetch(self, file: str, into: Path) -> Path:
+        """One of its files on this machine, in place or below `into`; raises DamagedError."""
+        return self.place.fetch(next(entry for entry in self.files if entry.path == file), into)
+
+    def state(self) -> TrainingState:
+        """Where the training stood."""
+        return TrainingState(**json.loads(self.place.read(STATE) or b"{}"))
+
+    def rank_file(self, rank: int) -> str:
+        """Name of the file with a rank's optimizer state; where ranks do not differ, that of rank 0 is all ranks'."""
+        own = f"rank-{rank}.pt"
+        return own if any(entry.path == own for entry in self.files) else "rank-0.pt"
+
+
+def newest_checkpoint(vault: Objects) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, and a line for each newer one that is not whole."""
     damaged: list[str] = []
-    for _, path in sorted(checkpoints(folder), reverse=True):
-        problem = _problem(path)
-        if problem is None:
-            return path, damaged
-        damaged.append(f"checkpoint {path.name} is not used: {problem}")
+    for name in reversed(checkpoint_names(vault)):
+        place = vault.below(name)
+        entries = _entries(place)
+        problem = f"{FILES} is missing or broken" if entries is None else _problem(place, entries)
+        if entries is not None and problem is None:
+            return Checkpoint(name, entries, place), damaged
+        damaged.append(f"checkpoint {name} is not used: {problem}")
     return None, damaged
 
 
-def checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Step and folder of each checkpoint, whole or not, in no order."""
-    for path in folder.glob("step-*"):
-        yield int(path.name.removeprefix("step-")), path
+def checkpoint_names(vault: Objects) -> list[str]:
+    """Names of all checkpoints, whole or not, the oldest first."""
+    return sorted({name.partition("/")[0] for name in vault.names(STEP)})
 
 
-def read_state(checkpoint: Path) -> TrainingState:
-    """Where the training stood."""
-    return TrainingState(**json.loads((checkpoint / STATE).read_text()))
+def complete_names(vault: Objects) -> list[str]:
+    """Names of those whose writing came to its end, the oldest first."""
+    return sorted(name.partition("/")[0] for name in vault.names(STEP) if name.endswith(f"/{FILES}"))
 
 
-def rank_file(checkpoint: Path, rank: int) -> Path:
-    """The file with a rank's optimizer state; where ranks do not differ, that of rank 0 is all ranks'."""
-    own = checkpoint / f"rank-{rank}.pt"
-    return own if own.is_file() else checkpoint / "rank-0.pt"
+def checkpoint_name(step: int) -> str:
+    """Name of the checkpoint after a step."""
+    return f"{STEP}{step:08d}"
 
 
-def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: Path) -> None:
+def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: str) -> None:
     """Raise UserError if a checkpoint cannot be continued by this training."""
     for name, remedy in (
-        ("world_size", "Set training.processes to it; continuing on another number of ranks is not supported yet."),
+        (
+            "world_size",
+            "Keep training.nodes times training.processes: another number of ranks cannot go on from it yet.",
+        ),
         ("backend", "Set training.backend to it, or remove the folder to begin anew."),
         ("seed", "Set training.seed to it, or remove the folder to begin anew."),
         ("data_fingerprint", "The token shards are not those that it was trained on: remove the folder to begin anew."),
@@ -81,15 +107,14 @@ def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: Path) -
             raise UserError(f"{checkpoint} cannot be continued: {name} was {before}, now it is {wanted}", remedy)
 
 
-def _problem(path: Path) -> str | None:
+def _entries(place: Objects) -> tuple[FileEntry, ...] | None:
+    content = place.read(FILES)
     try:
-        entries = _Entries.validate_json((path / FILES).read_bytes())
-    except (OSError, ValueError):
-        return f"{FILES} is missing or broken"
-    for entry in entries:
-        file = path / entry.path
-        if not file.is_file():
-            return f"{entry.path} is missing"
-        if file.stat().st_size != entry.size_bytes or sha256_of_file(file) != entry.sha256:
-            return f"{entry.path} is not what was written"
-    return None
+        return None if content is None else _Entries.validate_json(content)
+    except ValueError:
+        return None
+
+
+def _problem(place: Objects, entries: tuple[FileEntry, ...]) -> str | None:
+    found = ((entry.path, place.problem(entry)) for entry in entries)
+    return next((f"{path} {problem}" for path, problem in found if problem is not None), None)

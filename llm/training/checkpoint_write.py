@@ -1,7 +1,8 @@
 """Writing a checkpoint together: all ranks or none.
 
-Every rank writes into one temporary folder, which takes its name by a rename when every file and the list of them
-are on the disk. A rank that fails tells the others, so that all stop together and what was complete stays.
+Every rank writes its files on its own machine and puts them into the vault; when all are there, rank 0 writes the list
+of them, and with it the checkpoint exists. A rank that fails tells the others, so that all stop together and what was
+complete stays.
 """
 
 from __future__ import annotations
@@ -19,18 +20,27 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 
-from llm.errors import UserError
+from llm.errors import GristmillError, ServiceError, UserError
 from llm.model import Decoder
 from llm.model.weights import save
-from llm.storage import FileEntry, disk_full, is_disk_full, sha256_of_file, sync
-from llm.training.checkpoint import FILES, HISTORY, STATE, TrainingState, checkpoints
+from llm.storage import FileEntry, Objects, disk_full, is_disk_full
+from llm.training.checkpoint import (
+    FILES,
+    HISTORY,
+    STATE,
+    TrainingState,
+    checkpoint_name,
+    checkpoint_names,
+    complete_names,
+)
 
 Result = TypeVar("Result")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def save_checkpoint(
-    folder: Path,
+    vault: Objects,
+    scratch: Path,
     state: TrainingState,
     model: Decoder,
     end_of_text: int,
@@ -40,43 +50,46 @@ def save_checkpoint(
 ) -> None:
     """Write this step's checkpoint together with all other ranks, and drop the oldest beyond `keep`.
 
-    Raises UserError on every rank when the disk of any is full; what was there before stays.
+    Files are made below `scratch`, a folder of this machine on the vault's disk if the vault is one. Raises UserError
+    (a full disk) or ServiceError (S3) on every rank when any fails; what was there before stays.
     """
-    final = folder / f"step-{state.step:08d}"
-    partial = folder / f".partial-{final.name}"
+    name = checkpoint_name(state.step)
     rank = dist.get_rank()
+    partial = scratch / f".partial-{name}-{rank}"
+    place = vault.below(name)
 
     def begin() -> None:
-        _remove_partial(folder)
-        partial.mkdir(parents=True)
-
-    def write_model() -> None:
-        save(model, partial, end_of_text)
-        (partial / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in history))
-        (partial / STATE).write_text(json.dumps(asdict(state)) + "\n")
+        _remove(vault, name)  # damaged, cut off, or it would have been the one to go on from
 
     def write() -> list[FileEntry]:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         if rank == 0:
-            write_model()
-        own = {f"rank-{rank}.pt"} if rank else {path.name for path in partial.iterdir()} | {"rank-0.pt"}
+            save(model, partial, end_of_text)
+            (partial / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in history))
+            (partial / STATE).write_text(json.dumps(asdict(state)) + "\n")
         if rank_state is not None:
             with (partial / f"rank-{rank}.pt").open("wb") as file:
                 torch.save(rank_state, file)
-        return [_sealed(partial / name) for name in sorted(own) if (partial / name).is_file()]
+        return [place.put(path, path.name) for path in sorted(partial.iterdir())]
 
     def seal() -> None:
-        _write_synced(partial / FILES, json.dumps([entry.model_dump() for part in entries for entry in part]))
-        sync(partial)
-        if final.exists():
-            _remove(final)  # damaged, or it would have been the one to go on from
-        os.rename(partial, final)
-        sync(folder)
-        for _, old in sorted(checkpoints(folder))[:-keep]:
-            _remove(old)
+        place.write(FILES, json.dumps([entry.model_dump() for part in entries for entry in part]).encode())
+        kept = set(complete_names(vault)[-keep:])
+        for old in checkpoint_names(vault):
+            if old not in kept:
+                _remove(vault, old)
 
-    _together(folder, begin if rank == 0 else _nothing)
-    entries = _together(folder, write)
-    _together(folder, seal if rank == 0 else _nothing)
+    try:
+        _together(scratch, begin if rank == 0 else _nothing)
+        entries = _together(scratch, write)
+        _together(scratch, seal if rank == 0 else _nothing)
+    except GristmillError:
+        if rank == 0 and place.read(FILES) is None:
+            _remove(vault, name)
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_rank_state(path: Path) -> dict[str, Any]:
@@ -85,53 +98,38 @@ def read_rank_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _together(folder: Path, part: Callable[[], Result]) -> list[Result]:
+def _together(scratch: Path, part: Callable[[], Result]) -> list[Result]:
     """Do a part of the work on every rank; returns all results, or raises on every rank if it failed on any."""
     result: Result | None = None
     failure: OSError | None = None
+    refusal: GristmillError | None = None
     try:
         result = part()
+    except GristmillError as error:
+        refusal = error
     except (OSError, RuntimeError, SafetensorError) as error:
-        failure = _os_error(error, folder)
+        failure = _os_error(error, scratch)
+    said = (result, None if failure is None else failure.errno or errno.EIO, None if refusal is None else str(refusal))
     outcomes: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(outcomes, (result, None if failure is None else failure.errno or errno.EIO))
-    code = next((code for _, code in outcomes if code is not None), None)
+    dist.all_gather_object(outcomes, said)
+    if (words := next((words for _, _, words in outcomes if words is not None), None)) is not None:
+        raise refusal or ServiceError(words)
+    code = next((code for _, code, _ in outcomes if code is not None), None)
     if code is None:
-        return [result for result, _ in outcomes]
-    if dist.get_rank() == 0:
-        _remove_partial(folder)
+        return [result for result, _, _ in outcomes]
     if code in NO_SPACE:
-        raise disk_full(folder, failure or OSError(code, os.strerror(code), str(folder))) from failure
-    raise UserError(f"the checkpoint cannot be written to {folder}: {os.strerror(code)}") from failure
+        raise disk_full(scratch, failure or OSError(code, os.strerror(code), str(scratch))) from failure
+    raise UserError(f"the checkpoint cannot be written to {scratch}: {os.strerror(code)}") from failure
 
 
 def _nothing() -> None:
     """What other ranks do while rank 0 works."""
 
 
-def _sealed(path: Path) -> FileEntry:
-    """Force a file to the disk and describe it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return FileEntry(path=path.name, size_bytes=path.stat().st_size, sha256=sha256_of_file(path))
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _remove(checkpoint: Path) -> None:
+def _remove(vault: Objects, name: str) -> None:
     """Remove a checkpoint; its list goes first, so that half of it is never taken for whole."""
-    (checkpoint / FILES).unlink(missing_ok=True)
-    shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def _remove_partial(folder: Path) -> None:
-    for partial in folder.glob(".partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
+    vault.remove(f"{name}/{FILES}")
+    vault.remove(f"{name}/")
 
 
 def _os_error(error: Exception, folder: Path) -> OSError:

@@ -13,17 +13,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from llm.child_process import die_with_parent, dying_with_this_process
-from llm.errors import GateNotPassed, GristmillError, Preempted, UserError, ValidationFailed
-from llm.storage import write_atomically
+from llm.errors import Preempted, as_error
+from llm.storage import Objects
 from llm.training.plan import Outcome
 
 WORKER_LOG = "workers.log"
-THREADS = "threads.json"
+CPUS = "GRISTMILL_CPUS"
+"""Environment variable with the processors that are ours, where the machine has more (a pod's request)."""
 LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
 """Environment variable with the process that torchrun, and through it every rank, must not outlive."""
 STOP_SECONDS = 120
@@ -35,29 +37,44 @@ _RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", 
 """How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
 
 
-def launch(folder: Path, processes: int, last_checkpoint: Callable[[], str]) -> None:
-    """Run the plan in `folder` to its end on that many ranks; SIGTERM and SIGINT are passed on to them.
+@dataclass(frozen=True)
+class Node:
+    """A machine of the training, by its number; `torchrun` holds the options with which its ranks find the others."""
+
+    number: int
+    torchrun: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def this_machine_alone() -> Node:
+    """All ranks are here: they meet on the loopback, as the host's own name may not resolve, or lead to a firewall."""
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    return Node(0, ("--standalone", "--local-addr=127.0.0.1"), loopback)
+
+
+def launch(folder: Path, vault: Objects, node: Node, processes: int, last_checkpoint: Callable[[], str]) -> None:
+    """Run the plan in `folder` to its end on that many ranks here; SIGTERM and SIGINT are passed on to them.
 
     `last_checkpoint` says in words where a training that was cut off goes on. Raises what the workers raised for the
     user; Preempted if a rank was killed; RuntimeError, with the last lines of their log, for a fault of ours.
     """
     Outcome.reserve(folder)
     log = folder / WORKER_LOG
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
+    command = [sys.executable, "-m", "torch.distributed.run", *node.torchrun,
                f"--nproc-per-node={processes}", f"--log-dir={os.devnull}",
                "-m", "llm.training.worker", str(folder)]  # fmt: skip
     with log.open("wb") as output:
         # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=_environment(folder, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
+            env=_environment(vault, node, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
         )  # fmt: skip
         asked_to_stop = _wait(process)
     outcome = Outcome.take(folder)
     if outcome is None:
         raise _death(log, asked_to_stop, last_checkpoint())
     if outcome.exit_code:
-        raise _as_error(outcome)
+        raise as_error(outcome.exit_code, outcome.message)
 
 
 def die_with_launcher() -> None:
@@ -70,22 +87,22 @@ def die_with_launcher() -> None:
         die_with_parent(lambda: _parent_of(os.getppid()) == int(launcher))
 
 
-def _environment(folder: Path, processes: int) -> dict[str, str]:
-    added = {"OMP_NUM_THREADS": str(_threads(folder, processes)), LAUNCHER_PID: str(os.getpid())}
-    if sys.platform == "linux":
-        added["GLOO_SOCKET_IFNAME"] = "lo"  # the host's own name may not resolve, or lead through a firewall
-    return {**os.environ, **added}
+def _environment(vault: Objects, node: Node, processes: int) -> dict[str, str]:
+    threads = str(_threads(vault, node, processes))
+    return {**os.environ, "OMP_NUM_THREADS": threads, LAUNCHER_PID: str(os.getpid()), **node.environment}
 
 
-def _threads(folder: Path, processes: int) -> int:
+def _threads(vault: Objects, node: Node, processes: int) -> int:
     """Threads of a rank, fixed at the first launch: their number decides the order of sums, and so the last bits."""
-    path = folder / THREADS
-    if path.is_file():
-        return int(json.loads(path.read_text()))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // processes)
-    write_atomically(path, json.dumps(threads))
-    return threads
+    name = f"threads-{node.number}.json"
+    vault.write(name, json.dumps(max(1, _cores() // processes)).encode(), if_absent=True)
+    return int(json.loads(vault.read(name) or b"1"))
+
+
+def _cores() -> int:
+    if (ours := os.environ.get(CPUS)) is not None:
+        return int(ours)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
@@ -141,14 +158,6 @@ def _parent_of(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None
-
-
-def _as_error(outcome: Outcome) -> GristmillError:
-    """The error that a rank raised, of the kind with its exit code."""
-    for kind in (Preempted, ValidationFailed, GateNotPassed, UserError):
-        if kind.exit_code == outcome.exit_code:
-            return kind(outcome.message)
-    return GristmillError(outcome.message)
 
 
 def _death(log: Path, asked_to_stop: bool, last_checkpoint: str) -> Exception:

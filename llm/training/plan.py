@@ -1,4 +1,8 @@
-"""What the parent hands to its workers, and what they leave for it: small JSON documents in the training's folder."""
+"""What the parent hands to its workers, and what they leave for it: small JSON documents.
+
+The plan and what must hold for every attempt (`steps.json`) lie in the training's vault, which all nodes reach; how
+the workers of a node ended lies in that node's own folder.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from llm.config import ModelConfig, TrainingConfig
-from llm.storage import Manifest, write_atomically
+from llm.storage import Manifest, Objects, open_objects, write_atomically
 
 PLAN = "plan.json"
 STEPS = "steps.json"
@@ -24,31 +28,50 @@ class TrainingPlan(BaseModel):
     model: ModelConfig
     training: TrainingConfig
     shards: Manifest
-    vocab_size: int
+    tokenizer: Manifest
     end_of_text: int
+    store: str
+    """URI of the store that the checkpoint is published in."""
+    vault: str
+    """URI of the training's place in the store: its checkpoints are here."""
+    recipe: str
+    """Key of the training's recipe."""
     events: str
-    """Path of the run's event log."""
+    """Path of the run's event log on this machine."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the vocabulary."""
+        return int(self.tokenizer.counts["vocab_size"])
+
+    @property
+    def objects(self) -> Objects:
+        """The training's vault."""
+        return open_objects(self.vault)
 
     def write(self, folder: Path) -> None:
-        """Put the plan into a training's folder."""
-        write_atomically(folder / PLAN, self.model_dump_json(indent=1))
+        """Put the plan into the folder of a node's workers."""
+        write_atomically(folder / PLAN, self.document())
+
+    def document(self) -> bytes:
+        """The plan as it is written."""
+        return self.model_dump_json(indent=1).encode()
 
     @classmethod
     def read(cls, folder: Path) -> TrainingPlan:
-        """The plan in a training's folder."""
+        """The plan in the folder of a node's workers."""
         return cls.model_validate_json((folder / PLAN).read_bytes())
 
-    def steps(self, folder: Path) -> int | None:
+    def steps(self) -> int | None:
         """Optimizer steps of the whole training; None while the speed that decides them is not measured."""
         if self.training.max_steps is not None:
             return self.training.max_steps
-        path = folder / STEPS
-        return int(json.loads(path.read_text())) if path.is_file() else None
+        content = self.objects.read(STEPS)
+        return None if content is None else int(json.loads(content))
 
-
-def fix_steps(folder: Path, steps: int) -> None:
-    """Keep the number of steps that fit into `training.minutes`, so that a resume has the same plan."""
-    write_atomically(folder / STEPS, json.dumps(steps))
+    def fix_steps(self, steps: int) -> None:
+        """Keep the number of steps that fit into `training.minutes`, so that a resume has the same plan."""
+        self.objects.write(STEPS, json.dumps(steps).encode())
 
 
 class Outcome(BaseModel):

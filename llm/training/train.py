@@ -1,23 +1,32 @@
-"""The training step: from token shards to a checkpoint, going on where an earlier attempt stopped."""
+"""The training step: from token shards to a checkpoint, going on where an earlier attempt stopped.
+
+The ranks run here, or wherever `elsewhere` takes the plan (`llm.kubernetes`: the pods of a TrainJob). The recipe, and
+so the product, is the same either way.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig
-from llm.storage import Manifest, Recipe, Store, disk_full, is_disk_full, only_process_in
+from llm.errors import GristmillError
+from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.tracking.events import EventLog
-from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint, read_state
-from llm.training.launch import launch
-from llm.training.plan import TrainingPlan
+from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
+from llm.training.launch import Node, launch, this_machine_alone
+from llm.training.plan import PLAN, TrainingPlan
 
 CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
-NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints"}
-"""Settings that change how a training is saved, not what comes out of it."""
+NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
+"""Settings that change how and where a training is done, not what comes out of it."""
+
+Elsewhere = Callable[[str], None]
+"""Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
 
 
 def train(
@@ -29,66 +38,95 @@ def train(
     log: EventLog,
     *,
     retrain: bool = False,
+    elsewhere: Elsewhere | None = None,
 ) -> Manifest:
     """Train to the last step and return the checkpoint; a finished one is returned as it is.
 
     `retrain` discards a finished training of this recipe; an unfinished one goes on. Raises Preempted after a stop,
     BusyError if another process trains this recipe, UserError for what the user must change.
     """
+    recipe = training_recipe(model, training, shards, tokenizer)
+    folder, vault = store.working_folder(recipe), store.working_objects(recipe)
+    with only_process_in(folder, wait_seconds=10):
+        if (done := store.find(recipe)) is not None:
+            if not retrain:
+                _clear(folder, vault, store)  # what a kill between publishing and clearing left
+                return done
+            store.forget(recipe)
+            store.found.discard(done.id)
+            _clear(folder, vault, store)
+        plan = TrainingPlan(
+            model=model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=_end_of_text(shards),
+            store=store.objects.uri, vault=vault.uri, recipe=recipe.key, events=str(log.path.resolve()),
+        )  # fmt: skip
+        if elsewhere is None:
+            manifest = run_here(plan, folder, this_machine_alone())
+            assert manifest is not None
+        else:
+            manifest = _run_elsewhere(plan, vault, recipe, store, elsewhere)
+        _clear(folder, vault, store)
+        return manifest
+
+
+def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
+    """Run this node's ranks to the end; node 0 publishes the checkpoint and returns it, the others return None."""
+    vault = plan.objects
+    try:
+        plan.write(folder)
+        launch(folder, vault, node, plan.training.processes, lambda: _last_checkpoint(vault))
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(folder, error) from error
+        raise
+    if node.number:
+        return None
+    recipe = training_recipe(plan.model, plan.training, plan.shards, plan.tokenizer)
+    return _publish(plan, folder, recipe, Store(plan.store))
+
+
+def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
+    """All that decides what a training makes, the libraries' versions on this machine included."""
     decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
     libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
-    recipe = Recipe(
+    return Recipe(
         "training",
         {"model": model.model_dump(mode="json"), "training": decides},
         [shards, tokenizer],
         CODE,
-        {name: version(name) for name in libraries},
+        {name: version(name).partition("+")[0] for name in libraries},
     )
-    folder = store.working_folder(recipe)
-    with only_process_in(folder, wait_seconds=10):
-        if (done := store.find(recipe)) is not None:
-            if not retrain:
-                _clear(folder)  # what a kill between publishing and clearing left
-                return done
-            store.forget(recipe)
-            store.found.discard(done.id)
-            _clear(folder)
-        try:
-            plan = TrainingPlan(
-                model=model, training=training, shards=shards, vocab_size=int(tokenizer.counts["vocab_size"]),
-                end_of_text=_end_of_text(shards), events=str(log.path.resolve()),
-            )  # fmt: skip
-            plan.write(folder)
-            launch(folder, training.processes, lambda: _last_checkpoint(folder))
-        except OSError as error:
-            if is_disk_full(error):
-                raise disk_full(folder, error) from error
-            raise
-        manifest = _publish(plan, folder, recipe, store)
-        _clear(folder)
-        return manifest
 
 
-def _last_checkpoint(folder: Path) -> str:
+def _run_elsewhere(plan: TrainingPlan, vault: Objects, recipe: Recipe, store: Store, elsewhere: Elsewhere) -> Manifest:
+    vault.write(PLAN, plan.document())
+    elsewhere(f"{vault.uri}/{PLAN}")
+    manifest = store.find(recipe)
+    if manifest is None:
+        raise GristmillError(f"the training ended well, and {store.objects.uri} has no checkpoint of it")
+    store.found.discard(manifest.id)  # it was made now, only not by us
+    return manifest
+
+
+def _last_checkpoint(vault: Objects) -> str:
     """In words, where a training that was cut off goes on."""
-    checkpoint, _ = newest_checkpoint(folder)
+    checkpoint, _ = newest_checkpoint(vault)
     return (
         "There is no checkpoint yet."
         if checkpoint is None
-        else f"The last checkpoint is of step {read_state(checkpoint).step}."
+        else f"The last checkpoint is of step {checkpoint.state().step}."
     )
 
 
 def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> Manifest:
     """Make the last checkpoint a product: weights, config, history; nothing that says when or how fast."""
-    checkpoint, _ = newest_checkpoint(folder)
+    checkpoint, _ = newest_checkpoint(plan.objects)
     assert checkpoint is not None
-    state = read_state(checkpoint)
-    assert state.step == plan.steps(folder)
-    lines = [json.loads(line) for line in (checkpoint / HISTORY).read_text().splitlines()]
+    state = checkpoint.state()
+    assert state.step == plan.steps()
     with store.stage("checkpoint", recipe) as stage:
         for name in (*MODEL, HISTORY):
-            shutil.copyfile(checkpoint / name, stage.path / name)
+            shutil.copyfile(checkpoint.fetch(name, folder / ".fetched"), stage.path / name)
+        lines = [json.loads(line) for line in (stage.path / HISTORY).read_text().splitlines()]
         document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
@@ -103,10 +141,12 @@ def _end_of_text(shards: Manifest) -> int:
     return int(json.loads(shards.file("meta.json").read_text())["end_of_text"])
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, vault: Objects, store: Store) -> None:
     """Drop checkpoints, then what they were planned with; the lock and the workers' log stay."""
     for path in sorted(folder.iterdir(), key=Path.is_file):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix == ".json":
             path.unlink()
+    if store.is_remote:
+        vault.remove("")

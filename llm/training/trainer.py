@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import signal
 import statistics
 import time
@@ -28,10 +30,10 @@ from llm.errors import Preempted, UserError
 from llm.model import Decoder, count_parameters, flops_per_token, initialise
 from llm.tracking.events import EventLog
 from llm.training.backend import make_backend
-from llm.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, rank_file, read_state, refuse_other_run
+from llm.training.checkpoint import HISTORY, Checkpoint, TrainingState, newest_checkpoint, refuse_other_run
 from llm.training.checkpoint_write import read_rank_state, save_checkpoint
 from llm.training.meters import Speedometer, measure_peak_flops, memory_bytes
-from llm.training.plan import TrainingPlan, fix_steps
+from llm.training.plan import TrainingPlan
 from llm.training.schedule import learning_rate
 
 VALIDATION_SEQUENCES = 64
@@ -44,7 +46,8 @@ class Trainer:
     """One rank of a training; all ranks run the same code at the same time."""
 
     def __init__(self, plan: TrainingPlan, folder: Path) -> None:
-        self.plan, self.folder, self.config = plan, folder, plan.training
+        self.plan, self.scratch, self.config = plan, folder, plan.training
+        self.vault = plan.objects
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.log = EventLog(plan.events)
         self.history: list[dict[str, Any]] = []
@@ -100,7 +103,7 @@ class Trainer:
         look_seconds = (time.perf_counter() - looked) / self.config.validate_every_steps
         fitting = max(1, int(seconds / self._slowest(statistics.median(times) + look_seconds)))
         if self.rank == 0:
-            fix_steps(self.folder, fitting)
+            self.plan.fix_steps(fitting)
         dist.barrier()
         return fitting
 
@@ -185,29 +188,39 @@ class Trainer:
 
     def _resume(self) -> int:
         """Take up the newest whole checkpoint; returns the next step. Rank 0 chooses, so that all agree."""
-        choice: list[Any] = [None, []]
+        choice: list[Any] = [None, None]
         if self.rank == 0:
-            choice = list(newest_checkpoint(self.folder))
-            for line in choice[1]:
+            newest, damaged = newest_checkpoint(self.vault)
+            for line in damaged:
                 self.log.emit("warning", message=line)
+            if newest is not None:
+                choice = [newest.name, newest.files]
         dist.broadcast_object_list(choice)
-        checkpoint: Path | None = choice[0]
-        if checkpoint is None:
+        if choice[0] is None:
             return 0
-        state = read_state(checkpoint)
-        refuse_other_run(state, self._state(state.step), checkpoint)
-        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        self.backend.load_state_dict(read_rank_state(rank_file(checkpoint, self.rank)))
+        checkpoint = Checkpoint(choice[0], choice[1], self.vault.below(choice[0]))
+        state = checkpoint.state()
+        refuse_other_run(state, self._state(state.step), checkpoint.name)
+        into = self.scratch / ".fetched"
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            checkpoint.fetch("model.safetensors", into)  # once a node; the others find it there
+        dist.barrier()
+        self.model.load_state_dict(load_file(checkpoint.fetch("model.safetensors", into)))
+        own = checkpoint.rank_file(self.rank)
+        self.backend.load_state_dict(read_rank_state(checkpoint.fetch(own, into)))
         if self.rank == 0:
-            self.history = [json.loads(line) for line in (checkpoint / HISTORY).read_text().splitlines()]
+            lines = checkpoint.fetch(HISTORY, into).read_text().splitlines()
+            self.history = [json.loads(line) for line in lines]
             self.log.emit("train_resumed", step=state.step, checkpoint=checkpoint.name)
+        dist.barrier()
+        shutil.rmtree(into, ignore_errors=True)
         return state.step
 
     def _save(self, step: int) -> None:
         started = time.perf_counter()
         save_checkpoint(
-            self.folder, self._state(step), self.model, self.plan.end_of_text, self.backend.state_dict(), self.history,
-            self.config.keep_checkpoints,
+            self.vault, self.scratch, self._state(step), self.model, self.plan.end_of_text, self.backend.state_dict(),
+            self.history, self.config.keep_checkpoints,
         )  # fmt: skip
         if self.rank == 0:
             self.log.emit("checkpoint_saved", step=step, seconds=round(time.perf_counter() - started, 3))

@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     plan = TrainingPlan.read(folder)
     dist.init_process_group("gloo", timeout=COLLECTIVE_TIMEOUT)
     outcome = _train(plan, folder)
-    if outcome.exit_code or dist.get_rank() == 0:
+    if outcome.exit_code or os.environ["LOCAL_RANK"] == "0":  # once a node
         outcome.write(folder)
     if not outcome.exit_code:
         dist.barrier()
@@ -45,7 +45,7 @@ def _train(plan: TrainingPlan, folder: Path) -> Outcome:
     from llm.training.trainer import Trainer
 
     try:
-        steps = plan.steps(folder)
+        steps = plan.steps()
         if steps is None:
             steps = Trainer(plan, folder).measure()  # and forget: what it learned does not count
         Trainer(plan, folder).train(steps)

@@ -24,7 +24,7 @@ CASES = [
     pytest.param({"backend": "deepspeed", "zero_stage": 1}, ("a rank",), id="ZeRO-1"),
     pytest.param({"backend": "deepspeed", "zero_stage": 2}, ("the parent",), id="ZeRO-2"),
 ]
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def start(folder: Path, **settings: object) -> subprocess.Popen[str]:

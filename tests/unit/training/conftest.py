@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 
 from llm.config import TrainingConfig
-from llm.storage import Store
+from llm.storage import LocalObjects, Store
 from llm.training.plan import TrainingPlan
 from llm.training.trainer import Trainer
-from tests.training_case import MODEL, TRAINING, VOCABULARY, token_shards
+from tests.training_case import MODEL, TRAINING, token_shards
 
 
 @pytest.fixture
@@ -30,17 +30,24 @@ def alone(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
-    """Build a trainer of one rank in `tmp_path / "work"`, as the worker does."""
-    shards, _ = token_shards(Store(tmp_path / "store"))
+    """Build a trainer of one rank, as the worker does; its vault and its folder are `tmp_path / "work"`."""
+    store = Store(tmp_path / "store")
+    shards, tokenizer = token_shards(store)
     folder = tmp_path / "work"
     folder.mkdir()
 
-    def make(**settings: Any) -> Trainer:
+    def make(vault: str = folder.as_uri(), **settings: Any) -> Trainer:
         training = TrainingConfig.model_validate({**TRAINING.model_dump(), "processes": 1, **settings})
         plan = TrainingPlan(
-            model=MODEL, training=training, shards=shards, vocab_size=VOCABULARY, end_of_text=0,
-            events=str(tmp_path / "events.jsonl"),
+            model=MODEL, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
+            store=store.objects.uri, vault=vault, recipe="", events=str(tmp_path / "events.jsonl"),
         )  # fmt: skip
         return Trainer(plan, folder)
 
     return make
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> LocalObjects:
+    """Where the trainer's checkpoints are."""
+    return LocalObjects(tmp_path / "work")

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from llm.errors import UserError
-from llm.training import checkpoint_write
-from llm.training.checkpoint import TrainingState, checkpoints, newest_checkpoint, read_state, refuse_other_run
+from llm.errors import Preempted, ServiceError, UserError
+from llm.storage import LocalObjects
+from llm.training.checkpoint import (
+    TrainingState,
+    checkpoint_names,
+    complete_names,
+    newest_checkpoint,
+    refuse_other_run,
+)
 from llm.training.trainer import Trainer
 
 Make = Callable[..., Trainer]
 STATE = TrainingState(step=3, tokens=300, world_size=2, backend="torch", seed=1, data_fingerprint="abc")
 
 
-def steps(folder: Path) -> list[int]:
-    return sorted(step for step, _ in checkpoints(folder))
-
-
-def test_the_oldest_are_dropped(make_trainer: Make, tmp_path: Path):
+def test_the_oldest_are_dropped(make_trainer: Make, vault: LocalObjects):
     trainer = make_trainer(keep_checkpoints=2)
     for step in (1, 2, 3, 4):
         trainer._save(step)
-    assert steps(tmp_path / "work") == [3, 4]
-    newest, damaged = newest_checkpoint(tmp_path / "work")
+    assert complete_names(vault) == ["step-00000003", "step-00000004"]
+    newest, damaged = newest_checkpoint(vault)
     assert newest is not None
-    assert (read_state(newest).step, damaged) == (4, [])
+    assert (newest.state().step, damaged) == (4, [])
 
 
 @pytest.mark.parametrize(
@@ -42,20 +46,20 @@ def test_the_oldest_are_dropped(make_trainer: Make, tmp_path: Path):
         (lambda path: (path / "history.jsonl").write_text("{}\n"), "history.jsonl is not what was written"),
     ],
 )
-def test_a_damaged_one_is_passed_over(make_trainer: Make, tmp_path: Path, damage, problem: str):
+def test_a_damaged_one_is_passed_over(make_trainer: Make, vault: LocalObjects, damage, problem: str):
     trainer = make_trainer()
     trainer._save(1)
     trainer._save(2)
-    newest, _ = newest_checkpoint(tmp_path / "work")
-    damage(newest)
-    found, damaged = newest_checkpoint(tmp_path / "work")
+    newest, _ = newest_checkpoint(vault)
+    damage(vault.root / newest.name)
+    found, damaged = newest_checkpoint(vault)
     assert found is not None
     assert (found.name, damaged) == ("step-00000001", [f"checkpoint step-00000002 is not used: {problem}"])
 
 
-@pytest.mark.parametrize("failing", ["fsync", "rename"])
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_disk_that_fills_leaves_the_last_complete_one(
-    make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+    make_trainer: Make, vault: LocalObjects, monkeypatch: pytest.MonkeyPatch, failing: str
 ):
     trainer = make_trainer()
     trainer._save(1)
@@ -64,16 +68,16 @@ def test_a_disk_that_fills_leaves_the_last_complete_one(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_write.os, failing, full)
+        patch.setattr(os, failing, full)
         with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
             trainer._save(2)
-    assert steps(tmp_path / "work") == [1]
-    assert not list((tmp_path / "work").glob(".partial*"))
-    assert newest_checkpoint(tmp_path / "work")[0] is not None
+    assert complete_names(vault) == checkpoint_names(vault) == ["step-00000001"]
+    assert not list(vault.root.glob(".partial*"))
+    assert newest_checkpoint(vault)[0] is not None
 
 
 def test_a_disk_that_fills_within_a_library_is_recognised(
-    make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_trainer: Make, vault: LocalObjects, monkeypatch: pytest.MonkeyPatch
 ):
     """torch and safetensors raise errors of their own; /dev/full is a disk without room."""
     trainer = make_trainer()
@@ -86,7 +90,40 @@ def test_a_disk_that_fills_within_a_library_is_recognised(
     monkeypatch.setattr(Path, "open", on_a_full_disk)
     with pytest.raises(UserError, match="the disk is full"):
         trainer._save(2)
-    assert steps(tmp_path / "work") == [1]
+    assert complete_names(vault) == ["step-00000001"]
+
+
+def test_one_that_was_cut_off_does_not_count_among_those_that_are_kept(make_trainer: Make, vault: LocalObjects):
+    trainer = make_trainer(keep_checkpoints=2)
+    trainer._save(1)
+    trainer._save(2)
+    vault.write("step-00000003/rank-0.pt", b"cut off")
+    trainer._save(4)
+    assert complete_names(vault) == checkpoint_names(vault) == ["step-00000002", "step-00000004"]
+
+
+def test_in_s3_a_checkpoint_is_found_and_gone_on_from(make_trainer: Make, s3: str, tmp_path: Path):
+    straight = make_trainer()
+    straight.train(12)
+    in_s3 = make_trainer(vault=f"{s3}/training/x")
+    in_s3._request_stop(signal.SIGTERM, None)
+    with pytest.raises(Preempted):
+        in_s3.train(12)
+    newest, _ = newest_checkpoint(in_s3.vault)
+    assert newest is not None
+    assert newest.state().step == 1
+    resumed = make_trainer(vault=f"{s3}/training/x")
+    resumed.train(12)
+    assert all(torch.equal(one, resumed.model.state_dict()[name]) for name, one in straight.model.state_dict().items())
+
+
+def test_in_s3_one_without_its_list_does_not_exist(make_trainer: Make, s3: str, monkeypatch: pytest.MonkeyPatch):
+    trainer = make_trainer(vault=f"{s3}/training/x")
+    trainer._save(1)
+    monkeypatch.setattr(type(trainer.vault), "put", lambda *_: (_ for _ in ()).throw(ServiceError("S3 went away")))
+    with pytest.raises(ServiceError, match="S3 went away"):
+        trainer._save(2)
+    assert complete_names(trainer.vault) == ["step-00000001"]
 
 
 @pytest.mark.parametrize(
@@ -100,4 +137,4 @@ def test_a_disk_that_fills_within_a_library_is_recognised(
 )
 def test_another_training_cannot_go_on_from_it(change: dict[str, object], message: str):
     with pytest.raises(UserError, match=message):
-        refuse_other_run(STATE, replace(STATE, **change), Path("step-00000003"))
+        refuse_other_run(STATE, replace(STATE, **change), "step-00000003")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llm.errors import Preempted, UserError
-from llm.training.launch import _as_error, _death, _environment
+from llm.errors import Preempted, UserError, as_error
+from llm.storage import LocalObjects
+from llm.training.launch import _death, _environment, this_machine_alone
 from llm.training.plan import OUTCOME_BYTES, Outcome
 
 FAILURES = """
@@ -66,14 +67,22 @@ def test_a_stop_before_the_first_step_is_no_fault(log: Path):
 
 @pytest.mark.parametrize(("code", "kind"), [(2, UserError), (75, Preempted)])
 def test_what_a_rank_said_to_the_user_reaches_them_unchanged(code: int, kind: type[Exception]):
-    error = _as_error(Outcome(exit_code=code, message="what\n  where"))
+    error = as_error(code, "what\n  where")
     assert type(error) is kind
     assert str(error) == "what\n  where"
 
 
 def test_a_resumed_training_keeps_the_threads_of_its_first_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Their number decides the order in which sums are formed."""
+    vault, node = LocalObjects(tmp_path), this_machine_alone()
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert _environment(tmp_path, 2)["OMP_NUM_THREADS"] == "4"
+    assert _environment(vault, node, 2)["OMP_NUM_THREADS"] == "4"
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
-    assert _environment(tmp_path, 2)["OMP_NUM_THREADS"] == "4"
+    assert _environment(vault, node, 2)["OMP_NUM_THREADS"] == "4"
+
+
+def test_a_pod_uses_the_processors_that_it_asked_for_not_those_of_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GRISTMILL_CPUS", "3")
+    assert _environment(LocalObjects(tmp_path), this_machine_alone(), 1)["OMP_NUM_THREADS"] == "3"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from llm.errors import Preempted, UserError
+from llm.storage import LocalObjects
 from llm.tracking.events import EventLog
 from llm.training.checkpoint import newest_checkpoint
 from llm.training.trainer import Trainer
@@ -56,12 +57,14 @@ def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
         torch.testing.assert_close(weights(trainer)[name][clear], expected[clear], atol=2e-5, rtol=0)
 
 
-def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(make_trainer: Make, tmp_path: Path):
+def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
+    make_trainer: Make, tmp_path: Path, vault: LocalObjects
+):
     straight = make_trainer(checkpoint_every_steps=4)
     straight.train(12)
-    newest, _ = newest_checkpoint(tmp_path / "work")
+    newest, _ = newest_checkpoint(vault)
     assert newest is not None
-    (newest / "files.json").unlink()  # damage the last one: the one before it is used
+    vault.remove(f"{newest.name}/files.json")  # damage the last one: the one before it is used
     resumed = make_trainer(checkpoint_every_steps=4)
     resumed.train(12)
     events = EventLog(tmp_path / "events.jsonl")
@@ -71,12 +74,12 @@ def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(make_tr
     assert resumed.history == straight.history
 
 
-def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, tmp_path: Path):
+def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, vault: LocalObjects):
     trainer = make_trainer()
     trainer._request_stop(signal.SIGTERM, None)
     with pytest.raises(Preempted, match="stopped on request at step 1 of 12"):
         trainer.train(12)
-    newest, _ = newest_checkpoint(tmp_path / "work")
+    newest, _ = newest_checkpoint(vault)
     assert newest is not None
     assert newest.name == "step-00000001"
 
@@ -89,21 +92,21 @@ def _signals_stay_as_they_were():
         signal.signal(number, handler)
 
 
-def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, tmp_path: Path):
+def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
     trainer = make_trainer()
     with torch.no_grad():
         trainer.model.model.norm.weight.fill_(float("inf"))
     with pytest.raises(UserError, match=r"the loss is nan at step 1: the training diverged(.|\n)*Lower training.lr"):
         trainer.train(12)
-    assert newest_checkpoint(tmp_path / "work") == (None, [])
+    assert newest_checkpoint(vault) == (None, [])
 
 
-def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, tmp_path: Path):
+def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
     trainer = make_trainer(checkpoint_every_steps=1)
     trainer.model.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(UserError, match=r"the gradient norm is (inf|nan) at step 1"):
         trainer.train(12)
-    assert newest_checkpoint(tmp_path / "work") == (None, [])
+    assert newest_checkpoint(vault) == (None, [])
 
 
 def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
@@ -115,21 +118,21 @@ def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
     assert int(tokens.max()) < VOCABULARY
 
 
-def test_minutes_fix_the_number_of_steps_once(make_trainer: Make, tmp_path: Path):
+def test_minutes_fix_the_number_of_steps_once(make_trainer: Make):
     trainer = make_trainer(max_steps=None, minutes=0.01)
-    assert trainer.plan.steps(tmp_path / "work") is None
+    assert trainer.plan.steps() is None
     steps = trainer.measure()
     assert steps >= 1
-    assert trainer.plan.steps(tmp_path / "work") == steps
+    assert trainer.plan.steps() == steps
 
 
-def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, tmp_path: Path):
+def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, vault: LocalObjects):
     from transformers import AutoModelForCausalLM
 
     trainer = make_trainer()
     trainer.train(2)
-    newest, _ = newest_checkpoint(tmp_path / "work")
+    newest, _ = newest_checkpoint(vault)
     assert newest is not None
     inputs = torch.arange(10)[None] % VOCABULARY
-    peer = AutoModelForCausalLM.from_pretrained(newest).eval()
+    peer = AutoModelForCausalLM.from_pretrained(vault.root / newest.name).eval()
     torch.testing.assert_close(peer(inputs).logits, trainer.model(inputs), atol=1e-4, rtol=1e-4)

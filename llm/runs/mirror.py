@@ -1,0 +1,88 @@
+"""A run's folder in the store, for steps that share no disk.
+
+Each step of a run on a cluster is a pod of its own. It begins with what the steps before it left and leaves its part:
+
+    <run.folder>/<name>/events/<time>-<step>.jsonl   what this step appended to the event log
+    <run.folder>/<name>/manifests/<step>.json        what it made
+    <run.folder>/<name>/report.html, config.yaml
+
+The event log is the parts in the order of their times. A part is written anew every few seconds, so that a pod that is
+killed takes little of it along.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from llm.errors import GristmillError
+from llm.runs.folder import RunFolder
+from llm.storage import Objects
+
+EVENTS, MANIFESTS = "events/", "manifests/"
+WHOLE = ("report.html", "config.yaml")
+FLUSH_SECONDS = 20.0
+
+
+@contextmanager
+def mirrored(folder: RunFolder, home: Objects, step: str) -> Iterator[None]:
+    """Fill `folder` with what `home` has; at the end, and now and then, put there what `step` added.
+
+    Raises ServiceError or UserError if S3 refuses at the beginning; at the end only if nothing else went wrong.
+    """
+    part = _Part(folder, home, f"{EVENTS}{time.time_ns() // 1_000_000:015d}-{step}.jsonl")
+    part.pull()
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(FLUSH_SECONDS):
+            with suppress(GristmillError, OSError):  # the next time, or at the end
+                part.push_events()
+
+    thread = threading.Thread(target=work, name="run-mirror", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:
+        with suppress(GristmillError, OSError):  # what ended the step is worth more
+            part.push_events()
+        raise
+    else:
+        part.push()
+    finally:
+        stop.set()
+
+
+class _Part:
+    def __init__(self, folder: RunFolder, home: Objects, name: str) -> None:
+        self._folder, self._home, self._name = folder, home, name
+        self._before: dict[str, bytes] = {}
+        self._offset = 0
+
+    def pull(self) -> None:
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        parts = [self._home.read(name) or b"" for name in self._home.names(EVENTS)]
+        log = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
+        self._folder.events.write_bytes(log)
+        self._offset = len(log)
+        for name in [*self._home.names(MANIFESTS), *WHOLE]:
+            if (content := self._home.read(name)) is not None:
+                path = self._folder.path / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                self._before[name] = content
+
+    def push(self) -> None:
+        for path in (*sorted((self._folder.path / MANIFESTS).glob("*.json")), *(self._folder.path / n for n in WHOLE)):
+            name = path.relative_to(self._folder.path).as_posix()
+            if path.is_file() and (content := path.read_bytes()) != self._before.get(name):
+                self._home.write(name, content)
+        self.push_events()
+
+    def push_events(self) -> None:
+        with self._folder.events.open("rb") as log:
+            log.seek(self._offset)
+            if added := log.read():
+                self._home.write(self._name, added)

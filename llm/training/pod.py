@@ -1,0 +1,105 @@
+"""One node of a training as a pod: `python -m llm.training.pod PLAN_URI`, under the PET_* environment of Trainer.
+
+The first process of the pod. It reads the plan from the store, starts this node's ranks, passes SIGTERM on to them
+(torchrun would kill them) and ends with the exit code of `llm.errors`. The events of rank 0 go to stdout, one JSON
+object a line; the last words also go to the termination log, where they outlive the log of the pod.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.storage import cache_folder, open_objects
+from llm.tracking.events import read_events
+from llm.training.launch import Node
+from llm.training.plan import TrainingPlan
+from llm.training.train import run_here, training_recipe
+
+TERMINATION_LOG = Path("/dev/termination-log")
+TERMINATION_BYTES = 4096
+"""Kubernetes keeps no more."""
+ECHO_SECONDS = 0.25
+
+
+def main(plan_uri: str) -> int:
+    """Run this node's share of the plan; returns the exit code."""
+    try:
+        plan = read_plan(plan_uri)
+        folder = cache_folder() / "node"
+        folder.mkdir(parents=True, exist_ok=True)
+        events = folder / "events.jsonl"
+        with _echoing(events):
+            run_here(plan.model_copy(update={"events": str(events)}), folder, node())
+    except GristmillError as error:
+        return _last_words(f"{error}", error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback
+        traceback.print_exc()
+        return _last_words(f"{type(error).__name__}: {error}", EXIT_FAULT)
+    return 0
+
+
+def read_plan(uri: str) -> TrainingPlan:
+    """The plan at a URI; raises UserError if it is gone, or was made by other code than this image has."""
+    home, _, name = uri.rpartition("/")
+    content = open_objects(home).read(name)
+    if content is None:
+        raise UserError(f"there is no plan at {uri}", "The launcher of this training writes it: run the step again.")
+    plan = TrainingPlan.model_validate_json(content)
+    here = training_recipe(plan.model, plan.training, plan.shards, plan.tokenizer).key
+    if here != plan.recipe:
+        raise UserError(
+            f"this image would make another training than the one that was planned: recipe {here}, not {plan.recipe}",
+            "Its sources, or its versions of torch and deepspeed, are not the launcher's: build the images from the"
+            " same tree (`make images`).",
+        )
+    return plan
+
+
+def node() -> Node:
+    """This pod among the nodes, as Trainer's environment says; torchrun reads the rest of it itself."""
+    return Node(int(os.environ.get("PET_NODE_RANK", "0")), (), {})
+
+
+@contextmanager
+def _echoing(events: Path) -> Iterator[None]:
+    """Print the events that come into the file, until the end and all of them."""
+    stop = threading.Event()
+    told = events.stat().st_size if events.exists() else 0
+
+    def echo() -> None:
+        nonlocal told
+        for event, end in read_events(events, told):
+            print(json.dumps(event), flush=True)  # noqa: T201 - the launcher reads them from the pod's log
+            told = end
+
+    def work() -> None:
+        while not stop.wait(ECHO_SECONDS):
+            echo()
+
+    thread = threading.Thread(target=work, name="echo", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        echo()
+
+
+def _last_words(message: str, exit_code: int) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    with suppress(OSError):
+        TERMINATION_LOG.write_bytes(message.encode()[:TERMINATION_BYTES])
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
