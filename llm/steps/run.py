@@ -9,8 +9,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm.config import RunConfig, from_yaml
@@ -22,6 +22,10 @@ from llm.steps.bodies import STEPS, Context
 from llm.steps.process import die_with_runner, stoppable
 from llm.storage import Manifest, Store, is_s3, open_objects
 from llm.tracking.events import EventLog
+from llm.tracking.progress import Follower
+
+POD_LINE_SECONDS = 5.0
+"""How often the log of a step's pod says how far it is."""
 
 
 def open_context(config: RunConfig) -> Context:
@@ -112,12 +116,19 @@ def report_component(config: str, page: str) -> None:
         sys.exit(error.exit_code)
 
 
-def _shared_folder(context: Context, step: str) -> AbstractContextManager[None]:
-    """The run's folder as the other steps see it: theirs and ours is one, or ours is a copy of that in the store."""
+@contextmanager
+def _shared_folder(context: Context, step: str) -> Iterator[None]:
+    """The run's folder as the other steps see it: theirs and ours is one, or ours is a copy of that in the store.
+
+    In a pod nobody else follows the events, so they are told to its log.
+    """
     folder = context.config.run.folder
     if not is_s3(folder):
-        return nullcontext()
-    return mirrored(context.folder, open_objects(folder).below(context.folder.name), step)
+        yield
+        return
+    home = open_objects(folder).below(context.folder.name)
+    with mirrored(context.folder, home, step), Follower(context.folder.events, sys.stderr, POD_LINE_SECONDS):
+        yield
 
 
 def _made(path: str) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ class EventLog:
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Append one event with the time (seconds since the epoch) and its kind."""
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **fields}, default=str) + "\n"
+        self.append({"time": round(time.time(), 3), "kind": kind, **fields})
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Append an event as it is: one that happened elsewhere, with its own time and kind."""
+        line = json.dumps(event, default=str) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:

@@ -24,10 +24,10 @@ ERASE_LINE = "\r\x1b[2K"
 class Follower:
     """Follows an event log in a thread from where it ends now; `stop` shows what is left and returns."""
 
-    def __init__(self, path: Path, stream: TextIO) -> None:
+    def __init__(self, path: Path, stream: TextIO, line_every_seconds: float = LINE_EVERY_SECONDS) -> None:
         self._path = path
         self._offset = path.stat().st_size if path.exists() else 0
-        self._screen = Screen(stream)
+        self._screen = Screen(stream, line_every_seconds)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
@@ -63,8 +63,8 @@ class Follower:
 class Screen:
     """What is on the terminal: lines that stay, and on a real one a live line below them."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, line_every_seconds: float = LINE_EVERY_SECONDS) -> None:
+        self._stream, self._line_every_seconds = stream, line_every_seconds
         self._is_terminal = stream.isatty()
         self._step: Event | None = None
         self._news: Event | None = None
@@ -74,7 +74,7 @@ class Screen:
         """Take in one event."""
         if event["kind"] == "step_started":
             self._step, self._news = event, None
-            self._next_line = event["time"] + LINE_EVERY_SECONDS
+            self._next_line = event["time"] + self._line_every_seconds
         elif event["kind"] in ("train_step", "progress"):
             self._news = event
         elif (line := lasting_line(event)) is not None:
@@ -91,7 +91,7 @@ class Screen:
             width = shutil.get_terminal_size().columns - 1
             self._write(f"{ERASE_LINE}{line[:width]}")
         elif now >= self._next_line:
-            self._next_line = now + LINE_EVERY_SECONDS
+            self._next_line = now + self._line_every_seconds
             self._write(f"{line}\n")
 
     def close(self) -> None:

@@ -1,0 +1,88 @@
+"""What the tests on a cluster share; without a cluster, its S3 server or the images they are skipped, with the reason.
+
+KUBECONFIG                                       the cluster
+AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …           the S3 server as this machine reaches it, and its keys
+GRISTMILL_TEST_POD_S3_ENDPOINT                   the same server as pods reach it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.cluster_case import S3_SECRET, fresh_namespace
+
+IMAGES = Path(__file__).parents[2] / "build" / "images.json"
+POD_ENDPOINT = "GRISTMILL_TEST_POD_S3_ENDPOINT"
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """Path of the kubeconfig."""
+    path = os.environ.get("KUBECONFIG")
+    if not path:
+        pytest.skip("no cluster: KUBECONFIG is not set (make cluster-test, make kind-test)")
+    answer = subprocess.run(["kubectl", "get", "--raw", "/readyz"], capture_output=True, text=True, timeout=60)
+    if answer.returncode:
+        pytest.skip(f"no cluster: {answer.stderr.strip()}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def images(kubeconfig: str) -> dict[str, str]:
+    """References by digest of the images, by name; they must be on the nodes."""
+    if not IMAGES.is_file():
+        pytest.skip("no images: `make images` builds them")
+    built = json.loads(IMAGES.read_text())
+    return {name: f"{one['reference'].rpartition(':')[0]}@{one['digest']}" for name, one in built.items()}
+
+
+@pytest.fixture(scope="session")
+def pod_endpoint(kubeconfig: str) -> str:
+    """Address of the S3 server as pods reach it."""
+    if POD_ENDPOINT not in os.environ or "AWS_ENDPOINT_URL" not in os.environ:
+        pytest.skip(f"no S3 server: set AWS_ENDPOINT_URL, the keys, and {POD_ENDPOINT}")
+    return os.environ[POD_ENDPOINT]
+
+
+@pytest.fixture(scope="module")
+def namespace(kubeconfig: str) -> Iterator[str]:
+    """A fresh namespace that enforces PodSecurity `restricted`."""
+    with fresh_namespace("gristmill-test") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def s3_secret(namespace: str, pod_endpoint: str) -> str:
+    """Name of the Secret with the keys of the S3 server."""
+    return S3_SECRET
+
+
+@pytest.fixture(scope="module")
+def store_uri(pod_endpoint: str) -> str:
+    """URI of an empty store in a bucket of its own."""
+    bucket = f"gristmill-{os.urandom(4).hex()}"
+    boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/store"
+
+
+FIGURES: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def record_figure() -> Callable[[str, str], None]:
+    """Keep a measured figure for the end of the run's output."""
+    return FIGURES.__setitem__
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FIGURES:
+        terminalreporter.section("figures")
+        for name, value in FIGURES.items():
+            terminalreporter.write_line(f"{name:50}{value}")

@@ -1,0 +1,212 @@
+"""The platform chart on a cluster: installed, tested, upgraded, rolled back, removed; and what its pools give a pod."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from tests.cluster_case import CHARTS, S3_SECRET, Json, apply, fresh_namespace, helm, kubectl, objects, pod_log
+from tests.helm_case import documents
+
+CHART = CHARTS / "gristmill-platform"
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Platform:
+    """A namespace under `restricted` with the keys of S3, and the chart for it."""
+
+    def __init__(self, namespace: str, image: str) -> None:
+        self.namespace, self.image = namespace, image
+
+    def run(self, verb: str, *arguments: str | Path, release: str = "gristmill", check: bool = True) -> Done:
+        """One command of helm."""
+        repository, _, digest = self.image.partition("@")
+        chart = [str(CHART), "--set", f"image.repository={repository},image.digest={digest}"]
+        given = chart if verb in ("install", "upgrade", "template") else []
+        return helm(verb, release, *given, "--namespace", self.namespace, *map(str, arguments), check=check)
+
+    def helm(self, verb: str, *arguments: str | Path, release: str = "gristmill") -> str:
+        """What helm prints when it does what it is told."""
+        return self.run(verb, *arguments, release=release).stdout
+
+    def refusal(self, verb: str, *arguments: str | Path) -> str:
+        """What helm says when it must not do what it is told."""
+        done = self.run(verb, *arguments, check=False)
+        assert done.returncode != 0, f"helm {verb} should have failed"
+        return done.stdout + done.stderr
+
+    def everything(self) -> set[str]:
+        """All objects of the namespace, of every kind that the API server has, but for the events that tell of them."""
+        kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
+        named = ",".join(kind for kind in kinds if not kind.startswith("events"))
+        return set(kubectl("-n", self.namespace, "get", named, "-o", "name", "--ignore-not-found").split())
+
+
+@pytest.fixture
+def platform(images: dict[str, str], pod_endpoint: str) -> Iterator[Platform]:
+    with fresh_namespace("gristmill-platform") as namespace:
+        yield Platform(namespace, images["train"])
+
+
+@pytest.fixture
+def bucket(pod_endpoint: str) -> Iterator[str]:
+    """A bucket in which nothing may be left."""
+    client, name = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]), f"platform-{os.urandom(4).hex()}"
+    client.create_bucket(Bucket=name)
+    yield name
+    client.delete_bucket(Bucket=name)
+
+
+@pytest.mark.parametrize("values", ["", "ci/gpu-values.yaml", "ci/full-values.yaml"])
+def test_the_api_server_takes_every_manifest(values, platform):
+    given = ["--values", CHART / values] if values else []
+    rendered = documents(platform.helm("template", "--set", "verifySecrets=false", *given))
+    # Pods are refused where their account is not yet there, and where a class of the cluster's is not.
+    apply(platform.namespace, *(item for item in rendered if item["kind"] == "ServiceAccount"))
+    everything = yaml.safe_dump_all([*rendered, *pods_of_pools(rendered)])
+    kubectl("-n", platform.namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=everything)
+
+
+def pods_of_pools(rendered: list[Json]) -> Iterator[Json]:
+    """The pod of each pool as a pod: the API server does not look into the one within a TrainingRuntime."""
+    for item in rendered:
+        if item["kind"] == "TrainingRuntime":
+            (job,) = item["spec"]["template"]["spec"]["replicatedJobs"]
+            classes = ("priorityClassName", "runtimeClassName")
+            spec = {key: of for key, of in job["template"]["spec"]["template"]["spec"].items() if key not in classes}
+            name = f"pod-of-{item['metadata']['name']}"
+            yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def test_helm_test_passes_with_accounts_and_bucket_and_uninstall_leaves_nothing(platform, bucket, pod_endpoint):
+    before, s3 = platform.everything(), f"s3.endpoint={pod_endpoint},s3.bucket={bucket}"
+    platform.helm("install", "--set", s3)
+    tested = platform.helm("test", "--logs")
+    assert tested.count("rights are as they should be") == 2
+    assert f"wrote, read and deleted s3://{bucket}/" in tested
+    platform.helm("upgrade", "--set", f"{s3},pools.second.maxRestarts=0")
+    assert "trainingruntime.trainer.kubeflow.org/second" in platform.everything()
+    platform.helm("rollback", "1")
+    assert "trainingruntime.trainer.kubeflow.org/second" not in platform.everything()
+    platform.helm("uninstall", "--wait")
+    assert platform.everything() == before
+
+
+def test_a_release_name_of_53_characters_works(platform, pod_endpoint):
+    before, release = platform.everything(), "r" * 53
+    platform.helm("install", "--dry-run=server", release=release)
+    assert platform.everything() == before
+    platform.helm("install", "--set", f"s3.endpoint={pod_endpoint}", release=release)
+    assert f"serviceaccount/{release}-pipeline" in platform.everything()
+    platform.helm("test", release=release)
+    platform.helm("uninstall", "--wait", release=release)
+    assert platform.everything() == before
+
+
+def test_a_failing_helm_test_says_what_is_wrong_with_the_bucket(platform, bucket, pod_endpoint):
+    platform.helm("install", "--set", f"s3.endpoint={pod_endpoint},s3.bucket=no-{bucket}")
+    said = platform.refusal("test", "--logs", "--filter", "name=gristmill-test-s3")
+    assert f"error: cannot write s3://no-{bucket}/" in said
+    assert "See s3.endpoint, s3.region, s3.bucket and s3.existingSecret." in said
+
+
+def test_a_secret_that_is_not_there_or_lacks_a_key_is_refused_and_nothing_is_made(platform):
+    kubectl("-n", platform.namespace, "delete", "secret", S3_SECRET)
+    before = platform.everything()
+    assert f"namespace {platform.namespace} has no such Secret" in platform.refusal("install")
+    keys = {"AWS_ACCESS_KEY_ID": "someone"}
+    apply(
+        platform.namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": S3_SECRET}, "stringData": keys}
+    )
+    assert "lacks AWS_SECRET_ACCESS_KEY" in platform.refusal("install")
+    assert platform.everything() - before == {f"secret/{S3_SECRET}"}
+
+
+def test_other_rules_of_restart_are_refused_before_anything_changes_and_taken_by_a_new_pool(platform):
+    platform.helm("install")
+    command = f"kubectl --namespace {platform.namespace} delete trainingruntime cpu"
+    assert command in platform.refusal("upgrade", "--set", "pools.cpu.maxRestarts=7")
+    platform.helm("upgrade", "--set", "pools.cpu.deadlineSeconds=3600")
+    kubectl(*command.split()[1:])
+    platform.helm("upgrade", "--set", "pools.cpu.maxRestarts=7")
+    (pool,) = objects(platform.namespace, "trainingruntimes")
+    assert pool["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] == 7
+
+
+SURROUNDINGS = """
+import json, os
+seen = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GRISTMILL_C", "PET_"))}
+for folder in ("/tmp", "/cache", "/dev/shm"):
+    open(folder + "/x", "w").close()
+open("/dev/termination-log", "w").write("last words")
+for forbidden in ("/x", "/opt/x", "/etc/x"):
+    try:
+        open(forbidden, "w")
+        seen["wrote"] = forbidden
+    except OSError:
+        pass
+shared = os.statvfs("/dev/shm")
+seen["shared"] = shared.f_blocks * shared.f_frsize
+seen["user"] = os.getuid()
+seen["token"] = os.path.exists("/var/run/secrets/kubernetes.io")
+print(json.dumps(seen))
+"""
+# JobSet numbers the restarts on the pods. A trainer need not know; this script does.
+RESTARTS = {"name": "RESTARTS", "valueFrom": {"fieldRef": {
+    "fieldPath": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"}}}  # fmt: skip
+STOPPED_ONCE = "import os; raise SystemExit(0 if os.environ['RESTARTS'] == '1' else 75)"
+A_FINAL_ERROR = "raise SystemExit(2)"
+
+
+def train_job(name: str, image: str, nodes: int, script: str) -> Json:
+    trainer = {"image": image, "command": ["python", "-c", script], "numNodes": nodes, "numProcPerNode": 2}
+    runtime = {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": "cpu"}
+    return {"apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "metadata": {"name": name},
+            "spec": {"runtimeRef": runtime, "trainer": trainer}}  # fmt: skip
+
+
+@pytest.fixture
+def pool(platform: Platform, pod_endpoint: str, tmp_path: Path) -> Platform:
+    """A platform whose pool is small enough for a few jobs at once."""
+    small = {"resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}, "sharedMemory": "64Mi", "env": [RESTARTS]}
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"s3": {"endpoint": pod_endpoint}, "pools": {"cpu": small}}))
+    platform.helm("install", "--values", values)
+    return platform
+
+
+def test_a_pool_gives_a_training_its_surroundings_and_tells_a_final_error_from_a_stop(pool, pod_endpoint):
+    jobs = {"surroundings": ("Complete", 2, SURROUNDINGS), "final": ("Failed", 1, A_FINAL_ERROR),
+            "stopped": ("Complete", 1, STOPPED_ONCE)}  # fmt: skip
+    apply(pool.namespace, *(train_job(name, pool.image, *what) for name, (_, *what) in jobs.items()))
+    for name, (end, *_) in jobs.items():
+        kubectl("-n", pool.namespace, "wait", f"trainjob/{name}", f"--for=condition={end}", "--timeout=120s")
+    restarts = {
+        item["metadata"]["name"]: item["status"].get("restarts", 0) for item in objects(pool.namespace, "jobsets")
+    }
+    assert restarts == {"surroundings": 0, "final": 0, "stopped": 1}
+    pods = objects(pool.namespace, "pods", "-l", "jobset.sigs.k8s.io/jobset-name=surroundings")
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["spec"]["serviceAccountName"] == "gristmill-trainer"
+        assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"] == "last words"
+        check_surroundings(json.loads(pod_log(pool.namespace, pod["metadata"]["name"])), pod_endpoint)
+
+
+def check_surroundings(seen: dict[str, Any], pod_endpoint: str) -> None:
+    keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    assert seen.items() >= {**keys, "AWS_ENDPOINT_URL": pod_endpoint, "AWS_REGION": "us-east-1"}.items()
+    assert seen.items() >= {"GRISTMILL_CPUS": "1", "GRISTMILL_CACHE": "/cache"}.items()
+    assert seen.items() >= {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "2"}.items()
+    assert seen.items() >= {"user": 1000, "token": False, "shared": 64 << 20}.items()
+    assert "wrote" not in seen

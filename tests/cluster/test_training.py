@@ -1,0 +1,382 @@
+"""A training on a real cluster: two pods over gloo, checkpoints in S3, followed, lost, cancelled, failed.
+
+The figures that the issue of a cluster's cost asks for are printed at the end of the module's tests (`-s`, or the
+summary of `make cluster-test`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.config import RunConfig, compose
+from llm.runs.folder import RunFolder
+from llm.steps import open_context, run_step
+from llm.storage import Manifest, open_objects
+from llm.training.checkpoint import newest_checkpoint
+from llm.training.train import training_recipe
+from tests.cluster.launcher import start_launcher
+from tests.cluster_case import CHARTS, helm, kubectl, objects, pod_log, pods_of, wait_for
+
+SMALL = [
+    f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py", "data.domain=code", "tokenizer.vocab_size=512",
+    "model.hidden_size=128", "model.intermediate_size=256", "model.num_hidden_layers=2",
+    "model.num_attention_heads=4", "model.num_key_value_heads=2", "model.max_position_embeddings=128",
+    "training.sequence_length=128", "training.global_batch_tokens=4096", "training.micro_batch_size=4",
+    "training.max_steps=40", "training.checkpoint_every_steps=10", "training.validate_every_steps=20",
+    "tracking.uri=http://127.0.0.1:9", "tracking.timeout_seconds=1", "cluster.unschedulable_after_seconds=10",
+]  # fmt: skip
+ON_THE_POOL = ["training.pool=cpu", "training.nodes=2", "training.processes=1"]
+POOLS = """
+pools:
+  cpu: {resources: {requests: {cpu: 500m, memory: 1Gi}}, terminationGracePeriodSeconds: 60, maxRestarts: 5}
+  gpu: {resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {nvidia.com/gpu: 1}}}
+  nowhere: {resources: {requests: {cpu: 100m, memory: 1Gi}}, nodeSelector: {pool: nowhere}}
+"""
+
+Given = Mapping[str, Manifest]
+
+
+class Case:
+    """A namespace with the platform chart, and what the steps before the training made."""
+
+    def __init__(self, namespace: str, store_uri: str, image: str, folder: Path) -> None:
+        self.namespace, self.store_uri, self.image, self.folder = namespace, store_uri, image, folder
+        self.launchers = 0
+
+    def config(self, run: str, *overrides: str, store: str = "") -> RunConfig:
+        uri = self.store_uri + store
+        places = [f"storage.uri={uri}", f"run.folder={uri}/runs", f"run.name={run}"]
+        return compose([*SMALL, *places, f"cluster.namespace={self.namespace}", *overrides])
+
+    def given(self, config: RunConfig) -> Given:
+        """Shards and vocabulary in that configuration's store."""
+        context = open_context(config)
+        made: dict[str, Manifest] = {}
+        for step in ("ingest", "tokenizer", "tokenize"):
+            made[step] = run_step(step, context, made)
+        return made
+
+    def launch(self, config: RunConfig) -> str:
+        """Start the training component as a pod; returns its Job's name."""
+        self.launchers += 1
+        name = f"launcher-{self.launchers}"
+        start_launcher(self.namespace, name, config, self.given(config), self.image, self.folder)
+        return name
+
+    def log(self, launcher: str) -> str:
+        """What the launcher's newest pod printed."""
+        pods = objects(self.namespace, "pods", "-l", f"job-name={launcher}")
+        newest = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
+        return "" if newest is None else pod_log(self.namespace, newest["metadata"]["name"])
+
+    def end(self, launcher: str) -> str:
+        """Wait for the launcher's end: Complete or Failed."""
+
+        def condition() -> str | None:
+            job = objects(self.namespace, "jobs", "--field-selector", f"metadata.name={launcher}")[0]
+            found = [one["type"] for one in job["status"].get("conditions", ()) if one["status"] == "True"]
+            return next((one for one in found if one in ("Complete", "Failed")), None)
+
+        ended: str = wait_for(condition, f"the end of {launcher}: {self.log(launcher)}", 240)
+        return ended
+
+    def train_job(self, run: str) -> dict[str, Any] | None:
+        found = objects(self.namespace, "trainjobs", "-l", f"gristmill.io/run={run}")
+        return found[0] if found else None
+
+    def checkpoint(self, config: RunConfig, given: Given) -> Manifest | None:
+        """The finished checkpoint, if it is in the store."""
+        recipe = training_recipe(config.model, config.training, given["tokenize"], given["tokenizer"])
+        return open_context(config).store.find(recipe)
+
+    def vault(self, config: RunConfig, given: Given) -> Any:
+        recipe = training_recipe(config.model, config.training, given["tokenize"], given["tokenizer"])
+        return open_context(config).store.working_objects(recipe)
+
+    def events(self, config: RunConfig) -> str:
+        """All events of the run in the store."""
+        home = open_objects(f"{config.run.folder}/{config.run.name}")
+        return b"".join(home.read(name) or b"" for name in home.names("events/")).decode()
+
+
+@pytest.fixture(scope="module")
+def case(
+    namespace: str, store_uri: str, images: dict[str, str], pod_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Case:
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "values.yaml").write_text(POOLS)
+    os.environ["GRISTMILL_CACHE"] = str(folder / "cache")
+    helm("install", "gristmill", str(CHARTS / "gristmill-platform"), "-n", namespace, "-f", str(folder / "values.yaml"),
+         "--set", f"s3.endpoint={pod_endpoint}")  # fmt: skip
+    repository, _, digest = images["train"].partition("@")
+    assert digest
+    return Case(namespace, store_uri, f"{repository}@{digest}", folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(case: Case, record_figure: Callable[[str, str], None]) -> Manifest:
+    """A whole training on the pool; the first to run, and what others are compared with."""
+    config = case.config("undisturbed", *ON_THE_POOL)
+    given = case.given(config)
+    launcher = case.launch(config)
+    wait_for(lambda: "loss" in case.log(launcher), "the step's log shows the training while it goes on", 120)
+    job = wait_for(lambda: case.train_job("undisturbed"), "the TrainJob")
+    states = {one["type"] for one in job["status"].get("conditions", ()) if one["status"] == "True"}
+    assert "Complete" not in states, "the log came only after the end"
+    assert len(pods_of(case.namespace, job["metadata"]["name"])) == 2
+    assert case.end(launcher) == "Complete", case.log(launcher)
+    done = case.checkpoint(config, given)
+    assert done is not None
+    assert done.counts["steps"] == 40
+    first = re.search(r'"kind": "train_started".*?"seconds": ([0-9.]+)', case.events(config))
+    if first:
+        record_figure("seconds from TrainJob to first step", first[1])
+    return done
+
+
+def test_two_pods_train_together_and_the_log_of_the_step_shows_it_live(case: Case, undisturbed: Manifest):
+    job = case.train_job("undisturbed")
+    assert job is not None
+    assert [one["type"] for one in job["status"]["conditions"] if one["status"] == "True"] == ["Complete"]
+
+
+def test_two_ranks_here_train_the_same_weights(case: Case, undisturbed: Manifest):
+    config = case.config("here", "training.processes=2", store="-here")
+    context = open_context(config)
+    here = run_step("train", context, case.given(config))
+    assert _weights(here) == _weights(undisturbed)
+
+
+def test_a_pod_that_is_deleted_in_the_middle_comes_back_and_the_weights_are_those_of_an_undisturbed_training(
+    case: Case, undisturbed: Manifest
+):
+    config = case.config("disturbed", *ON_THE_POOL, store="-disturbed")
+    given = case.given(config)
+    launcher = case.launch(config)
+    _wait_for_step(case, config, 12)
+    job = case.train_job("disturbed")
+    assert job is not None
+    victim = pods_of(case.namespace, job["metadata"]["name"])[1]["metadata"]["name"]
+    kubectl("-n", case.namespace, "delete", "pod", victim, "--wait=false")
+    assert case.end(launcher) == "Complete", case.log(launcher)
+    done = case.checkpoint(config, given)
+    assert done is not None
+    assert _weights(done) == _weights(undisturbed)
+    assert '"kind": "train_resumed"' in case.events(config)
+
+
+def test_a_launcher_that_is_deleted_is_replaced_and_its_successor_adopts_the_same_train_job(
+    case: Case, undisturbed: Manifest
+):
+    config = case.config("adopted", *ON_THE_POOL, store="-adopted")
+    given = case.given(config)
+    launcher = case.launch(config)
+    _wait_for_step(case, config, 5)
+    before = case.train_job("adopted")
+    assert before is not None
+    kubectl("-n", case.namespace, "delete", "pod", "-l", f"job-name={launcher}", "--wait=true")
+    assert case.end(launcher) == "Complete", case.log(launcher)
+    after = case.train_job("adopted")
+    assert after is not None
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert "adopt" in case.log(launcher)
+    done = case.checkpoint(config, given)
+    assert done is not None
+    assert _weights(done) == _weights(undisturbed)
+
+
+def test_cancel_leaves_a_checkpoint_and_nothing_else(case: Case):
+    config = case.config("cancelled", *ON_THE_POOL, "training.checkpoint_every_steps=1000", store="-cancelled")
+    given = case.given(config)
+    launcher = case.launch(config)
+    _wait_for_step(case, config, 5)
+    job = case.train_job("cancelled")
+    assert job is not None
+    began = time.monotonic()
+    done = _gristmill("cancel", "cancelled", f"cluster.namespace={case.namespace}")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 60, "the grace period of the pool"
+    assert case.train_job("cancelled") is None
+    name = job["metadata"]["name"]
+    assert not pods_of(case.namespace, name)
+    assert not objects(case.namespace, "jobsets", "--field-selector", f"metadata.name={name}")
+    newest, _ = newest_checkpoint(case.vault(config, given))
+    assert newest is not None
+    assert newest.state().step >= 5
+    assert case.end(launcher) == "Failed"
+    assert "error: " in case.log(launcher)
+
+
+def test_a_bad_configuration_fails_the_step_with_the_trainers_own_words(case: Case):
+    config = case.config("diverging", *ON_THE_POOL, "training.lr=1e30", store="-diverging")
+    launcher = case.launch(config)
+    wait_for(lambda: "error:" in case.log(launcher), "the launcher's error", 120)
+    assert re.search(r"error: .*the training diverged(.|\n)*Lower training.lr", case.log(launcher))
+
+
+@pytest.mark.parametrize(
+    ("pool", "short"), [("gpu", r"Insufficient nvidia.com/gpu"), ("nowhere", r"node affinity/selector")]
+)
+def test_pods_that_no_node_has_room_for_name_what_is_short(case: Case, pool: str, short: str):
+    config = case.config(f"short-{pool}", f"training.pool={pool}", "training.nodes=2", "training.processes=1")
+    launcher = case.launch(config)
+    wait_for(lambda: "error:" in case.log(launcher), "the launcher's error", 120)
+    assert re.search(rf"error: (.|\n)*{short}", case.log(launcher))
+    assert re.search(rf"error: (.|\n)*{pool}", case.log(launcher))
+    wait_for(lambda: case.train_job(f"short-{pool}") is None, "the TrainJob to be gone")
+
+
+def test_a_pool_that_is_not_there_is_refused_with_those_that_are(case: Case, tmp_path: Path):
+    done = _run(case, tmp_path, "training.pool=gpus")
+    assert done.returncode == 2
+    assert re.search(r"error: .*gpus(.|\n)*cpu, gpu, nowhere", done.stderr)
+    assert case.train_job("refused") is None
+
+
+def test_two_runs_with_one_name_are_not_mixed(case: Case):
+    config = case.config("twice", *ON_THE_POOL, "training.max_steps=2000", store="-twice")
+    launcher = case.launch(config)
+    _wait_for_step(case, config, 1)
+    other = case.launch(case.config("twice", *ON_THE_POOL, "training.max_steps=2001", store="-twice"))
+    wait_for(lambda: "error:" in case.log(other), "the second launcher's refusal", 120)
+    assert re.search(r"error: .*twice", case.log(other))
+    job = case.train_job("twice")
+    assert job is not None, "the first goes on"
+    assert _gristmill("cancel", "twice", f"cluster.namespace={case.namespace}").returncode == 0
+    case.end(launcher)
+
+
+def test_an_image_that_is_not_on_the_nodes_is_named(case: Case, tmp_path: Path):
+    wrong = f"gristmill/train@sha256:{'0' * 64}"
+    done = _run(case, tmp_path, *ON_THE_POOL, environment={"GRISTMILL_TRAIN_IMAGE": wrong})
+    assert done.returncode == 2
+    assert re.search(rf"error: (.|\n)*{wrong}", done.stderr)
+
+
+def test_an_expired_token_is_said_so(case: Case, tmp_path: Path):
+    kubeconfig = tmp_path / "kubeconfig"
+    server = kubectl("config", "view", "--minify", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}")
+    kubeconfig.write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
+        f"clusters: [{{name: x, cluster: {{server: '{server}', insecure-skip-tls-verify: true}}}}]\n"
+        "users: [{name: x, user: {token: expired}}]\n"
+    )
+    done = _run(case, tmp_path, *ON_THE_POOL, environment={"KUBECONFIG": str(kubeconfig)})
+    assert done.returncode == 2
+    assert re.search(r"error: .*401", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment", "words"),
+    [
+        (["storage.uri=s3://gristmill-nowhere/store"], {}, "S3 bucket gristmill-nowhere .*does not exist"),
+        ([], {"AWS_ACCESS_KEY_ID": "wrong"}, "S3 bucket .* refused: 403"),
+        ([], {"AWS_REGION": "mars-1", "AWS_DEFAULT_REGION": "mars-1"}, "(?s)S3 bucket .* refused: 4.*AWS_REGION"),
+        ([], {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "S3 bucket .* does not answer"),
+    ],
+    ids=["no bucket", "wrong key", "wrong region", "no endpoint"],
+)
+def test_a_store_that_cannot_be_used_is_named_before_anything_is_made(
+    case: Case, tmp_path: Path, overrides: list[str], environment: dict[str, str], words: str
+):
+    done = _run(case, tmp_path, *ON_THE_POOL, *overrides, environment=environment)
+    assert done.returncode == 2, done.stderr
+    assert re.search(f"error: {words}", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert case.train_job("refused") is None
+
+
+def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_along(case: Case, tmp_path: Path):
+    command = [*_COMMAND, "run", "pretrain", *_refused(case, tmp_path, *ON_THE_POOL, "training.max_steps=3000")]
+    environment = {**os.environ, "GRISTMILL_TRAIN_IMAGE": case.image}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    assert process.stderr is not None
+    reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+    reader.start()
+    folder = RunFolder(tmp_path / "runs" / "refused")
+    wait_for(lambda: folder.events.is_file() and '"train_step"' in folder.events.read_text(), "a step", 180)
+    assert case.train_job("refused") is not None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 75, "".join(lines)
+    wait_for(lambda: case.train_job("refused") is None, "the TrainJob to be gone")
+
+
+def test_pods_are_nearly_as_fast_as_two_ranks_here(case: Case, record_figure: Callable[[str, str], None]):
+    """Tokens a second, the pods' against two ranks on this machine: alternating, the medians of three."""
+    ratios, pods, here = [], [], []
+    for attempt in range(3):
+        far = case.config(f"speed-{attempt}", *ON_THE_POOL, "training.max_steps=120", store=f"-speed-{attempt}")
+        launcher = case.launch(far)
+        assert case.end(launcher) == "Complete", case.log(launcher)
+        pods.append(_speed(case.events(far)))
+        near = case.config(
+            f"near-{attempt}", "training.processes=2", "training.max_steps=120", store=f"-near-{attempt}"
+        )
+        context = open_context(near)
+        run_step("train", context, case.given(near))
+        here.append(_speed(context.folder.events.read_text()))
+        ratios.append(pods[-1] / here[-1])
+    ratio = statistics.median(ratios)
+    record_figure("tokens/s of two pods", f"{statistics.median(pods):,.0f}")
+    record_figure("tokens/s of two ranks here", f"{statistics.median(here):,.0f}")
+    record_figure("pods against ranks here (target 0.9)", f"{ratio:.2f} ({', '.join(f'{one:.2f}' for one in ratios)})")
+    assert ratio > 0.5, "far below what noise explains"
+
+
+_COMMAND = [sys.executable, "-c", "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"]
+
+
+def _gristmill(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*_COMMAND, *arguments], capture_output=True, text=True, timeout=300, env={**os.environ, **(environment or {})}
+    )
+
+
+def _refused(case: Case, tmp_path: Path, *overrides: str) -> list[str]:
+    return [*SMALL, f"storage.uri={case.store_uri}-refused", f"run.folder={tmp_path / 'runs'}", "run.name=refused",
+            f"cluster.namespace={case.namespace}", "tracking.uri=null", *overrides]  # fmt: skip
+
+
+def _run(
+    case: Case, tmp_path: Path, *overrides: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    image = {"GRISTMILL_TRAIN_IMAGE": case.image}
+    return _gristmill("run", "pretrain", *_refused(case, tmp_path, *overrides),
+                      environment={**image, **(environment or {})})  # fmt: skip
+
+
+def _weights(checkpoint: Manifest) -> str:
+    return next(entry.sha256 for entry in checkpoint.files if entry.path == "model.safetensors")
+
+
+def _wait_for_step(case: Case, config: RunConfig, step: int) -> None:
+    """Until rank 0 has done this step, by the log of its own pod."""
+
+    def reached() -> bool:
+        job = case.train_job(str(config.run.name))
+        if job is None:
+            return False
+        log = pod_log(case.namespace, f"job/{job['metadata']['name']}-node-0", "node")
+        return any(int(one) >= step for one in re.findall(r'"train_step", "step": (\d+)', log))
+
+    wait_for(reached, f"step {step}", 180, every=0.1)
+
+
+def _speed(events: str) -> float:
+    """Tokens a second over the second half of a training."""
+    speeds = [float(one) for one in re.findall(r'"tokens_per_second": ([0-9.]+)', events)]
+    return statistics.median(speeds[len(speeds) // 2 :])

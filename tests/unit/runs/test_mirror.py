@@ -1,0 +1,87 @@
+"""Steps that share no disk see one run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llm.errors import ServiceError
+from llm.runs import mirror
+from llm.runs.folder import RunFolder
+from llm.runs.mirror import mirrored
+from llm.storage import LocalObjects, Manifest
+from llm.tracking.events import EventLog
+
+MANIFEST = Manifest(kind="corpus", id="0" * 16, uri="s3://bucket/x", files=())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> LocalObjects:
+    return LocalObjects(tmp_path / "store" / "runs" / "one")
+
+
+def pod(tmp_path: Path, name: str) -> tuple[RunFolder, EventLog]:
+    folder = RunFolder(tmp_path / name / "one")
+    return folder, EventLog(folder.events)
+
+
+def fail(tmp_path: Path, home: LocalObjects) -> None:
+    folder, log = pod(tmp_path, "failing")
+    with mirrored(folder, home, "ingest"):
+        log.emit("step_failed", step="ingest")
+        raise RuntimeError("boom")
+
+
+def succeed(tmp_path: Path, home: LocalObjects) -> None:
+    folder, log = pod(tmp_path, "good")
+    with mirrored(folder, home, "ingest"):
+        log.emit("step_finished", step="ingest")
+
+
+def test_a_step_sees_what_the_steps_before_it_left(tmp_path: Path, home: LocalObjects):
+    first, log = pod(tmp_path, "first")
+    with mirrored(first, home, "ingest"):
+        log.emit("step_started", step="ingest")
+        MANIFEST.write(first.manifest_path("ingest"))
+        first.write_config("a: 1\n")
+    second, log = pod(tmp_path, "second")
+    with mirrored(second, home, "validate"):
+        assert [event["step"] for event in log.read("step_started")] == ["ingest"]
+        assert second.manifests() == {"ingest": MANIFEST}
+        assert second.config.read_text() == "a: 1\n"
+        log.emit("step_started", step="validate")
+    third, log = pod(tmp_path, "third")
+    with mirrored(third, home, "report"):
+        assert [event["step"] for event in log.read("step_started")] == ["ingest", "validate"]
+
+
+def test_a_step_that_fails_leaves_its_events(tmp_path: Path, home: LocalObjects):
+    with pytest.raises(RuntimeError, match="boom"):
+        fail(tmp_path, home)
+    folder, log = pod(tmp_path, "second")
+    with mirrored(folder, home, "report"):
+        assert log.read("step_failed")
+
+
+def test_events_are_there_while_a_step_goes_on(tmp_path: Path, home: LocalObjects, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mirror, "FLUSH_SECONDS", 0.01)
+    folder, log = pod(tmp_path, "first")
+    with mirrored(folder, home, "train"):
+        log.emit("train_step", step=1)
+        while not home.names("events/"):
+            pass
+    assert len(home.names("events/")) == 1, "the part is written over, not again"
+
+
+def test_a_store_that_refuses_at_the_end_fails_a_step_that_went_well_and_hides_no_error_of_one_that_did_not(
+    tmp_path: Path, home: LocalObjects, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> bool:
+        raise ServiceError("S3 went away")
+
+    monkeypatch.setattr(LocalObjects, "write", refuse)
+    with pytest.raises(ServiceError, match="S3 went away"):
+        succeed(tmp_path, home)
+    with pytest.raises(RuntimeError, match="boom"):
+        fail(tmp_path, home)
