@@ -10,6 +10,7 @@ the user's files nor our code: what need not be done again is found in the store
 from kfp import dsl
 
 from components.deploy import deploy
+from components.environment import with_environment
 from components.evaluate import evaluate
 from components.export import export
 from components.gate import gate
@@ -24,7 +25,7 @@ from components.validate import validate
 
 
 def _anew(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    return task.set_caching_options(False)
+    return with_environment(task.set_caching_options(False))
 
 
 @dsl.pipeline(name="pretrain", description="Raw text to a served model, every seam checked.")

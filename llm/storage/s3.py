@@ -47,7 +47,7 @@ class S3Objects:
     def at(cls, uri: str) -> S3Objects:
         """What lies at an `s3://` URI."""
         bucket, prefix = bucket_and_prefix(uri)
-        return cls(_client(os.getpid(), _endpoint(), os.environ.get("AWS_ACCESS_KEY_ID")), bucket, prefix)
+        return cls(_client(os.getpid(), _endpoint(), _region(), os.environ.get("AWS_ACCESS_KEY_ID")), bucket, prefix)
 
     def below(self, name: str) -> S3Objects:
         """A prefix further down."""
@@ -183,8 +183,13 @@ def _endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
+def _region() -> str | None:
+    """AWS's own tools read both names, boto3 only the second."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
 @cache
-def _client(pid: int, endpoint: str | None, key: str | None) -> S3Client:
+def _client(pid: int, endpoint: str | None, region: str | None, key: str | None) -> S3Client:
     """One client a process (they do not survive a fork) and set of settings."""
     try:
         import boto3
@@ -198,7 +203,7 @@ def _client(pid: int, endpoint: str | None, key: str | None) -> S3Client:
         max_pool_connections=2 * TRANSFERS,
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
-    return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
 
 def _transfers() -> TransferConfig:
