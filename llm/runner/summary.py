@@ -8,7 +8,7 @@ from typing import Any
 
 from llm.runner.local import RunOutcome
 from llm.runs.attempt import last_attempt
-from llm.storage import Manifest
+from llm.storage import Manifest, is_s3
 
 
 def summary(outcome: RunOutcome) -> list[str]:
@@ -47,3 +47,6 @@ def _next(outcome: RunOutcome) -> Iterator[str]:
     yield f"run {outcome.folder.path}, report {outcome.folder.report}"
     if outcome.exit_code == 0:
         yield 'next: gristmill generate "def"  |  gristmill serve  |  gristmill report --open'
+        repository = Manifest.read(outcome.folder.manifest_path("deploy"))
+        if is_s3(repository.uri):
+            yield f"on a cluster (docs/platform.md): charts/gristmill-serving with model.uri={repository.uri}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.errors import EXIT_FAULT, GristmillError, Preempted, ServiceError, UserError
 from llm.storage import cache_folder, open_objects
 from llm.tracking.events import read_events
 from llm.training.launch import Node
@@ -38,6 +38,8 @@ def main(plan_uri: str) -> int:
         events = folder / "events.jsonl"
         with _echoing(events):
             run_here(plan.model_copy(update={"events": str(events)}), folder, node())
+    except ServiceError as error:  # the store may be back at the next attempt, of which the pool grants a few
+        return _last_words(f"{error}", Preempted.exit_code)
     except GristmillError as error:
         return _last_words(f"{error}", error.exit_code)
     except Exception as error:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback

@@ -12,7 +12,7 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
-from llm.errors import GristmillError
+from llm.errors import GristmillError, Preempted, ServiceError
 from llm.storage import disk_full, is_disk_full
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
@@ -49,6 +49,8 @@ def _train(plan: TrainingPlan, folder: Path) -> Outcome:
         if steps is None:
             steps = Trainer(plan, folder).measure()  # and forget: what it learned does not count
         Trainer(plan, folder).train(steps)
+    except ServiceError as error:  # an outage of the store's: what is saved stays, and the next attempt goes on from it
+        return Outcome(exit_code=Preempted.exit_code, message=str(error))
     except GristmillError as error:
         return Outcome(exit_code=error.exit_code, message=str(error))
     except OSError as error:

@@ -18,7 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from tests.cluster_case import CHARTS, fresh_namespace, helm, kubectl
 
 TRAIN = {
-    *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "delete")),
+    *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "patch", "delete")),
     *(("trainer.kubeflow.org", "trainingruntimes", verb) for verb in ("get", "list")),
     *(("", "pods", verb) for verb in ("get", "list")),
     ("", "pods/log", "get"),
@@ -137,14 +137,18 @@ def test_no_account_may_do_anything_in_another_namespace(kubeconfig, place, acts
                     assert status(api, act, "default") == 403, f"{account}: {act.verb} {act.resource} in default"
 
 
-def test_the_pipeline_reads_the_two_objects_of_kubeflow_pipelines_by_name_and_no_other(kubeconfig, place):
+def test_the_pipeline_may_do_what_a_step_of_kubeflow_pipelines_must_and_reads_no_other_object(kubeconfig, place):
+    # Rights are looked at before kinds: where Argo is not installed, who may gets 404 and who may not gets 403.
+    outcome = Act("argoproj.io", "v1alpha1", "workflowtaskresults", True, "patch")
     secret = Act("", "v1", "secrets", True, "get")
     settings = Act("", "v1", "configmaps", True, "get")
     with connected(kubeconfig, place, "pipeline") as api:
         assert status(api, secret, place, "mlpipeline-minio-artifact") == 404, "allowed, and not there"
         assert status(api, settings, place, "kfp-launcher") == 404
+        assert status(api, outcome, place) != 403
         assert status(api, secret, place, "gristmill-s3") == 403
         assert status(api, settings, place, "kube-root-ca.crt") == 403
     with connected(kubeconfig, place, "train") as api:
         assert status(api, secret, place, "mlpipeline-minio-artifact") == 403
         assert status(api, settings, place, "kfp-launcher") == 403
+        assert status(api, outcome, place) == 403

@@ -13,7 +13,18 @@ import boto3
 import pytest
 import yaml
 
-from tests.cluster_case import CHARTS, S3_SECRET, Json, apply, fresh_namespace, helm, kubectl, objects, pod_log
+from tests.cluster_case import (
+    CHARTS,
+    S3_SECRET,
+    Json,
+    apply,
+    fresh_namespace,
+    helm,
+    kubectl,
+    objects,
+    pod_log,
+    wait_for,
+)
 from tests.helm_case import documents
 
 CHART = CHARTS / "gristmill-platform"
@@ -164,6 +175,7 @@ print(json.dumps(seen))
 # JobSet numbers the restarts on the pods. A trainer need not know; this script does.
 RESTARTS = {"name": "RESTARTS", "valueFrom": {"fieldRef": {
     "fieldPath": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"}}}  # fmt: skip
+UNTIL_TOLD = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); time.sleep(300)"
 STOPPED_ONCE = "import os; raise SystemExit(0 if os.environ['RESTARTS'] == '1' else 75)"
 A_FINAL_ERROR = "raise SystemExit(2)"
 
@@ -178,7 +190,8 @@ def train_job(name: str, image: str, nodes: int, script: str) -> Json:
 @pytest.fixture
 def pool(platform: Platform, pod_endpoint: str, tmp_path: Path) -> Platform:
     """A platform whose pool is small enough for a few jobs at once."""
-    small = {"resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}, "sharedMemory": "64Mi", "env": [RESTARTS]}
+    requests = {"cpu": 0.1, "memory": "65536Ki"}  # not as Kubernetes writes them, which must not matter
+    small = {"resources": {"requests": requests}, "sharedMemory": "65536Ki", "env": [RESTARTS]}
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({"s3": {"endpoint": pod_endpoint}, "pools": {"cpu": small}}))
     platform.helm("install", "--values", values)
@@ -210,3 +223,25 @@ def check_surroundings(seen: dict[str, Any], pod_endpoint: str) -> None:
     assert seen.items() >= {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "2"}.items()
     assert seen.items() >= {"user": 1000, "token": False, "shared": 64 << 20}.items()
     assert "wrote" not in seen
+
+
+def test_a_pool_in_use_can_be_upgraded_without_a_change_to_its_trainings_and_goes_with_the_last_of_them(pool, tmp_path):
+    def pods() -> list[tuple[str, str]]:
+        found = objects(pool.namespace, "pods", "-l", "jobset.sigs.k8s.io/jobset-name=going")
+        return [(pod["metadata"]["uid"], pod["status"]["phase"]) for pod in found]
+
+    def pools() -> list[str]:
+        return [runtime["metadata"]["name"] for runtime in objects(pool.namespace, "trainingruntimes")]
+
+    apply(pool.namespace, train_job("going", pool.image, 1, UNTIL_TOLD))
+    wait_for(lambda: [phase for _, phase in pods()] == ["Running"], "the training runs")
+    before = pods()
+    settings = "pools.cpu.resources.requests.cpu=200m,pools.cpu.terminationGracePeriodSeconds=30"
+    pool.helm("upgrade", "--values", tmp_path / "values.yaml", "--set", settings)
+    (upgraded,) = objects(pool.namespace, "trainingruntimes")
+    (job,) = upgraded["spec"]["template"]["spec"]["replicatedJobs"]
+    assert job["template"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 30
+    pool.helm("uninstall")
+    assert (pods(), pools()) == (before, ["cpu"])
+    kubectl("-n", pool.namespace, "delete", "trainjob", "going")
+    wait_for(lambda: not pods() and not pools(), "the training and its pool are gone")

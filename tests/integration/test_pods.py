@@ -177,3 +177,15 @@ def test_a_plan_of_other_code_than_the_images_is_refused(s3: str, log: EventLog)
 def test_a_plan_that_is_gone_is_named(s3: str):
     with pytest.raises(UserError, match=r"there is no plan at s3://bucket/store/training/x/plan.json"):
         read_plan(f"{s3}/training/x/plan.json")
+
+
+def test_a_store_that_goes_away_ends_the_pod_so_that_it_is_started_again(
+    s3: str, nodes: Nodes, log: EventLog, monkeypatch: pytest.MonkeyPatch
+):
+    plan = plan_in(s3, log)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
+    nodes.start(plan)
+    assert nodes.codes() == [75, 75]
+    assert "does not answer" in (nodes.folder / "0.log").read_text()

@@ -1,0 +1,63 @@
+{{/*
+What the accounts may do, each rule with its reason: the Roles, the helm test, the README's table and the cluster tests all come
+from here. Whatever is not here is answered with 403.
+*/}}
+
+{{- define "gristmill-platform.kfpRules" -}}
+# Argo, which runs the step, reports its outcome and outputs.
+- apiGroups: [argoproj.io]
+  resources: [workflowtaskresults]
+  verbs: [create, patch]
+# The step's launcher reads where artifacts are kept.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [kfp-launcher]
+  verbs: [get]
+{{- with .Values.rbac.kfpArtifactSecret }}
+# The step's launcher opens the bucket of its artifacts.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ . }}]
+  verbs: [get]
+{{- end }}
+{{- if not .Values.rbac.train }}
+# The step's launcher reads from its own pod which attempt it is.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get]
+{{- end }}
+{{- end }}
+
+{{- define "gristmill-platform.trainRules" -}}
+# Start a training, adopt it on a retry (patch: become its owner too), wait for its end, delete all of a cancelled run.
+- apiGroups: [trainer.kubeflow.org]
+  resources: [trainjobs]
+  verbs: [create, get, list, patch, delete]
+# Refuse a pool that there is not, naming those that there are.
+- apiGroups: [trainer.kubeflow.org]
+  resources: [trainingruntimes]
+  verbs: [get, list]
+# Find the training's pods, how each ended, and the image of one's own pod.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+# Show the training's log while it runs.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# Say why a pod does not start: which resource is short, which image is missing.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+{{- end }}
+
+{{/* The rules of an account: (list $ ACCOUNT). */}}
+{{- define "gristmill-platform.rules" -}}
+{{- $root := index . 0 }}
+{{- if and (eq (index . 1) "pipeline") $root.Values.rbac.kfp }}
+{{ include "gristmill-platform.kfpRules" $root | trim }}
+{{- end }}
+{{- if $root.Values.rbac.train }}
+{{ include "gristmill-platform.trainRules" $root | trim }}
+{{- end }}
+{{- end }}

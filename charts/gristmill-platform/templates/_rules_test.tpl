@@ -1,0 +1,15 @@
+{{/* What accounts must not be able to do, tried by the helm test: verb, resource, and API group, namespace or name where they matter. */}}
+{{- define "gristmill-platform.forbidden" -}}
+- {verb: list, resource: secrets}
+- {verb: get, resource: secrets, name: {{ .Values.s3.existingSecret | default "any" }}}
+- {verb: create, resource: pods}
+- {verb: delete, resource: pods, name: any}
+- {verb: create, resource: pods/exec, name: any}
+- {verb: create, resource: serviceaccounts/token, name: {{ include "gristmill-platform.name" (list . "pipeline") }}}
+- {verb: create, resource: configmaps}
+- {verb: create, resource: rolebindings, group: rbac.authorization.k8s.io, version: v1}
+- {verb: create, resource: jobs, group: batch, version: v1}
+- {verb: create, resource: trainingruntimes, group: trainer.kubeflow.org, version: v1alpha1}
+- {verb: list, resource: pods, namespace: kube-system}
+- {verb: list, resource: nodes, namespace: ""}
+{{- end }}

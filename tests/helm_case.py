@@ -1,0 +1,101 @@
+"""Helm for the tests of charts: where it is found, its output as documents, and the comments of a values.yaml.
+
+Helm is one binary that no package registry for Python has, so it may be missing: then these tests are skipped, and say
+so. It is looked for on PATH, then in the folder that GRISTMILL_TEST_TOOLS names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHARTS = Path(__file__).parents[1] / "charts"
+TRAINER = ("trainer.kubeflow.org/v1alpha1", "trainer.kubeflow.org/v1alpha1/TrainingRuntime")
+JOBSET = ("jobset.x-k8s.io/v1alpha2", "jobset.x-k8s.io/v1alpha2/JobSet")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C, where PyYAML has it: ten times as fast."""
+A_CLUSTER = ("v1/Secret", "v1/Pod")
+"""API versions that Helm knows only from a cluster."""
+
+
+def find_helm() -> str | None:
+    """Path of the helm command; None where there is none."""
+    folders = [os.environ.get("PATH", ""), os.environ.get("GRISTMILL_TEST_TOOLS", "")]
+    return shutil.which("helm", path=os.pathsep.join(folder for folder in folders if folder))
+
+
+class Helm:
+    """One chart, rendered without a cluster."""
+
+    def __init__(self, chart: str) -> None:
+        found = find_helm()
+        if found is None:
+            pytest.skip("helm is neither on PATH nor in the folder that GRISTMILL_TEST_TOOLS names")
+        self.command, self.chart = found, CHARTS / chart
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Helm's answer, without a kubeconfig to find a cluster by."""
+        environment = {**os.environ, "KUBECONFIG": os.devnull}
+        command = [self.command, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+    def template(self, *arguments: str | Path, release: str = "gristmill") -> str:
+        """The rendered manifests; a refusal fails the test."""
+        done = self.run("template", release, self.chart, "--namespace", "ml", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def documents(self, *arguments: str | Path, release: str = "gristmill") -> list[dict[str, Any]]:
+        """The rendered manifests as documents, those of `helm test` among them."""
+        return documents(self.template(*arguments, release=release))
+
+    def refusal(self, *arguments: str | Path) -> str:
+        """What helm says where it must refuse."""
+        done = self.run("template", "gristmill", self.chart, "--namespace", "ml", *arguments)
+        assert done.returncode != 0, "helm rendered what it should have refused"
+        return done.stderr
+
+
+def documents(rendered: str) -> list[dict[str, Any]]:
+    """The documents of rendered manifests, without the empty ones."""
+    return [document for document in yaml.load_all(rendered, Loader=LOADER) if document is not None]
+
+
+def one(found: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """The document of a kind and name."""
+    (match,) = [item for item in found if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    return match
+
+
+def tidy(rendered: str) -> str:
+    """Rendered manifests without what differs between versions of Helm: blank lines and spaces at line ends."""
+    lines = (line.rstrip() for line in rendered.splitlines())
+    return re.sub(r"\n{2,}", "\n", "\n".join(lines)).strip() + "\n"
+
+
+def comments(text: str) -> dict[str, str]:
+    """The comment `# -- …` above each key, by the key's path; sections have none and are not in it."""
+    found: dict[str, str] = {}
+    path: list[tuple[int, str]] = []
+    comment: list[str] | None = None
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("# -- "):
+            comment = [stripped[5:]]
+        elif stripped.startswith("#"):
+            if comment is not None:
+                comment.append(stripped[2:])
+        elif stripped:
+            indent = len(line) - len(line.lstrip())
+            path = [(depth, key) for depth, key in path if depth < indent] + [(indent, stripped.partition(":")[0])]
+            if comment is not None:
+                found[".".join(key for _, key in path)] = " ".join(comment)
+            comment = None
+    return found

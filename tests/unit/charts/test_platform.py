@@ -1,0 +1,280 @@
+"""The platform chart: what it installs for given values."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+import llm
+from llm import errors
+from llm.kubernetes import objects
+from tests.helm_case import Helm, one, tidy
+
+GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
+OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass"}
+
+
+@pytest.fixture(scope="module")
+def helm() -> Helm:
+    return Helm("gristmill-platform")
+
+
+def variants(helm: Helm) -> dict[str, list[str]]:
+    return {"default": [], "gpu": ["--values", str(helm.chart / GPU)], "full": ["--values", str(helm.chart / FULL)]}
+
+
+@functools.cache
+def every(helm: Helm) -> list[dict[str, Any]]:
+    return [document for values in variants(helm).values() for document in helm.documents(*values)]
+
+
+def pod_specs(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The spec of each pod and of each pool's pods, by name."""
+    specs = {item["metadata"]["name"]: item["spec"] for item in found if item["kind"] == "Pod"}
+    for item in found:
+        if item["kind"] == "TrainingRuntime":
+            (job,) = item["spec"]["template"]["spec"]["replicatedJobs"]
+            specs[item["metadata"]["name"]] = job["template"]["spec"]["template"]["spec"]
+    return specs
+
+
+def rules(found: list[dict[str, Any]], role: str) -> set[tuple[str, str, str, str]]:
+    """What a Role allows, as (group, resource, verb, name); name is "" for any."""
+    return {
+        (group, resource, verb, name)
+        for rule in one(found, "Role", role)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    }
+
+
+@pytest.mark.parametrize("variant", ["default", "gpu", "full"])
+def test_what_is_rendered_is_as_kept(variant, helm, golden):
+    golden(f"charts/platform-{variant}.yaml", tidy(helm.template(*variants(helm)[variant])))
+
+
+@pytest.mark.parametrize("variant", ["default", "gpu", "full"])
+def test_helm_finds_nothing_to_complain_of(variant, helm):
+    linted = helm.run("lint", "--strict", helm.chart, *variants(helm)[variant])
+    assert linted.returncode == 0, linted.stdout
+    assert "WARNING" not in linted.stdout
+
+
+def test_nothing_is_cluster_wide(helm):
+    assert not OF_THE_CLUSTER & {document["kind"] for document in every(helm)}
+
+
+def test_the_chart_is_of_this_version(helm):
+    chart = yaml.safe_load((helm.chart / "Chart.yaml").read_text())
+    assert chart["appVersion"] == chart["version"] == llm.__version__
+
+
+def test_the_longest_release_name_makes_names_of_63_characters_at_most_and_none_twice(helm):
+    release = "a" + "b" * 51 + "c"
+    found = helm.documents("--values", helm.chart / FULL, "--set", "fullnameOverride=", release=release)
+    names = [(item["kind"], item["metadata"]["name"]) for item in found]
+    assert len(set(names)) == len(names)
+    assert all(len(name) <= 63 for kind, name in names if kind != "NetworkPolicy")
+    assert len(one(found, "ServiceAccount", f"{release}-pipeline")["metadata"]["name"]) == 62
+    other = helm.documents("--values", helm.chart / FULL, "--set", "fullnameOverride=", release=release[:-1] + "d")
+    shared = {*names} & {(item["kind"], item["metadata"]["name"]) for item in other}
+    assert shared == {("TrainingRuntime", "everything")}, "the name of a pool is the same in each release"
+
+
+def test_every_pod_meets_the_restricted_level_and_writes_only_where_it_may(helm):
+    for name, spec in pod_specs(every(helm)).items():
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] == 1000, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        (container,) = spec["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }, name  # fmt: skip
+
+
+def test_only_what_asks_the_api_has_a_token(helm):
+    found = helm.documents("--values", helm.chart / FULL)
+    tokens = {i["metadata"]["name"]: i["automountServiceAccountToken"] for i in found if i["kind"] == "ServiceAccount"}
+    assert tokens == {
+        "gristmill-pipeline": True, "gristmill-train": True, "gristmill-data": False, "gristmill-trainer": False,
+    }  # fmt: skip
+    bound = {i["subjects"][0]["name"] for i in found if i["kind"] == "RoleBinding"}
+    assert bound == {name for name, token in tokens.items() if token}
+    of_pods = {name: spec["automountServiceAccountToken"] for name, spec in pod_specs(found).items()}
+    assert {name for name, token in of_pods.items() if token} == {"gristmill-test-pipeline", "gristmill-test-train"}
+
+
+def test_no_rule_gives_a_wildcard_and_no_secret_is_readable_but_by_name(helm):
+    for role in ("gristmill-pipeline", "gristmill-train"):
+        for group, resource, verb, name in rules(helm.documents(), role):
+            assert "*" not in (group, resource, verb)
+            assert resource != "secrets" or name == "mlpipeline-minio-artifact"
+
+
+def test_a_launcher_may_do_exactly_what_its_code_asks_of_the_api_server(helm):
+    document = objects.__doc__
+    asked = {
+        (resource, verb)
+        for resource, verbs in re.findall(r"^([a-z/]+)   +([a-z, ]+)$", document or "", re.MULTILINE)
+        for verb in verbs.split(", ")
+    }
+    assert {(resource, verb) for _, resource, verb, _ in rules(helm.documents(), "gristmill-train")} == asked
+
+
+def test_rights_that_are_turned_off_are_not_given(helm):
+    without = helm.documents("--set", "rbac.train=false")
+    assert {resource for _, resource, _, _ in rules(without, "gristmill-pipeline")} == {
+        "workflowtaskresults", "configmaps", "secrets", "pods",
+    }  # fmt: skip
+    assert not [item for item in without if item["kind"] == "Role" and item["metadata"]["name"] == "gristmill-train"]
+    alone = helm.documents("--set", "rbac.kfp=false")
+    assert rules(alone, "gristmill-pipeline") == rules(alone, "gristmill-train")
+    no_secret = rules(helm.documents("--set", "rbac.kfpArtifactSecret="), "gristmill-pipeline")
+    assert "secrets" not in {resource for _, resource, _, _ in no_secret}
+
+
+def test_a_pool_takes_each_key_that_it_does_not_name_from_the_defaults(helm, tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "poolDefaults: {maxRestarts: 5, nodeSelector: {disk: fast}, cacheSize: 9Gi}\n"
+        'pools: {own: {maxRestarts: 0, nodeSelector: {}, cacheSize: ""}}\n'
+    )
+    found = helm.documents("--values", values)
+    own, cpu = one(found, "TrainingRuntime", "own"), one(found, "TrainingRuntime", "cpu")
+    restarts = [item["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] for item in (own, cpu)]
+    assert restarts == [0, 5], "0 is a value, not the absence of one"
+    specs = pod_specs(found)
+    assert "nodeSelector" not in specs["own"]
+    assert specs["cpu"]["nodeSelector"] == {"disk": "fast"}
+    caches = [next(v for v in specs[name]["volumes"] if v["name"] == "cache")["emptyDir"] for name in ("own", "cpu")]
+    assert caches == [{}, {"sizeLimit": "9Gi"}]
+
+
+def test_a_platform_without_pools_has_no_runtime_and_no_network_policy(helm):
+    kinds = {item["kind"] for item in helm.documents("--set", "pools.cpu=null")}
+    assert not {"TrainingRuntime", "NetworkPolicy"} & kinds
+
+
+def test_the_exit_codes_that_end_a_training_for_good_are_those_of_final_errors(helm):
+    job = one(helm.documents(), "TrainingRuntime", "cpu")["spec"]["template"]["spec"]["replicatedJobs"][0]
+    (rule,) = job["template"]["spec"]["podFailurePolicy"]["rules"]
+    final = {errors.UserError.exit_code, errors.ValidationFailed.exit_code, errors.GateNotPassed.exit_code}
+    assert set(rule["onExitCodes"]["values"]) == final
+    assert errors.Preempted.exit_code not in final
+
+
+def test_the_rules_of_a_jobset_have_names_that_jobset_takes(helm):
+    for runtime in (item for item in every(helm) if item["kind"] == "TrainingRuntime"):
+        for rule in runtime["spec"]["template"]["spec"]["failurePolicy"]["rules"]:
+            assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", rule["name"])
+
+
+def test_s3_is_known_to_the_training_pods_and_to_others_by_one_set_of_names(helm):
+    found = helm.documents("--values", helm.chart / FULL)
+    settings = one(found, "ConfigMap", "gristmill-environment")["data"]
+    environment = {item["name"]: item for item in pod_specs(found)["everything"]["containers"][0]["env"]}
+    for name, value in settings.items():
+        if name.startswith("AWS_"):
+            assert environment[name]["value"] == value
+    assert settings["MLFLOW_TRACKING_URI"] == "http://mlflow.mlflow.svc:5000"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert environment[name]["valueFrom"]["secretKeyRef"] == {"name": "gristmill-s3", "key": name}
+
+
+def test_without_a_secret_pods_take_the_identity_of_their_account(helm):
+    found = helm.documents("--values", helm.chart / GPU)
+    names = {item["name"] for item in pod_specs(found)["h100"]["containers"][0]["env"]}
+    assert "AWS_REGION" in names
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} & names
+    account = one(found, "ServiceAccount", "gristmill-trainer")
+    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "rule"),
+    [
+        ("", {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}], "port": 443}),
+        ("http://minio.example.com:9000", {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}],
+                                           "port": 9000}),
+        ("http://minio.example.com", {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}],
+                                      "port": 80}),
+        ("http://s3.store.svc:7070", {"to": [{"namespaceSelector": {
+            "matchLabels": {"kubernetes.io/metadata.name": "store"}}}], "port": None}),
+        ("https://s3.store.svc.cluster.local", {"to": [{"namespaceSelector": {
+            "matchLabels": {"kubernetes.io/metadata.name": "store"}}}], "port": None}),
+    ],
+)  # fmt: skip
+def test_training_pods_reach_the_s3_server_that_the_endpoint_names(endpoint, rule, helm):
+    policy = one(helm.documents("--set", f"s3.endpoint={endpoint}"), "NetworkPolicy", "gristmill-training")
+    _dns, s3 = policy["spec"]["egress"]
+    assert s3["to"] == rule["to"]
+    assert [port["port"] for port in s3.get("ports", [])] == ([] if rule["port"] is None else [rule["port"]])
+
+
+def test_training_pods_are_reached_by_their_own_pool_alone(helm):
+    found = helm.documents("--values", helm.chart / GPU)
+    everyone = one(found, "NetworkPolicy", "gristmill-training")["spec"]
+    assert set(everyone["policyTypes"]) == {"Ingress", "Egress"}
+    assert "ingress" not in everyone
+    labels = {
+        name: one(found, "TrainingRuntime", name)["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"][
+            "template"
+        ]["metadata"]["labels"]
+        for name in ("h100", "spot")
+    }
+    for name in labels:
+        spec = one(found, "NetworkPolicy", f"gristmill-training-{name}")["spec"]
+        ((peer,),) = [rule["from"] for rule in spec["ingress"]]
+        assert peer["podSelector"] == spec["podSelector"]
+        selected = [pool for pool, has in labels.items() if spec["podSelector"]["matchLabels"].items() <= has.items()]
+        assert selected == [name]
+        assert everyone["podSelector"]["matchLabels"].items() <= labels[name].items()
+
+
+def test_no_policy_selects_every_namespace(helm):
+    for policy in (item for item in every(helm) if item["kind"] == "NetworkPolicy"):
+        rendered = json.dumps(policy["spec"])
+        assert '"namespaceSelector": {}' not in rendered
+        assert '"podSelector": {}' not in rendered
+
+
+def test_the_scripts_of_the_helm_tests_run_on_any_python_from_3_11_and_need_boto3_at_most(helm):
+    for script in sorted((helm.chart / "files").glob("*.py")):
+        tree = ast.parse(script.read_text(), feature_version=(3, 11))
+        imported = {
+            name.split(".")[0]
+            for node in ast.walk(tree)
+            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else
+                         [node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+        }  # fmt: skip
+        assert imported <= {
+            "base64", "boto3", "botocore", "itertools", "json", "os", "ssl", "sys", "urllib", "uuid",
+        }, script.name  # fmt: skip
+
+
+def test_helm_test_asks_only_what_is_installed(helm):
+    def pods(*values: str) -> set[str]:
+        return {item["metadata"]["name"] for item in helm.documents(*values) if item["kind"] == "Pod"}
+
+    assert pods() == {"gristmill-test-pipeline", "gristmill-test-train"}
+    assert pods("--set", "s3.bucket=models") - pods() == {"gristmill-test-s3"}
+    assert pods("--set", "mlflow.uri=http://mlflow.ml.svc") - pods() == {"gristmill-test-mlflow"}
+
+
+def test_the_notes_say_what_to_run_next(helm):
+    done = helm.run("install", "mill", helm.chart, "--namespace", "ml", "--dry-run=client", "--set", "s3.bucket=models")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("NOTES:")[2]
+    for expected in (
+        "helm test mill --namespace ml", "cluster.namespace=ml", "cluster.service_account=mill-pipeline",
+        "storage.uri=s3://models/gristmill", "training.pool=cpu",
+    ):  # fmt: skip
+        assert expected in notes

@@ -1,0 +1,232 @@
+"""The platform chart's values: each documented, each mistake refused before anything is created, with its remedy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.helm_case import A_CLUSTER, CHARTS, JOBSET, TRAINER, Helm, comments, one
+
+CPU = "pools.cpu.resources"
+
+
+@pytest.fixture(scope="module")
+def helm() -> Helm:
+    return Helm("gristmill-platform")
+
+
+MISTAKES = {
+    "poools.cpu=null": "at '': additional properties 'poools' not allowed",
+    "s3.bukcet=x": "at '/s3': additional properties 'bukcet' not allowed",
+    "s3.endpoint=minio:9000": "at '/s3/endpoint': 'minio:9000' does not match pattern",
+    "s3.bucket=ab": "at '/s3/bucket': 'ab' does not match pattern",
+    "mlflow.uri=http://user:password@mlflow": "at '/mlflow/uri': 'http://user:password@mlflow' does not match pattern",
+    "image.pullPolicy=Sometimes": "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
+    "image.digest=sha256:12": "at '/image/digest': 'sha256:12' does not match pattern",
+    "fullnameOverride=Mine": "at '/fullnameOverride': 'Mine' does not match pattern",
+    "commonLabels.app\\.kubernetes\\.io/name=mine": "at '/commonLabels/app.kubernetes.io~1name': false schema",
+    "poolDefaults.shm=1Gi": "at '/poolDefaults': additional properties 'shm' not allowed",
+    "pools.gpu.gpus=8": "at '/pools/gpu': additional properties 'gpus' not allowed",
+    "pools.Big.maxRestarts=1": "at '/pools': additional properties 'Big' not allowed",
+    "pools.cpu.maxRestarts=often": "at '/pools/cpu/maxRestarts': got string, want integer",
+    "pools.one.maxRestarts=-1": "at '/pools/one/maxRestarts': minimum: got -1, want 0",
+    "pools.cpu.sharedMemory=1GB": "at '/pools/cpu/sharedMemory': '1GB' does not match pattern",
+    f"{CPU}.requests.memory=lots": "at '/pools/cpu/resources/requests/memory': 'lots' does not match pattern",
+    "pools.cpu.tolerations[0].operator=Has": "at '/pools/cpu/tolerations/0/operator': value must be one of",
+    "pools.cpu.env[0].name=A": "at '/pools/cpu/env/0': 'oneOf' failed",
+    "networkPolicy.enabled=maybe": "at '/networkPolicy/enabled': got string, want boolean",
+    "networkPolicy.s3Cidrs[0]=10.0.0.1": "at '/networkPolicy/s3Cidrs/0': '10.0.0.1' does not match pattern",
+    "networkPolicy.dnsNamespaceLabels=null": "at '/networkPolicy': missing property 'dnsNamespaceLabels'",
+    "limitRange=null": "at '': missing property 'limitRange'",
+    "quota.limits\\.nvidia\\.com/gpu=8": "at '/quota/limits.nvidia.com~1gpu': false schema",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def refusal_of_all_mistakes() -> str:
+    return Helm("gristmill-platform").refusal(*[argument for mistake in MISTAKES for argument in ("--set", mistake)])
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_the_schema_does_not_know_is_refused_all_at_once(mistake, refusal_of_all_mistakes):
+    assert MISTAKES[mistake] in refusal_of_all_mistakes
+
+
+def test_a_policy_that_lets_pods_reach_every_namespace_is_refused(helm):
+    everywhere = 'networkPolicy.extraEgress=[{"to": [{"namespaceSelector": {}}]}]'
+    refusal = helm.refusal("--set-json", everywhere)
+    assert "at '/networkPolicy/extraEgress/0/to/0/namespaceSelector': minProperties: got 0, want 1" in refusal
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["mlflow.existingSecret=login"], "mlflow.existingSecret is set, but mlflow.uri is empty"),
+        ([f"{CPU}.limits.memory=1Gi", f"{CPU}.requests.memory=2Gi", f"{CPU}.requests.cpu=1"],
+         "the request for memory (2Gi) is above its limit (1Gi)"),
+        ([f"{CPU}.limits.cpu=500m", f"{CPU}.requests.cpu=1"], "the request for cpu (1) is above its limit (500m)"),
+        ([f"{CPU}.requests.nvidia\\.com/gpu=8", f"{CPU}.requests.cpu=1"],
+         "nvidia.com/gpu is requested but has no limit"),
+        ([f"{CPU}.requests.nvidia\\.com/gpu=8", f"{CPU}.limits.nvidia\\.com/gpu=4", f"{CPU}.requests.cpu=1"],
+         "8 of nvidia.com/gpu are requested, the limit is 4"),
+        ([f"{CPU}.limits.nvidia\\.com/gpu=4"], "pools.cpu.resources requests no cpu"),
+        ([f"{CPU}.limits.memory=1Gi", f"{CPU}.limits.cpu=1", "pools.cpu.sharedMemory=2Gi"],
+         "pools.cpu.sharedMemory=2Gi is above resources.limits.memory=1Gi"),
+        (["poolDefaults.deadlineSeconds=100"], "deadlineSeconds=100 leaves no time beside"),
+        (["pools.cpu.env[0].name=AWS_ACCESS_KEY_ID", "pools.cpu.env[0].value=x"], "set s3.existingSecret"),
+        (["pools.cpu.env[0].name=GRISTMILL_CACHE", "pools.cpu.env[0].value=x"],
+         "GRISTMILL_CACHE is set by this chart\n  Leave it out."),
+        (["pools.cpu.env[0].name=PET_NNODES", "pools.cpu.env[0].value=x"], "PET_NNODES is set by Kubeflow Trainer"),
+        (["pools.cpu.volumes[0].name=cache", "pools.cpu.volumes[0].emptyDir.medium=Memory"],
+         "the name cache is taken by this chart"),
+        (["pools.cpu.volumeMounts[0].name=data", "pools.cpu.volumeMounts[0].mountPath=/data"],
+         "there is no volume data\n  The pool's volumes: none."),
+        (["pools.cpu.volumes[0].name=data", "pools.cpu.volumes[0].emptyDir.medium=Memory",
+          "pools.cpu.volumeMounts[0].name=data", "pools.cpu.volumeMounts[0].mountPath=/tmp/"],
+         "/tmp/ is taken by this chart or by the image"),
+        (["quota.requests\\.memory=1Gi"],
+         "quota.requests.memory=1Gi is less than a single pod of pools.cpu asks for: 2Gi"),
+        (["quota.cpu=500m"], "quota.cpu=500m is less than a single pod of pools.cpu asks for: 1"),
+        (["quota.limits\\.memory=64Gi"], "pods of pools.cpu name no limits.memory"),
+        (["limitRange.max.memory=1Gi"], "limitRange.max.memory=1Gi is less than a pod of pools.cpu asks for: 2Gi"),
+        (["limitRange.default.cpu=2", "limitRange.max.cpu=1"],
+         "limitRange.default.cpu=2 is above limitRange.max.cpu=1"),
+        (["limitRange.defaultRequest.memory=1G", "limitRange.default.memory=900M"],
+         "limitRange.defaultRequest.memory=1G is above limitRange.default.memory=900M"),
+    ],
+)  # fmt: skip
+def test_values_that_contradict_one_another_are_refused(settings, said, helm):
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    assert said in helm.refusal(*arguments)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["quota.limits\\.memory=64Gi", "limitRange.default.memory=4Gi"],
+        ["quota.requests\\.memory=2048Mi", "quota.requests\\.cpu=1000m"],
+        ["quota.pods=10", "quota.requests\\.nvidia\\.com/gpu=8"],
+        [f"{CPU}.limits.cpu=2", f"{CPU}.limits.memory=2Gi", f"{CPU}.requests.memory=2147483648"],
+        ["pools.cpu.env[0].name=AWS_CA_BUNDLE", "pools.cpu.env[0].value=/certs/ca.pem"],
+    ],
+)
+def test_values_that_only_look_contradictory_are_taken(settings, helm):
+    helm.template(*[argument for setting in settings for argument in ("--set", setting)])
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [("0.1", "100m"), ("1000m", "1"), ("1500m", "1500m"), ("2", "2"), ("0", "0"), ("64", "64"), ("2000", "2k"),
+     ("1024Mi", "1Gi"), ("1536Mi", "1536Mi"), ("0.5Gi", "512Mi"), ("1000M", "1G"), ("2147483648", "2147483648")],
+)  # fmt: skip
+def test_quantities_are_rendered_as_kubernetes_writes_them(given, written, helm):
+    rendered = helm.documents("--set", f"pools.cpu.resources.limits.storage={given},{CPU}.requests.cpu=1")
+    (job,) = one(rendered, "TrainingRuntime", "cpu")["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"storage": written}
+
+
+def api_versions(*versions: str) -> list[str]:
+    return [argument for version in versions for argument in ("--api-versions", version)]
+
+
+def test_a_cluster_without_trainer_is_refused_with_what_is_missing_and_how_to_get_it(helm):
+    said = helm.refusal(*api_versions(*A_CLUSTER))
+    assert "no CRD trainingruntimes.trainer.kubeflow.org (v1alpha1)" in said
+    assert "Kubeflow Trainer 2.0 or newer" in said
+    assert "kubectl apply --server-side -k" in said
+
+
+def test_the_older_training_operator_is_not_taken_for_trainer(helm):
+    said = helm.refusal(*api_versions(*A_CLUSTER, "kubeflow.org/v1", "kubeflow.org/v1/PyTorchJob"))
+    assert "Found instead: kubeflow.org/v1 of the Training Operator 1.x" in said
+
+
+def test_a_cluster_without_jobset_is_refused(helm):
+    assert "no CRD jobsets.jobset.x-k8s.io (v1alpha2)" in helm.refusal(*api_versions(*A_CLUSTER, *TRAINER))
+
+
+def test_a_cluster_that_is_too_old_is_refused(helm):
+    assert "requires kubeVersion: >=1.31.0-0" in helm.refusal("--kube-version", "1.29.0")
+
+
+def test_a_secret_that_is_missing_is_refused_with_the_command_that_makes_it(helm):
+    everything = api_versions(*A_CLUSTER, *TRAINER, *JOBSET)
+    said = helm.refusal(*everything)
+    assert "s3.existingSecret=gristmill-s3: namespace ml has no such Secret" in said
+    assert (
+        "kubectl --namespace ml create secret generic gristmill-s3"
+        " --from-literal=AWS_ACCESS_KEY_ID=… --from-literal=AWS_SECRET_ACCESS_KEY=…"
+    ) in said
+    helm.template(*everything, "--set", "verifySecrets=false")
+    helm.template(*everything, "--set", "s3.existingSecret=")
+    said = helm.refusal(*everything, "--set", "s3.existingSecret=,image.pullSecrets[0]=login")
+    assert "create secret docker-registry login" in said
+
+
+def test_a_platform_without_pools_needs_no_trainer(helm):
+    helm.template(*api_versions(*A_CLUSTER), "--set", "pools.cpu=null,s3.existingSecret=")
+
+
+def test_without_a_cluster_nothing_is_asked_of_it(helm):
+    helm.template()
+
+
+def described(schema: dict[str, Any]) -> dict[str, str]:
+    """The description of each key, by its path; sections have one too, which is not in it."""
+    found: dict[str, str] = {}
+    for name, node in schema["properties"].items():
+        keys = schema["definitions"]["pool"]["properties"] if name == "poolDefaults" else node.get("properties")
+        if keys is None:
+            found[name] = node["description"]
+        else:
+            found |= {f"{name}.{key}": child["description"] for key, child in keys.items()}
+    return found
+
+
+def documented() -> tuple[dict[str, str], dict[str, Any]]:
+    chart = CHARTS / "gristmill-platform"
+    schema = json.loads((chart / "values.schema.json").read_text())
+    return comments((chart / "values.yaml").read_text()), schema
+
+
+def test_each_key_is_documented_and_in_the_schema_with_the_same_words():
+    said, schema = documented()
+    in_schema = described(schema)
+    assert in_schema.pop("global"), "Helm's own key, which values.yaml need not have"
+    assert in_schema == said
+
+
+def test_each_comment_says_what_the_default_is():
+    said, _ = documented()
+    assert [key for key, text in said.items() if "Default: " not in text] == []
+
+
+def test_each_value_has_a_comment():
+    said, _ = documented()
+    values = yaml.safe_load(((CHARTS / "gristmill-platform") / "values.yaml").read_text())
+    sections = {"image", "s3", "mlflow", "serviceAccounts", "rbac", "poolDefaults", "networkPolicy", "limitRange"}
+    keys = {f"{name}.{key}" for name in sections for key in values[name]} | (set(values) - sections)
+    assert keys == set(said)
+
+
+def test_no_object_of_the_schema_takes_unknown_keys():
+    _, schema = documented()
+    open_objects = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity", "valueFrom", "ipBlock", "podSelector",
+                    "namespaceSelector"}  # fmt: skip
+    """What Kubernetes itself checks, and Helm for its own."""
+
+    def walk(node: Any, name: str) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "object" and name not in open_objects and "items" not in name:
+                assert "additionalProperties" in node, name
+            for key, child in node.items():
+                walk(child, key)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child, name)
+
+    walk(schema, "")
