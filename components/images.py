@@ -1,16 +1,8 @@
-"""Images that the components run in, one per group of dependencies.
+"""Images that the components run in, one per group of dependencies: by digest if `make images` built this tree.
 
-The names are tags until the images are built and pinned by digest; the local subprocess runner ignores them.
-Set GRISTMILL_IMAGE_PREFIX to a registry and repository of your own before compiling.
+The local subprocess runner ignores them. Set GRISTMILL_IMAGE_PREFIX before compiling to take them from a registry.
 """
 
-import os
+from llm.images import references
 
-from llm import __version__
-
-_PREFIX = os.environ.get("GRISTMILL_IMAGE_PREFIX", "gristmill-python")
-
-DATA = f"{_PREFIX}/data:{__version__}"
-TRAIN = f"{_PREFIX}/train:{__version__}"
-EXPORT = f"{_PREFIX}/export:{__version__}"
-REGISTRY = f"{_PREFIX}/registry:{__version__}"
+DATA, TRAIN, EXPORT, REGISTRY = references("data", "train", "export", "registry")

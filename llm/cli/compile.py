@@ -8,7 +8,7 @@ import click
 
 from llm.cli.options import overrides
 from llm.cli.run import load_pipeline
-from llm.config import compose, to_yaml
+from llm.config import compose
 from llm.errors import UserError
 
 
@@ -22,9 +22,10 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
         raise UserError(f"{output} must end in .yaml", "Kubeflow Pipelines knows a package by its ending.")
     config = compose(overrides)
     function = load_pipeline(pipeline)
-    from kfp import compiler
+    from llm.images import unbuilt_warning
+    from llm.kubernetes.submission.package import compile_package, for_a_cluster
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    named = config.model_copy(update={"run": config.run.model_copy(update={"name": config.run.name or pipeline})})
-    compiler.Compiler().compile(function, str(output), pipeline_parameters={"config": to_yaml(named)})
+    compile_package(function, for_a_cluster(pipeline, config), output)
+    if (warning := unbuilt_warning()) is not None:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{output}; next: kfp run create -e EXPERIMENT -f {output}")

@@ -24,12 +24,18 @@ INPUTS = {"shards": "tokenize", "vocabulary": "tokenizer"}
 
 
 def start_launcher(
-    namespace: str, name: str, config: RunConfig, manifests: Mapping[str, Manifest], image: str, folder: Path
+    namespace: str,
+    name: str,
+    config: RunConfig,
+    manifests: Mapping[str, Manifest],
+    image: str,
+    folder: Path,
+    retries: int,
 ) -> None:
     """Make the Job; its pods carry the label `job-name=<name>`."""
     files = {f"{artifact}.json": manifests[step].document().decode() for artifact, step in INPUTS.items()}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
-    apply(namespace, config_map, _job(name, _container(config, image, folder)))
+    apply(namespace, config_map, _job(name, _container(config, image, folder), retries))
 
 
 def _container(config: RunConfig, image: str, folder: Path) -> Json:
@@ -73,7 +79,7 @@ def _executor_input(config: RunConfig) -> Json:
     }
 
 
-def _job(name: str, container: Json) -> Json:
+def _job(name: str, container: Json, retries: int) -> Json:
     pod = {
         "serviceAccountName": "gristmill-train",
         "restartPolicy": "Never",
@@ -86,5 +92,5 @@ def _job(name: str, container: Json) -> Json:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {"backoffLimit": 1, "template": {"spec": pod}},
+        "spec": {"backoffLimit": retries, "template": {"spec": pod}},
     }

@@ -41,7 +41,7 @@ SMALL = [
 ON_THE_POOL = ["training.pool=cpu", "training.nodes=2", "training.processes=1"]
 POOLS = """
 pools:
-  cpu: {resources: {requests: {cpu: 500m, memory: 1Gi}}, terminationGracePeriodSeconds: 60, maxRestarts: 5}
+  cpu: {resources: {requests: {cpu: 100m, memory: 512Mi}}, terminationGracePeriodSeconds: 60, maxRestarts: 5}
   gpu: {resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {nvidia.com/gpu: 1}}}
   nowhere: {resources: {requests: {cpu: 100m, memory: 1Gi}}, nodeSelector: {pool: nowhere}}
 """
@@ -69,11 +69,11 @@ class Case:
             made[step] = run_step(step, context, made)
         return made
 
-    def launch(self, config: RunConfig) -> str:
+    def launch(self, config: RunConfig, retries: int = 0) -> str:
         """Start the training component as a pod; returns its Job's name."""
         self.launchers += 1
         name = f"launcher-{self.launchers}"
-        start_launcher(self.namespace, name, config, self.given(config), self.image, self.folder)
+        start_launcher(self.namespace, name, config, self.given(config), self.image, self.folder, retries)
         return name
 
     def log(self, launcher: str) -> str:
@@ -87,7 +87,7 @@ class Case:
 
         def condition() -> str | None:
             job = objects(self.namespace, "jobs", "--field-selector", f"metadata.name={launcher}")[0]
-            found = [one["type"] for one in job["status"].get("conditions", ()) if one["status"] == "True"]
+            found = [one["type"] for one in job.get("status", {}).get("conditions", ()) if one["status"] == "True"]
             return next((one for one in found if one in ("Complete", "Failed")), None)
 
         ended: str = wait_for(condition, f"the end of {launcher}: {self.log(launcher)}", 240)
@@ -134,7 +134,7 @@ def undisturbed(case: Case, record_figure: Callable[[str, str], None]) -> Manife
     launcher = case.launch(config)
     wait_for(lambda: "loss" in case.log(launcher), "the step's log shows the training while it goes on", 120)
     job = wait_for(lambda: case.train_job("undisturbed"), "the TrainJob")
-    states = {one["type"] for one in job["status"].get("conditions", ()) if one["status"] == "True"}
+    states = {one["type"] for one in job.get("status", {}).get("conditions", ()) if one["status"] == "True"}
     assert "Complete" not in states, "the log came only after the end"
     assert len(pods_of(case.namespace, job["metadata"]["name"])) == 2
     assert case.end(launcher) == "Complete", case.log(launcher)
@@ -183,7 +183,7 @@ def test_a_launcher_that_is_deleted_is_replaced_and_its_successor_adopts_the_sam
 ):
     config = case.config("adopted", *ON_THE_POOL, store="-adopted")
     given = case.given(config)
-    launcher = case.launch(config)
+    launcher = case.launch(config, retries=1)
     _wait_for_step(case, config, 5)
     before = case.train_job("adopted")
     assert before is not None

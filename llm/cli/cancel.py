@@ -1,0 +1,100 @@
+"""`gristmill cancel RUN`: the end of a run on a cluster, wherever it was started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from llm.cli.on_cluster import ACCESS, poll_seconds, run_and_config, say
+from llm.errors import ServiceError, UserError
+
+if TYPE_CHECKING:
+    from llm.config import ClusterConfig
+    from llm.kubernetes.submission.kfp_api import KfpApi
+    from llm.kubernetes.submission.kfp_requests import KfpError
+    from llm.kubernetes.submission.run_state import RunState
+    from llm.kubernetes.submission.watch import Patience
+
+
+@click.command(
+    "cancel",
+    help=f"""End RUN (name or id): its pipeline in Kubeflow Pipelines, and its training on the cluster.
+
+    A training saves a checkpoint first, so the same command goes on from it later. Also ends the training of a run that
+    `gristmill run` started on another machine: then there is no pipeline to end.
+
+    {ACCESS}""",
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="RUN [KEY=VALUE]...")
+@click.option(
+    "--wait-seconds", default=180.0, show_default=True, type=click.FloatRange(0), help="How long to wait for its end."
+)
+@poll_seconds
+def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float) -> int:
+    """Ask for the end, and wait for it."""
+    name, config = run_and_config(arguments)
+    if name is None:
+        raise UserError("which run?", "`gristmill status` lists them.")
+    from llm.kubernetes.submission.kfp_api import connect, endpoint
+    from llm.kubernetes.submission.kfp_requests import KfpError
+    from llm.kubernetes.submission.watch import Patience
+
+    try:
+        api = connect(config.cluster)
+    except KfpError as absent:
+        _without_kfp(name, config.cluster, absent, is_known=endpoint(config.cluster) is not None)
+        return 0
+    try:
+        run = api.find(name)
+    except UserError:
+        if not _ended_training(name, config.cluster):
+            raise
+        click.echo(f"the training of run {name} has ended; Kubeflow Pipelines at {api.uri} has no such run")
+        return 0
+    _with_kfp(api, run, config.cluster, Patience(poll_seconds=poll_seconds, cancel_seconds=wait_seconds))
+    return 0
+
+
+def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Patience) -> None:
+    from llm.kubernetes.submission.cancel import ask_for_the_end, await_the_end, configuration_of, end_training
+    from llm.kubernetes.submission.interrupts import Interrupts
+    from llm.kubernetes.submission.step_logs import StepLogs
+    from llm.kubernetes.submission.watch import Narrator
+
+    had_ended, problem = run.has_ended, None
+    if not had_ended:
+        ask_for_the_end(api, run, patience, Interrupts())
+        say(f"asked Kubeflow Pipelines to end run {run.name}, id {run.id}")
+    config = configuration_of(run)
+    if config is None or config.training.pool is not None:
+        name = run.name if config is None else str(config.run.name)
+        try:
+            end_training(name, cluster, say, StepLogs(api, cluster).namespace_of(run.id))
+        except (ServiceError, UserError) as error:
+            problem = error
+    if not had_ended:
+        run = await_the_end(api, run.id, Narrator(say), patience)
+    click.echo(f"run {run.name} {'had ended before' if had_ended else 'has ended'}: {run.state}")
+    if problem is not None:
+        raise ServiceError("whether its training has ended is not known", str(problem)) from problem
+
+
+def _without_kfp(name: str, cluster: ClusterConfig, absent: KfpError, *, is_known: bool) -> None:
+    """Only the training can be ended: enough where Kubeflow Pipelines has no part in the run."""
+    if _ended_training(name, cluster):
+        click.echo(f"the training of run {name} has ended")
+    elif not is_known:
+        raise UserError(f"no training of a run {name} is on the cluster", f"Nor is there more: {absent}")
+    if is_known:
+        raise absent
+
+
+def _ended_training(name: str, cluster: ClusterConfig) -> bool:
+    from llm.kubernetes.submission.cancel import end_training
+
+    try:
+        return end_training(name, cluster, say)
+    except (ServiceError, UserError) as error:
+        say(f"warning: its training was looked for in vain: {error}")
+        return False

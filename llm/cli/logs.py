@@ -1,0 +1,69 @@
+"""`gristmill logs RUN`: what the steps of a run on a cluster print."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from llm.cli.on_cluster import ACCESS, away_seconds, poll_seconds, run_and_config, say
+from llm.config import nearest
+from llm.errors import ServiceError, UserError
+
+if TYPE_CHECKING:
+    from llm.kubernetes.submission.run_state import RunState
+
+
+@click.command(
+    "logs",
+    help=f"""Print the logs of the steps of RUN (name or id) on the cluster, one after the other.
+
+    They are read from the pods, or where those are gone or may not be read, through Kubeflow Pipelines.
+
+    {ACCESS}""",
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="RUN [KEY=VALUE]...")
+@click.option("--step", default=None, help="Only this step.")
+@click.option("--follow", is_flag=True, help="Go on until the run ends, with what comes.")
+@poll_seconds
+@away_seconds
+def command(
+    arguments: tuple[str, ...], step: str | None, follow: bool, poll_seconds: float, away_seconds: float
+) -> int:
+    """Print what there is, and with --follow what comes."""
+    name, config = run_and_config(arguments)
+    if name is None:
+        raise UserError("of which run?", "`gristmill status` lists them.")
+    from llm.kubernetes.submission.kfp_api import connect
+    from llm.kubernetes.submission.step_logs import StepLogs, follow_logs
+    from llm.kubernetes.submission.watch import Patience
+
+    api = connect(config.cluster)
+    run = api.find(name)
+    _check_step(run, step)
+    logs = StepLogs(api, config.cluster)
+    patience = Patience(poll_seconds=poll_seconds, away_seconds=away_seconds)
+    told = 0
+    for heading, text in follow_logs(api, run, logs, patience, say, only=step, to_the_end=follow):
+        told += 1
+        if heading is not None:
+            sys.stdout.flush()
+            say(heading)
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    if not told:
+        raise ServiceError(
+            f"no log of {f'step {step}' if step else 'a step'} of run {run.name} can be read",
+            logs.why_no_pods or "Its pods are gone, or have not begun.",
+            f"The run is {run.state}; see {api.page(run.id)}",
+        )
+    return 0
+
+
+def _check_step(run: RunState, step: str | None) -> None:
+    from llm.kubernetes.submission.run_state import step_names
+
+    names = step_names(run.specification)
+    if step is not None and names and step not in names:
+        raise UserError(f"run {run.name} has no step {step}", nearest(step, names))

@@ -1,0 +1,82 @@
+"""What the commands about runs on a cluster share: the run that is meant, the connection, and the words at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llm.config import RunConfig, compose
+from llm.errors import UserError
+
+if TYPE_CHECKING:
+    from llm.kubernetes.submission.kfp_api import KfpApi
+    from llm.kubernetes.submission.outcome import Outcome
+    from llm.kubernetes.submission.run_state import RunState
+    from llm.kubernetes.submission.step_logs import StepLogs
+
+TAIL_LINES = 40
+ACCESS = """Kubeflow Pipelines is looked for at cluster.kfp_uri=…, then KFP_ENDPOINT, then in the cluster of the
+    kubeconfig. A token is taken from KFP_EXISTING_TOKEN, or from the file that KF_PIPELINES_SA_TOKEN_PATH names."""
+
+poll_seconds = click.option(
+    "--poll-seconds", default=2.0, show_default=True, type=click.FloatRange(0.05), help="How often to look at the run."
+)
+away_seconds = click.option(
+    "--away-seconds",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="How long to bear with a server that does not answer.",
+)
+
+
+def run_and_config(arguments: Sequence[str]) -> tuple[str | None, RunConfig]:
+    """The run among `[RUN] [KEY=VALUE]...`, and the configuration that the rest makes."""
+    names = [argument for argument in arguments if "=" not in argument]
+    if len(names) > 1:
+        raise UserError(f"{' and '.join(names)} are two runs", "Name one.")
+    return (names[0] if names else None), compose([argument for argument in arguments if "=" in argument])
+
+
+def say(line: str) -> None:
+    """Progress, to stderr."""
+    click.echo(line, err=True)
+
+
+def summary(api: KfpApi, run: RunState) -> dict[str, Any]:
+    """A run as a document."""
+    return {
+        "run": run.name,
+        "id": run.id,
+        "state": run.state,
+        "seconds": run.seconds,
+        "created": None if run.created is None else run.created.isoformat(),
+        "service_account": run.service_account,
+        "page": api.page(run.id),
+        "steps": [{"name": node.name, "state": node.state, "seconds": node.seconds} for node in run.steps],
+    }
+
+
+def tell_the_end(api: KfpApi, run: RunState, logs: StepLogs, end: Outcome, as_json: bool) -> int:
+    """Print how a run ended, with the failed step's log; returns the exit code of the command."""
+    from llm.kubernetes.submission.run_state import duration
+
+    if end.log is not None:
+        say(f"--- the end of {end.step}'s log ({end.log.source})")
+        for line in end.log.tail(TAIL_LINES):
+            say(line)
+        say(f"--- all of it: gristmill logs {run.name} --step {end.step}")
+    elif end.step is not None and end.exit_code not in (0, 4):
+        say(f"{end.step}'s log cannot be read from here: {logs.why_no_pods or 'its pod is gone, or never began'}")
+        say(f"See it in Kubeflow Pipelines, {api.page(run.id)}, or where it keeps its executor-logs.")
+    if as_json:
+        document = {**summary(api, run), "exit_code": end.exit_code, "message": end.message, "failed_step": end.step}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(f"run {run.name} {run.state} after {duration(run.seconds)}; {api.page(run.id)}")
+    if end.message is not None:
+        say(f"error: {end.message}")
+    return end.exit_code

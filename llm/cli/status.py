@@ -1,0 +1,82 @@
+"""`gristmill status [RUN]`: how the runs on a cluster stand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from llm.cli.on_cluster import ACCESS, away_seconds, poll_seconds, run_and_config, say, summary, tell_the_end
+from llm.errors import UserError
+
+if TYPE_CHECKING:
+    from llm.kubernetes.submission.kfp_api import KfpApi
+    from llm.kubernetes.submission.run_state import RunState
+    from llm.kubernetes.submission.step_logs import StepLogs
+
+LISTED = 20
+
+
+@click.command(
+    "status",
+    help=f"""Print how RUN (name or id) and its steps stand on the cluster, or the newest runs.
+
+    {ACCESS}""",
+)
+@click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the run's end; the exit code is the run's, as of submit.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@poll_seconds
+@away_seconds
+def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds: float, away_seconds: float) -> int:
+    """Look, or wait."""
+    name, config = run_and_config(arguments)
+    if waits and name is None:
+        raise UserError("--wait needs the name or id of a run", "`gristmill status` lists them.")
+    from llm.kubernetes.submission.kfp_api import connect
+    from llm.kubernetes.submission.outcome import outcome
+    from llm.kubernetes.submission.step_logs import StepLogs
+    from llm.kubernetes.submission.watch import Narrator, Patience, wait
+
+    api = connect(config.cluster)
+    if name is None:
+        _list(api.recent(LISTED), api, as_json)
+        return 0
+    run = api.find(name)
+    logs = StepLogs(api, config.cluster)
+    if not waits:
+        _tell(api, run, logs, as_json)
+        return 0
+    patience = Patience(poll_seconds=poll_seconds, away_seconds=away_seconds)
+    run = wait(api, run.id, Narrator(say), patience, logs.troubles)
+    return tell_the_end(api, run, logs, outcome(run, logs), as_json)
+
+
+def _list(runs: list[RunState], api: KfpApi, as_json: bool) -> None:
+    from llm.kubernetes.submission.run_state import duration
+
+    if as_json:
+        click.echo(json.dumps([summary(api, run) for run in runs], indent=1))
+        return
+    if not runs:
+        click.echo(f"no runs at {api.uri}; make one with `gristmill submit pretrain`")
+        return
+    click.echo(f"{'run':32}{'state':12}{'time':>10}  id")
+    for run in runs:
+        click.echo(f"{run.name:32}{run.state:12}{duration(run.seconds):>10}  {run.id}")
+
+
+def _tell(api: KfpApi, run: RunState, logs: StepLogs, as_json: bool) -> None:
+    from llm.kubernetes.submission.run_state import duration
+
+    troubles = {} if run.has_ended else logs.troubles(run.id)
+    if as_json:
+        click.echo(json.dumps({**summary(api, run), "cannot_start": troubles}, indent=1))
+        return
+    taken = f"{'after' if run.has_ended else 'for'} {duration(run.seconds)}"
+    click.echo(f"run {run.name} {run.state} {taken}, id {run.id}; {api.page(run.id)}")
+    for node in run.steps:
+        click.echo(f"  {node.name:14}{node.state:12}{duration(node.seconds):>10}")
+    for step, trouble in troubles.items():
+        click.echo(f"  {step:14}cannot start yet: {trouble}")

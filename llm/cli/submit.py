@@ -1,0 +1,117 @@
+"""`gristmill submit PIPELINE`: a whole pipeline on a cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from llm.cli.on_cluster import ACCESS, away_seconds, poll_seconds, say, summary, tell_the_end
+from llm.cli.options import overrides
+from llm.cli.run import load_pipeline
+from llm.config import compose
+
+if TYPE_CHECKING:
+    from llm.kubernetes.submission.interrupts import Interrupted
+    from llm.kubernetes.submission.submit import Choice
+
+INTERRUPTED = 130
+
+
+@click.command(
+    "submit",
+    help=f"""Run PIPELINE (pretrain) on a cluster, and wait for its end.
+
+    The exit code is the run's: 0 done, 4 the gate did not pass, 75 cancelled, else that of the failed step, whose log
+    is printed. Ctrl-C asks whether to cancel the run or to leave it; without a terminal it cancels, as SIGTERM does.
+
+    {ACCESS}""",
+)
+@click.argument("pipeline")
+@overrides
+@click.option("--wait/--no-wait", "waits", default=True, help="Wait for the run's end, or only start it.")
+@click.option("--cancel-on-interrupt", is_flag=True, help="Let Ctrl-C cancel the run without a question.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@poll_seconds
+@away_seconds
+def command(
+    pipeline: str,
+    overrides: tuple[str, ...],
+    waits: bool,
+    cancel_on_interrupt: bool,
+    as_json: bool,
+    poll_seconds: float,
+    away_seconds: float,
+) -> int:
+    """Submit, see it through, tell the end."""
+    config = compose(overrides)
+    function = load_pipeline(pipeline)
+    from llm.images import unbuilt_warning
+    from llm.kubernetes.submission.interrupts import Interrupted, Interrupts
+    from llm.kubernetes.submission.kfp_api import connect
+    from llm.kubernetes.submission.kfp_requests import KfpError
+    from llm.kubernetes.submission.outcome import outcome
+    from llm.kubernetes.submission.package import for_a_cluster
+    from llm.kubernetes.submission.pod_preflight import pod_preflight
+    from llm.kubernetes.submission.step_logs import StepLogs
+    from llm.kubernetes.submission.submit import Left, see_through, start
+    from llm.kubernetes.submission.watch import Narrator, Patience
+
+    config = for_a_cluster(pipeline, config)
+    for warning in [*pod_preflight(config), unbuilt_warning()]:
+        if warning is not None:
+            say(f"warning: {warning}")
+    api = connect(config.cluster)
+    logs = StepLogs(api, config.cluster)
+    with Interrupts() as interrupts:
+        try:
+            run = start(api, function, config, logs, interrupts)
+        except Interrupted:
+            say("stopped; nothing was submitted")
+            return INTERRUPTED
+        say(f"submitted run {run.name}, id {run.id}; {api.page(run.id)}")
+        if not waits:
+            click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")
+            say(f"next: gristmill status {run.name} --wait")
+            return 0
+        try:
+            run, cancelled = see_through(
+                api,
+                run,
+                config,
+                logs,
+                Narrator(say),
+                interrupts,
+                lambda interrupted: _choice(interrupted, cancel_on_interrupt),
+                Patience(poll_seconds=poll_seconds, away_seconds=away_seconds),
+            )
+        except Left as left:
+            say(f"{left}: gristmill status {run.name} --wait | gristmill cancel {run.name}")
+            return INTERRUPTED
+        except KfpError as error:
+            hint = f"The run goes on without us: gristmill status {run.name} --wait"
+            raise KfpError(str(error), hint, status=error.status) from error
+    return tell_the_end(api, run, logs, outcome(run, logs, we_cancelled=cancelled), as_json)
+
+
+def _choice(interrupted: Interrupted, cancel_on_interrupt: bool) -> Choice:
+    """What Ctrl-C means: a question on a terminal, else the run's end."""
+    from llm.kubernetes.submission.submit import Choice
+
+    asks = interrupted.by_keyboard and not cancel_on_interrupt and sys.stdin.isatty() and sys.stderr.isatty()
+    if not asks:
+        return Choice.CANCEL
+    say("\nthe run goes on in the cluster")
+    try:
+        answer = click.prompt(
+            "[c]ancel it, [l]eave it running, or [w]ait on? (Ctrl-C cancels)",
+            type=click.Choice(["c", "l", "w"]),
+            default="w",
+            show_choices=False,
+            err=True,
+        )
+    except click.Abort:  # the terminal is gone
+        return Choice.LEAVE
+    return {"c": Choice.CANCEL, "l": Choice.LEAVE, "w": Choice.WAIT}[answer]

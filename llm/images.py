@@ -1,0 +1,124 @@
+"""The images of this tree: what `make images` built, and whether it was built from the sources that are here now.
+
+`make images` leaves `build/images.json` beside the sources. An image is named by its digest only while the sources are
+the ones that it was built from; otherwise by its tag, and whoever compiles a package says so. Without a build folder
+(an installed wheel, inside an image) there are tags only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llm import __version__
+from llm.errors import DamagedError
+
+NAMES = ("data", "train", "export", "registry", "triton")
+"""The images, one per group of dependencies."""
+OF_STEPS = NAMES[:-1]
+"""Those that a pipeline's steps run in."""
+PREFIX = "GRISTMILL_IMAGE_PREFIX"
+"""Environment variable with what stands before an image's name, in place of `gristmill`: a registry's repository."""
+DEFAULT_PREFIX = "gristmill"
+PROJECT = Path(__file__).resolve().parents[1]
+SOURCES = ("llm", "components", "pipelines", "configs", "images")
+"""Folders that an image is made of."""
+BUILT = Path("build") / "images.json"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image as it was built."""
+
+    reference: str
+    """Its name and tag."""
+    id: str
+    """Docker's id: the digest of its configuration."""
+    digest: str
+    """Digest of its manifest: in the archive, or in the registry that it was pushed to."""
+    size_bytes: int
+    archive: str | None
+    """Its OCI archive, relative to the project; None if it was pushed to a registry instead."""
+    sources: str
+    """Fingerprint of the sources that it was built from."""
+
+    @property
+    def pinned(self) -> str:
+        """Its name with the digest."""
+        return f"{self.reference.rpartition(':')[0]}@{self.digest}"
+
+
+def fingerprint(project: Path = PROJECT) -> str:
+    """16 hex digits that change when any file does that goes into an image."""
+    digest = hashlib.sha256()
+    for path in sorted(path for name in SOURCES for path in _files(project / name)):
+        digest.update(f"{path.relative_to(project).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def built(project: Path = PROJECT) -> dict[str, Image]:
+    """The images by name as `make images` left them, of this tree or another; raises DamagedError."""
+    path = project / BUILT
+    if not path.is_file():
+        return {}
+    try:
+        return {name: Image(**image) for name, image in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path} is not a list of images: {error}", "Remove it and run `make images`.") from error
+
+
+def record(images: Mapping[str, Image], project: Path = PROJECT) -> None:
+    """Write down what was built."""
+    document = {name: asdict(image) for name, image in sorted(images.items())}
+    (project / BUILT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def references(*names: str, project: Path = PROJECT) -> list[str]:
+    """What pods are told to run: each image by its digest if it was built from these sources, else by its tag."""
+    given = os.environ.get(PREFIX)
+    prefix = (given or DEFAULT_PREFIX).rstrip("/")
+    images = built(project)
+    here = fingerprint(project) if images else None
+    found = []
+    for name in names:
+        image = images.get(name)
+        if image is None or image.sources != here:
+            found.append(f"{prefix}/{name}:{__version__}")
+        else:
+            found.append(f"{prefix}/{name}@{image.digest}" if given else image.pinned)
+    return found
+
+
+def unbuilt_warning() -> str | None:
+    """What to tell whoever compiles a package while the images of its steps are not of this tree; None if they are."""
+    why = unbuilt(OF_STEPS)
+    return None if why is None else f"{why}: the pods run what has this version's tag; `make images` builds this tree"
+
+
+def unbuilt(names: tuple[str, ...], project: Path = PROJECT) -> str | None:
+    """Why these images are not (all) the ones of this tree, in a line, or None if they are."""
+    images = built(project)
+    if missing := [name for name in names if name not in images]:
+        return f"the {_list(missing)} not built"
+    here = fingerprint(project)
+    if stale := [name for name in names if images[name].sources != here]:
+        return f"the {_list(stale)} not built from the sources that are here now"
+    return None
+
+
+def _list(names: list[str]) -> str:
+    return f"image {names[0]} was" if len(names) == 1 else f"images {', '.join(names)} were"
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below a folder but what Python and editors leave there."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    ]

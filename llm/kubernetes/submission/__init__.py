@@ -1,0 +1,1 @@
+"""Whole pipelines on a cluster: submitted to Kubeflow Pipelines, watched, read and cancelled there."""

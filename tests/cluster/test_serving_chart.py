@@ -1,0 +1,425 @@
+"""The serving chart on a cluster: a model from S3 behind a real Triton, replaced, broken, rolled back and removed,
+while eight clients go on asking.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+
+import boto3
+import pytest
+
+from benchmarks.serving_in_a_pod import TARGET, compare
+from llm.config import ServingConfig
+from llm.errors import GristmillError, UserError
+from llm.generation import Generator
+from llm.serving import repository
+from llm.serving.client import stream
+from llm.serving.triton import find_installation
+from llm.storage import Manifest, Recipe, Store
+from llm.storage.uri import bucket_and_prefix
+from llm.tracking.events import EventLog
+from tests.cluster_case import CHARTS, Json, fresh_namespace, helm, kubectl, objects, wait_for
+from tests.export_case import Case, make_case, one_thread
+from tests.helm_case import documents
+
+CHART = CHARTS / "gristmill-serving"
+MODEL = "gristmill"
+RELEASE = "mill"
+LONGEST = "a-release-name-of-fifty-three-characters-and-no-more0"
+PROMPTS = ("class A:\n", "", "return x<|endoftext|>y", "    if ", "The ")
+TOKENS = 40
+STREAMS = 8
+NOT_SLOWER = 0.8
+"""Below this the pod's Triton is slower for a reason, and not for what else the machine does."""
+
+
+@dataclass
+class Models:
+    """What the tests serve: two versions, and what must not be served."""
+
+    cases: tuple[Case, Case]
+    plain: Manifest
+    """Version 1 as the step `deploy` makes it."""
+    slow: tuple[Manifest, Manifest]
+    """Versions 1 and 2 that take 5 ms a token, so that answers are under way when pods come and go."""
+    damaged: Manifest
+    """A file of it was changed in S3."""
+    unloadable: Manifest
+    """Its files are what its manifest says, and Triton cannot load them."""
+
+    def answers(self, version: int) -> dict[str, str]:
+        """The checkpoint's own greedy decoding of the prompts."""
+        case = self.cases[version - 1]
+        generator = Generator.open(case.checkpoint, case.tokenizer)
+        return {prompt: generator.complete(prompt, TOKENS) for prompt in PROMPTS}
+
+
+@pytest.fixture(scope="module")
+def models(store_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setenv("GRISTMILL_CACHE", str(folder / "cache"))
+        cases = make_case(tmp_path_factory.getbasetemp()), make_case(tmp_path_factory.getbasetemp(), seed=1)
+        store = Store(store_uri)
+        plain = repository.build(ServingConfig(), cases[0].exported, 1, store, EventLog(folder / "events.jsonl"))
+        damaged = made(store, cases[0], 3, "damaged")
+        damage(damaged, f"{MODEL}/3/onnx/model.onnx.data")
+        yield Models(
+            cases, plain, (made(store, cases[0], 1, "slow"), made(store, cases[1], 2, "slow")), damaged,
+            made(store, cases[0], 3, "unloadable"),
+        )  # fmt: skip
+
+
+def made(store: Store, case: Case, version: int, how: str) -> Manifest:
+    """A repository that differs from what `deploy` would make."""
+    with store.stage("repository", Recipe("deploy", {"version": version, "how": how})) as stage:
+        repository.write(ServingConfig(), case.exported.folder / "onnx-fp32", version, stage.path)
+        home = stage.path / MODEL / str(version)
+        if how == "slow":
+            before, backend = "        slot.made += 1\n", home / "decoding.py"
+            assert before in backend.read_text()
+            slower = f"        import time; time.sleep(0.005)\n{before}"
+            backend.write_text(backend.read_text().replace(before, slower))
+        if how == "unloadable":
+            (home / "onnx" / "model.onnx").write_bytes(b"not a graph")
+        return stage.commit({"model_name": MODEL, "version": version})
+
+
+def damage(manifest: Manifest, name: str) -> None:
+    """Turn a bit of a file in S3."""
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    bucket, prefix = bucket_and_prefix(manifest.uri)
+    content = bytearray(client.get_object(Bucket=bucket, Key=f"{prefix}/{name}")["Body"].read())
+    content[1000] ^= 1
+    client.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=bytes(content))
+
+
+@dataclass
+class Serving:
+    """A release of the chart, as its operator and its clients see it."""
+
+    namespace: str
+    image: str
+    secret: str
+    endpoint: str
+
+    def set(self, uri: str, *settings: str) -> list[str]:
+        """Arguments that serve a model from S3, through a port of the node."""
+        name, digest = self.image.split("@")
+        return [part for setting in (
+            f"image.repository={name}", f"image.digest={digest}", f"model.uri={uri}", f"s3.endpoint={self.endpoint}",
+            f"s3.existingSecret={self.secret}", "service.type=NodePort", "resources.requests.cpu=100m",
+            "resources.requests.memory=256Mi", *settings,
+        ) for part in ("--set", setting)]  # fmt: skip
+
+    def upgrade(self, uri: str, *settings: str) -> str:
+        """Install or upgrade, and wait until it is done."""
+        return self._upgrade(uri, *settings, check=True).stdout
+
+    def refusal(self, uri: str, *settings: str) -> str:
+        """What helm says of an upgrade that must fail."""
+        done = self._upgrade(uri, *settings, check=False)
+        assert done.returncode != 0
+        return (done.stdout + done.stderr).replace("\\n", "\n")
+
+    def _upgrade(self, uri: str, *settings: str, check: bool) -> subprocess.CompletedProcess[str]:
+        return helm(
+            "upgrade", "--install", RELEASE, str(CHART), "--namespace", self.namespace, "--wait", "--timeout", "4m",
+            *self.set(uri, *settings), check=check,
+        )  # fmt: skip
+
+    def helm(self, *arguments: str) -> str:
+        """Another command of helm on the release."""
+        verb, *rest = arguments
+        return helm(verb, RELEASE, "--namespace", self.namespace, *rest).stdout
+
+    @property
+    def url(self) -> str:
+        """The Service's address on the node."""
+        (service,) = objects(self.namespace, "services", "-l", f"app.kubernetes.io/instance={RELEASE}")
+        port = next(port["nodePort"] for port in service["spec"]["ports"] if port["name"] == "http")
+        return f"http://{node_address()}:{port}"
+
+    def pods(self) -> list[str]:
+        """Serving pods that have not been told to go."""
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=server"
+        found = objects(self.namespace, "pods", "-l", selector)
+        return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def hashes(self) -> set[str]:
+        """Versions of the pod template that run."""
+        return {name.split("-")[-2] for name in self.pods()}
+
+
+def node_address() -> str:
+    (node, *_) = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    return next(each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP")
+
+
+@pytest.fixture(scope="module")
+def serving(namespace: str, images: dict[str, str], s3_secret: str, pod_endpoint: str) -> Serving:
+    return Serving(namespace, images["triton"], s3_secret, pod_endpoint)
+
+
+@dataclass
+class Load:
+    """Eight clients that ask one question after another, each on a new connection, and compare the answers."""
+
+    url: str
+    right: dict[int, dict[str, str]]
+    answers: list[tuple[float, int]] = field(default_factory=list)
+    """When each right answer was asked for, and which version gave it."""
+    wrong: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, first: int) -> None:
+        """One client."""
+        for index in range(first, 1_000_000):
+            if self.over.is_set():
+                return
+            prompt = PROMPTS[index % len(PROMPTS)]
+            asked = time.monotonic()
+            try:
+                text = "".join(piece.text for piece in stream(self.url, MODEL, prompt, max_tokens=TOKENS))
+            except GristmillError as error:
+                self.failed.append(str(error))
+                time.sleep(0.5)
+                continue
+            version = next((version for version, right in self.right.items() if right[prompt] == text), None)
+            if version is None:
+                self.wrong.append(text)
+            else:
+                self.answers.append((asked, version))
+
+    def versions_since(self, moment: float) -> set[int]:
+        """Versions that answered what was asked after a moment."""
+        return {version for asked, version in self.answers if asked > moment}
+
+
+@contextmanager
+def load(url: str, models: Models, *versions: int) -> Iterator[Load]:
+    """Clients at work during the block; afterwards, no answer may be missing or wrong."""
+    running = Load(url, {version: models.answers(version) for version in versions})
+    threads = [threading.Thread(target=running.run, args=(index,)) for index in range(STREAMS)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(running.answers) > STREAMS, "answers under load")
+        yield running
+    finally:
+        running.over.set()
+        for thread in threads:
+            thread.join()
+    assert (running.failed, running.wrong) == ([], [])
+
+
+def test_without_any_values_and_with_the_longest_name_the_tiny_model_is_served_and_nothing_is_left(
+    images: dict[str, str],
+) -> None:
+    assert len(LONGEST) == 53
+    with fresh_namespace("gristmill-serving") as namespace:
+        before = everything(namespace)
+        notes = helm("install", LONGEST, str(CHART), "--namespace", namespace, "--wait", "--timeout", "4m").stdout
+        tested = helm("test", LONGEST, "--namespace", namespace)
+        assert "Succeeded" in tested.stdout
+        assert "streams, and answers twice the same" in tested.stdout + tested.stderr
+        assert '"text_output":' in follow(notes)
+        helm("uninstall", LONGEST, "--namespace", namespace, "--wait")
+        wait_for(lambda: not objects(namespace, "pods"), "pods to be gone")
+        assert everything(namespace) == before
+
+
+def everything(namespace: str) -> set[str]:
+    """All objects of a namespace, of every kind that the API server has, but for the events that tell of them."""
+    kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
+    named = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    return set(kubectl("-n", namespace, "get", named, "-o", "name", "--ignore-not-found").split())
+
+
+def follow(notes: str) -> str:
+    """Do what the chart's notes say, word for word, and give what curl prints."""
+    wait, forward, ask = (
+        next(line.strip() for line in notes.splitlines() if re.search(rf"^ +{what}", line))
+        for what in ("kubectl .* rollout status", "kubectl .* port-forward", "curl ")
+    )
+    script = f"{wait} >&2 || exit 1\n{forward}\nsleep 3\n{ask}\nkill %1\n"
+    done = subprocess.run(["bash", "-m", "-c", script], capture_output=True, text=True, timeout=120)
+    return done.stdout
+
+
+@pytest.mark.parametrize("feature", ["default", "s3", "full"])
+def test_the_api_server_takes_every_manifest_and_finds_no_fault_with_its_pods(kubeconfig: str, feature: str) -> None:
+    with fresh_namespace("gristmill-serving") as namespace:
+        kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted")
+        values = str(CHART / "ci" / f"{feature}-values.yaml")
+        text = helm("template", RELEASE, str(CHART), "--namespace", namespace, "--values", values).stdout
+        done = subprocess.run(
+            ["kubectl", "--namespace", namespace, "apply", "--dry-run=server", "-f", "-"],
+            input=text, capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("(server dry run)") == len(documents(text))
+
+
+def test_what_is_missing_is_named_before_anything_is_made(serving: Serving, models: Models) -> None:
+    said = serving.refusal(models.plain.uri, "s3.existingSecret=nowhere")
+    assert f"error: s3.existingSecret=nowhere: namespace {serving.namespace} has no such Secret" in said
+    said = serving.refusal(models.plain.uri, "s3.existingSecret=nowhere", "verifySecrets=false")
+    assert "error: s3.existingSecret=nowhere: there is no such Secret in this namespace" in said
+    said = serving.refusal(f"{models.plain.uri}0")
+    assert f"error: there is no product at {models.plain.uri}0" in said
+    said = serving.refusal(models.cases[0].checkpoint.uri.replace("file://", "s3://nowhere"))
+    assert "error: S3 bucket nowhere at" in said
+    assert not objects(serving.namespace, "deployments,services,serviceaccounts", "-l", "app.kubernetes.io/name")
+
+
+def test_a_model_from_s3_streams_the_checkpoints_greedy_decoding(serving: Serving, models: Models) -> None:
+    serving.upgrade(models.plain.uri)
+    for prompt, right in models.answers(1).items():
+        pieces = list(stream(serving.url, MODEL, prompt, max_tokens=TOKENS))
+        assert len(pieces) > 1
+        assert "".join(piece.text for piece in pieces) == right
+
+
+def test_nobody_may_load_another_model(serving: Serving) -> None:
+    for method, path in (
+        ("POST", f"/v2/repository/models/{MODEL}/unload"), ("POST", "/v2/repository/models/evil/load"),
+        ("POST", "/v2/repository/index"), ("GET", "/v2/systemsharedmemory/status"), ("POST", "/v2/logging"),
+    ):  # fmt: skip
+        connection = HTTPConnection(serving.url.removeprefix("http://"), timeout=10)
+        connection.request(method, path, "{}")
+        assert connection.getresponse().status == 403
+        connection.close()
+
+
+def test_an_upgrade_to_version_2_under_load_fails_and_falsifies_no_answer(serving: Serving, models: Models) -> None:
+    serving.upgrade(models.slow[0].uri)
+    with load(serving.url, models, 1, 2) as clients:
+        serving.upgrade(models.slow[1].uri)
+        wait_for(lambda: len(objects(serving.namespace, "pods")) == 1, "version 1 to be gone")
+        switched = time.monotonic()
+        wait_for(lambda: len(clients.answers) > 0 and clients.answers[-1][0] > switched + 2, "answers of version 2")
+    assert {version for _, version in clients.answers} == {1, 2}
+    assert clients.versions_since(switched) == {2}
+
+
+def test_a_broken_version_3_is_refused_with_the_reason_and_version_2_goes_on(serving: Serving, models: Models) -> None:
+    running = serving.hashes()
+    reasons = {
+        models.damaged.uri: rf"error: {MODEL}/3/onnx/model\.onnx\.data of repository {models.damaged.id}: .* damaged",
+        models.unloadable.uri: rf"error: Triton could not load {MODEL}: .*version 3 .*model\.onnx failed",
+    }
+    with load(serving.url, models, 2):
+        for uri, reason in reasons.items():
+            assert re.search(reason, serving.refusal(uri))
+            assert serving.hashes() == running
+            assert not objects(serving.namespace, "jobs")
+            assert "Rollback was a success" in serving.helm("rollback", "--wait", "--timeout", "4m")
+            assert serving.hashes() == running
+
+
+def test_a_broken_version_3_without_a_trial_never_gets_a_request_and_is_rolled_back(
+    serving: Serving, models: Models
+) -> None:
+    with load(serving.url, models, 2):
+        said = serving.refusal(models.unloadable.uri, "trial.enabled=false", "startupSeconds=15")
+        assert f"Deployment/{serving.namespace}/{RELEASE} not ready" in said
+        assert len(serving.pods()) == 2
+        serving.helm("rollback", "--wait", "--timeout", "4m")
+        assert len(serving.pods()) == 1
+    serving.helm("test")
+
+
+def test_nodes_are_drained_one_pod_at_a_time_and_no_answer_is_lost(serving: Serving, models: Models) -> None:
+    serving.upgrade(models.slow[1].uri, "replicas=2")
+    first, second = serving.pods()
+    with load(serving.url, models, 2):
+        assert evict(serving.namespace, first) == "Success"
+        assert "disruption budget" in evict(serving.namespace, second)
+        wait_for(lambda: available(serving) == 2, "another pod")
+        assert evict(serving.namespace, second) == "Success"
+        wait_for(lambda: first not in names(serving) and second not in names(serving), "both pods to go")
+        wait_for(lambda: available(serving) == 2, "another pod")
+
+
+def evict(namespace: str, pod: str) -> str:
+    """What the API server says to an eviction, which is what draining a node asks for."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    done = subprocess.run(
+        ["kubectl", "create", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", "-f", "-"],
+        input=json.dumps(body), capture_output=True, text=True,
+    )  # fmt: skip
+    return str(json.loads(done.stdout)["status"]) if done.returncode == 0 else done.stderr
+
+
+def available(serving: Serving) -> int:
+    (deployment,) = objects(serving.namespace, "deployments")
+    return int(deployment["status"].get("availableReplicas", 0))
+
+
+def names(serving: Serving) -> set[str]:
+    """All pods, those that are going too."""
+    return {pod["metadata"]["name"] for pod in objects(serving.namespace, "pods")}
+
+
+def test_a_pod_whose_models_process_has_died_is_restarted(serving: Serving, models: Models) -> None:
+    serving.upgrade(models.plain.uri, "replicas=1")
+    wait_for(lambda: len(objects(serving.namespace, "pods")) == 1, "one pod")
+    (pod,) = serving.pods()
+    kill = "import os; from llm.serving.health import model_processes; os.kill(*model_processes(), 9)"
+    kubectl("-n", serving.namespace, "exec", pod, "-c", "triton", "--", "python", "-c", kill)
+    started = time.monotonic()
+    wait_for(lambda: restarts(serving, pod) == 1 and answers(serving.url), "Triton to be restarted", 60)
+    assert time.monotonic() - started < 45
+
+
+def restarts(serving: Serving, pod: str) -> int:
+    (found,) = [each for each in objects(serving.namespace, "pods") if each["metadata"]["name"] == pod]
+    return sum(each["restartCount"] for each in container_states(found))
+
+
+def container_states(pod: Json) -> list[Json]:
+    states: list[Json] = pod["status"].get("containerStatuses", [])
+    return states
+
+
+def answers(url: str) -> bool:
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=5)
+    try:
+        connection.request("GET", f"/v2/models/{MODEL}/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def test_triton_in_a_pod_is_as_fast_as_on_the_host(
+    serving: Serving, models: Models, record_figure: Callable[[str, str], None]
+) -> None:
+    try:
+        find_installation()
+    except UserError as error:
+        pytest.skip(str(error))
+    serving.upgrade(models.plain.uri, "resources.requests.cpu=1")
+    comparison = compare(models.plain.uri, serving.url, MODEL, rounds=5)
+    record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
+    assert comparison.ratio > NOT_SLOWER
+
+
+def test_an_uninstalled_release_leaves_nothing(serving: Serving, models: Models) -> None:
+    serving.helm("uninstall", "--wait")
+    wait_for(lambda: not objects(serving.namespace, "pods"), "pods to be gone")
+    left = everything(serving.namespace)
+    assert left == {"configmap/kube-root-ca.crt", f"secret/{serving.secret}", "serviceaccount/default"}

@@ -1,0 +1,176 @@
+"""`gristmill submit`: every end of a run has its exit code, and the package is the one that `kfp run create` takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kfp_server import KfpServer, Look
+from tests.pods_server import PodsServer
+from tests.submission_case import (
+    FAILED,
+    IN_PODS,
+    LOG_OF_3,
+    NAME,
+    NOT_PROMOTED,
+    PROMOTED,
+    SUCCESS,
+    TRAINING,
+    Ended,
+    gristmill,
+)
+
+SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}", "--poll-seconds=0.05")
+
+
+def submit(capsys, kfp: KfpServer, *arguments: str) -> Ended:
+    return gristmill(capsys, *SUBMIT, f"cluster.kfp_uri={kfp.uri}", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "message"),
+    [
+        (SUCCESS, 0, ""),
+        ([*TRAINING, Look("SUCCEEDED", NOT_PROMOTED)], 4, "error: the gate did not pass the model"),
+        ([*TRAINING, Look("FAILED", FAILED)], 70, "error: train failed, and its log is not to be had"),
+        ([Look("FAILED")], 2, "no step of it failed"),
+        ([*TRAINING, Look("CANCELED")], 75, "error: cancelled: submit the same again to go on"),
+        ([*TRAINING, Look("CANCELING"), Look("FAILED", FAILED)], 75, "error: cancelled"),
+        ([Look("PENDING"), Look("SKIPPED")], 2, "error: Kubeflow Pipelines skipped the whole run"),
+        ([Look("PAUSED"), Look("DISSOLVED"), Look("SUCCEEDED", PROMOTED)], 0, ""),
+    ],
+    ids=lambda value: "-".join(look.state for look in value) if isinstance(value, list) else "",
+)
+def test_every_end_of_a_run_has_its_exit_code(capsys, kfp: KfpServer, script: list[Look], code: int, message: str):
+    kfp.next_script = list(script)
+    ended = submit(capsys, kfp)
+    assert ended.code == code
+    assert message in ended.err
+    assert ended.out.startswith(f"run {NAME} {script[-1].state} after 7 min; {kfp.uri}/#/runs/details/")
+
+
+def test_the_log_of_the_failed_step_is_printed_and_its_own_code_is_ours(capsys, kfp: KfpServer, pods: PodsServer):
+    kfp.next_script = [*TRAINING, Look("FAILED", FAILED)]
+    made = kfp.add_run  # the pod is there once the run is
+
+    def with_its_pod(*arguments, **options):
+        run = made(*arguments, **options)
+        pods.pod(run.id, "x7k2p.root.exit-handler-1.train.executor", "Failed", "step 0/40\n" * 60 + LOG_OF_3)
+        return run
+
+    kfp.add_run = with_its_pod
+    ended = submit(capsys, kfp)
+    assert ended.code == 3
+    assert "train       FAILED after 9 s" in ended.err
+    assert ended.err.count("step 0/40") == 40 - len(LOG_OF_3.splitlines())
+    assert "failed to execute component: exit status 3" in ended.err
+    assert f"--- all of it: gristmill logs {NAME} --step train" in ended.err
+    assert ended.err.endswith("error: train: the corpus did not pass its suite\n  Fix the documents below.\n")
+
+
+def test_where_the_log_cannot_be_read_it_says_why_and_where_to_look(capsys, kfp: KfpServer):
+    kfp.next_script = [Look("FAILED", FAILED)]
+    ended = submit(capsys, kfp)
+    assert "train's log cannot be read from here: the kubeconfig" in ended.err
+    assert f"See it in Kubeflow Pipelines, {kfp.uri}/#/runs/details/{kfp.only_run.id}" in ended.err
+
+
+def test_without_waiting_the_run_is_started_and_named(capsys, kfp: KfpServer):
+    kfp.next_script = TRAINING
+    ended = submit(capsys, kfp, "--no-wait")
+    assert (ended.code, ended.out) == (0, f"run {NAME} {kfp.only_run.id}\n")
+    assert f"next: gristmill status {NAME} --wait" in ended.err
+    assert kfp.requests[-1] == "GET /apis/v2beta1/runs"
+
+
+def test_as_a_document(capsys, kfp: KfpServer):
+    kfp.next_script = [*TRAINING, Look("FAILED", FAILED)]
+    document = json.loads(submit(capsys, kfp, "--json").out)
+    assert document["run"] == NAME
+    assert (document["state"], document["exit_code"], document["failed_step"]) == ("FAILED", 70, "train")
+    assert [step["name"] for step in document["steps"]] == ["ingest", "train", "report"]
+    other = json.loads(submit(capsys, kfp, "--json", "--no-wait", "run.name=other").out)
+    assert (other["run"], other["service_account"]) == ("other", "gristmill-pipeline")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["storage.uri=store"], "error: storage.uri=store is a folder"),
+        (["tracking.uri=null"], "error: tracking.uri=null keeps what is tracked in files"),
+        (["cluster.service_account=Robot"], "error: cluster.service_account='Robot' is not allowed"),
+        (["cluster.kfp_uri=http://127.0.0.1:1"], "does not answer: Connection refused"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(
+    capsys, kfp: KfpServer, arguments: list[str], message: str
+):
+    ended = submit(capsys, kfp, *arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert kfp.runs == {}
+
+
+def test_a_pipeline_that_is_none_is_refused_with_the_nearest(capsys, kfp: KfpServer):
+    ended = gristmill(capsys, "submit", "pretrian", f"cluster.kfp_uri={kfp.uri}")
+    assert (ended.code, ended.err) == (2, "error: there is no pipeline pretrian\n  Did you mean pretrain?\n")
+
+
+def test_a_second_run_of_a_name_is_refused(capsys, kfp: KfpServer):
+    kfp.add_run(NAME, TRAINING)
+    ended = submit(capsys, kfp)
+    assert ended.code == 2
+    assert f"error: a run {NAME} is going on already: RUNNING" in ended.err
+    assert len(kfp.runs) == 1
+
+
+def test_the_same_command_makes_the_same_name(capsys, kfp: KfpServer):
+    arguments = ("submit", "pretrain", *IN_PODS, f"cluster.kfp_uri={kfp.uri}", "--no-wait")
+    kfp.next_script = TRAINING
+    assert gristmill(capsys, *arguments).code == 0
+    assert "is going on already" in gristmill(capsys, *arguments).err
+    assert gristmill(capsys, *arguments, "training.seed=7").code == 0
+
+
+def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on(capsys, kfp: KfpServer):
+    kfp.next_script = TRAINING
+    answer = kfp.answer
+
+    def gone_once_it_runs(method, path, query, body):
+        if path.startswith("/apis/v2beta1/runs/"):
+            kfp.answers = (503, "text/plain", b"no healthy upstream")
+        return answer(method, path, query, body)
+
+    kfp.answer = gone_once_it_runs
+    ended = submit(capsys, kfp, "--away-seconds=0.2")
+    assert ended.code == 2
+    assert "refuses: 503 Service Unavailable: no healthy upstream" in ended.err
+    assert ended.err.endswith(f"The run goes on without us: gristmill status {NAME} --wait\n")
+
+
+def test_kubeflow_pipelines_own_command_takes_the_same_package_and_makes_the_same_run(
+    capsys, kfp: KfpServer, tmp_path: Path
+):
+    from llm.config import compose
+    from llm.kubernetes.submission.package import compile_package, named
+    from pipelines.pretrain import pretrain
+
+    overrides = (*IN_PODS, f"run.name={NAME}", f"cluster.kfp_uri={kfp.uri}")
+    assert gristmill(capsys, "submit", "pretrain", *overrides, "--no-wait").code == 0
+    package = tmp_path / "pretrain.yaml"
+    compile_package(pretrain, named("pretrain", compose(overrides)), package)
+    command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", kfp.uri, "run", "create"]
+    created = subprocess.run(
+        [*command, "-e", "gristmill", "-r", NAME, "-f", str(package)],
+        capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert created.returncode == 0, created.stderr
+    ours, theirs = (dict(run.body) for run in kfp.runs.values())
+    assert ours.pop("service_account") == "gristmill-pipeline"
+    assert ours == theirs
+    assert len(kfp.experiments) == 1

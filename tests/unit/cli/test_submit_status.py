@@ -1,0 +1,174 @@
+"""`gristmill status`, `logs` and `cancel`: looking at runs on a cluster, and ending them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.kfp_server import KfpServer, Look
+from tests.pods_server import PodsServer
+from tests.submission_case import FAILED, NAME, SUCCESS, TRAINING, Ended, config, gristmill
+
+NODE = "x7k2p.root.exit-handler-1"
+TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
+
+
+def at(kfp: KfpServer, capsys, *arguments: str) -> Ended:
+    return gristmill(capsys, *arguments, f"cluster.kfp_uri={kfp.uri}", "--poll-seconds=0.05")
+
+
+def pretraining(kfp: KfpServer, script: list[Look], *overrides: str):
+    """A run of the real pipeline, as `gristmill submit` starts it."""
+    from google.protobuf import json_format
+
+    from llm.config import to_yaml
+    from pipelines.pretrain import pretrain
+
+    specification = json_format.MessageToDict(pretrain.pipeline_spec)
+    parameters = {"config": to_yaml(config(kfp, *overrides))}
+    return kfp.add_run(NAME, script, pipeline_spec=specification, runtime_config={"parameters": parameters})
+
+
+def trainjob(pods: PodsServer, name: str, run: str) -> None:
+    pods.put(f"{TRAINJOBS}/{name}", metadata={"labels": {"gristmill.io/run": run}})
+
+
+def test_the_newest_runs_are_listed(capsys, kfp: KfpServer):
+    assert "no runs at" in at(kfp, capsys, "status").out
+    for name in ("first", "second"):
+        kfp.add_run(name, [Look("SUCCEEDED")])
+    lines = at(kfp, capsys, "status").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "second", "first"]
+    assert lines[1].split()[1:4] == ["SUCCEEDED", "7", "min"]
+    assert [run["run"] for run in json.loads(at(kfp, capsys, "status", "--json").out)] == ["second", "first"]
+
+
+def test_a_run_is_shown_with_its_steps_and_with_what_keeps_them_from_starting(capsys, kfp: KfpServer, pods: PodsServer):
+    run = pretraining(kfp, TRAINING)
+    pods.pod(run.id, f"{NODE}.train.executor", "Pending", conditions=[
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node has room"}
+    ])  # fmt: skip
+    for named in (NAME, run.id):
+        shown = at(kfp, capsys, "status", named).out
+        assert re.match(rf"run {NAME} RUNNING for \d+ s, id {run.id}; {kfp.uri}/#/runs/details/{run.id}\n", shown)
+        assert "train         RUNNING            n/a" in shown
+        assert "train         cannot start yet: Unschedulable: no node has room" in shown
+    document = json.loads(at(kfp, capsys, "status", NAME, "--json").out)
+    assert document["cannot_start"] == {"train": "Unschedulable: no node has room"}
+
+
+def test_status_waits_for_a_run_that_another_process_submitted(capsys, kfp: KfpServer):
+    pretraining(kfp, SUCCESS)
+    ended = at(kfp, capsys, "status", NAME, "--wait")
+    assert (ended.code, "train       succeeded after 9 s" in ended.err) == (0, True)
+    pretraining(kfp, [*TRAINING, Look("FAILED", FAILED)])
+    assert at(kfp, capsys, "status", NAME, "--wait").code == 70
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "pretrain-two"], "has no run pretrain-two\n  Did you mean pretrain-one?"),
+        (["status", "--wait"], "error: --wait needs the name or id of a run"),
+        (["status", "one", "two"], "error: one and two are two runs"),
+        (["logs", "pretrain-two"], "has no run pretrain-two\n  Did you mean pretrain-one?"),
+        (["logs", NAME, "--step", "trian"], "error: run pretrain-one has no step trian\n  Did you mean train?"),
+        (["logs", NAME], "error: no log of a step of run pretrain-one can be read\n"),
+        (["logs"], "Missing argument"),
+        (["cancel", "pretrain-two"], "has no run pretrain-two\n  Did you mean pretrain-one?"),
+        (["cancel"], "Missing argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_ends_with_2_and_what_to_do(capsys, kfp: KfpServer, arguments: list[str], message: str):
+    pretraining(kfp, TRAINING)
+    if len(arguments) == 1 and arguments[0] != "status":
+        ended = gristmill(capsys, *arguments)
+    else:
+        ended = at(kfp, capsys, *arguments)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_the_logs_of_all_steps_or_of_one_go_to_stdout(capsys, kfp: KfpServer, pods: PodsServer):
+    run = pretraining(kfp, TRAINING)
+    pods.pod(run.id, f"{NODE}.ingest.executor", log="reading\n")
+    pods.pod(run.id, f"{NODE}.train.executor", "Running", "training\n")
+    both = at(kfp, capsys, "logs", NAME)
+    assert (both.code, both.out) == (0, "reading\ntraining\n")
+    assert [line.split()[1] for line in both.err.splitlines()] == ["ingest", "train"]
+    assert at(kfp, capsys, "logs", NAME, "--step", "train").out == "training\n"
+
+
+def test_logs_follow_a_run_to_its_end(capsys, kfp: KfpServer, pods: PodsServer):
+    run = pretraining(kfp, SUCCESS)
+    pods.pod(run.id, f"{NODE}.ingest.executor", log="reading\n")
+    pods.pod(run.id, f"{NODE}.train.executor", log="training\n")
+    assert at(kfp, capsys, "logs", NAME, "--follow").out == "reading\ntraining\n"
+
+
+def test_cancel_ends_the_pipeline_and_its_training_and_waits(capsys, kfp: KfpServer, pods: PodsServer):
+    run = pretraining(kfp, TRAINING, "training.pool=gpu")
+    trainjob(pods, "mine", NAME)
+    trainjob(pods, "anothers", "another")
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert (ended.code, ended.out) == (0, f"run {NAME} has ended: FAILED\n")
+    assert run.terminated
+    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+
+
+def test_cancel_needs_no_cluster_for_a_run_that_trains_in_its_step(capsys, kfp: KfpServer):
+    pretraining(kfp, TRAINING)
+    assert at(kfp, capsys, "cancel", NAME).code == 0
+
+
+def test_a_training_that_cannot_be_looked_for_is_told_after_the_pipelines_end(capsys, kfp: KfpServer):
+    run = pretraining(kfp, TRAINING, "training.pool=gpu")
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert ended.code == 2
+    assert run.terminated
+    assert "error: whether its training has ended is not known\n  the kubeconfig" in ended.err
+
+
+def test_cancel_ends_a_training_that_a_workstation_started_without_kubeflow_pipelines(capsys, pods: PodsServer):
+    trainjob(pods, "mine", NAME)
+    ended = gristmill(capsys, "cancel", NAME)
+    assert (ended.code, ended.out) == (0, f"the training of run {NAME} has ended\n")
+    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+
+
+def test_cancel_ends_a_training_of_which_kubeflow_pipelines_knows_nothing(capsys, kfp: KfpServer, pods: PodsServer):
+    trainjob(pods, "mine", NAME)
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert ended.code == 0
+    assert ended.out == f"the training of run {NAME} has ended; Kubeflow Pipelines at {kfp.uri} has no such run\n"
+
+
+def test_a_kubeflow_pipelines_that_is_down_is_an_error_but_the_training_is_ended(capsys, pods: PodsServer):
+    trainjob(pods, "mine", NAME)
+    ended = gristmill(capsys, "cancel", NAME, "cluster.kfp_uri=http://127.0.0.1:1")
+    assert ended.code == 2
+    assert f"the training of run {NAME} has ended" in ended.out
+    assert "does not answer: Connection refused" in ended.err
+
+
+def test_without_kubeflow_pipelines_and_without_a_training_there_is_nothing_to_cancel(capsys, pods: PodsServer):
+    ended = gristmill(capsys, "cancel", NAME)
+    assert ended.code == 2
+    assert f"error: no training of a run {NAME} is on the cluster\n  Nor is there more: no address of" in ended.err
+
+
+def test_a_run_that_has_ended_stays_as_it_is(capsys, kfp: KfpServer):
+    pretraining(kfp, [Look("SUCCEEDED")])
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: SUCCEEDED\n")
+
+
+def test_a_run_that_will_not_end_is_not_waited_for_for_ever(capsys, kfp: KfpServer):
+    run = pretraining(kfp, TRAINING)
+    run.at_terminate = [Look("CANCELING")]
+    ended = at(kfp, capsys, "cancel", NAME, "--wait-seconds=0.2")
+    assert ended.code == 2
+    assert f"error: run {NAME} was asked to end, and is still CANCELING after 0.2 s" in ended.err
