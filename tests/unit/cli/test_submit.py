@@ -157,13 +157,13 @@ def test_kubeflow_pipelines_own_command_takes_the_same_package_and_makes_the_sam
     capsys, kfp: KfpServer, tmp_path: Path
 ):
     from llm.config import compose
-    from llm.kubernetes.submission.package import compile_package, named
+    from llm.kubernetes.submission.package import compile_package, for_a_cluster
     from pipelines.pretrain import pretrain
 
     overrides = (*IN_PODS, f"run.name={NAME}", f"cluster.kfp_uri={kfp.uri}")
     assert gristmill(capsys, "submit", "pretrain", *overrides, "--no-wait").code == 0
     package = tmp_path / "pretrain.yaml"
-    compile_package(pretrain, named("pretrain", compose(overrides)), package)
+    compile_package(pretrain, for_a_cluster("pretrain", compose(overrides)), package)
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", kfp.uri, "run", "create"]
     created = subprocess.run(
         [*command, "-e", "gristmill", "-r", NAME, "-f", str(package)],

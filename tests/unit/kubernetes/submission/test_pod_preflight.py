@@ -6,13 +6,13 @@ import pytest
 
 from llm.config import compose
 from llm.errors import UserError
-from llm.kubernetes.submission.package import named
+from llm.kubernetes.submission.package import for_a_cluster
 from llm.kubernetes.submission.pod_preflight import pod_preflight
 from tests.submission_case import IN_PODS
 
 
 def checked(*overrides: str) -> list[str]:
-    return pod_preflight(named("pretrain", compose([*IN_PODS, *overrides])))
+    return pod_preflight(for_a_cluster("pretrain", compose([*IN_PODS, *overrides])))
 
 
 def test_what_works_in_pods_passes_without_a_word():
