@@ -1,6 +1,7 @@
 # The entry to everything. `make` alone lists the targets.
 # Variables of `make pretrain`: DATA (path or glob), MODEL (tiny, small), MINUTES (of training), RETRAIN=1,
 # ARGS (more KEY=VALUE).
+# Variables of `make images`: BASE (an image with Python 3.11 and pip), IMAGES (train triton: only those).
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,10 +10,10 @@ READY := $(VENV)/.ready
 TRITON_READY := .venv-triton/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reference setup pretrain test check lint types layers unit integration mlflow triton lock golden benchmark clean
+.PHONY: help reference setup pretrain test check lint types layers unit integration mlflow triton images cluster-test kind-test lock golden benchmark clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(READY) ## make .venv with everything pinned
 
@@ -51,13 +52,23 @@ unit: $(READY)
 integration: $(READY) $(TRITON_READY)
 	$(BIN)/python -m pytest tests/integration
 
+cluster-test: $(READY) $(TRITON_READY) ## run the tests that need a cluster: that of KUBECONFIG, or one made and taken down
+	scripts/ci/cluster_test
+
+kind-test: $(READY) $(TRITON_READY) ## the same on a kind cluster, where kind and image registries are at hand
+	scripts/ci/kind_test
+
 mlflow: $(READY) ## MLflow's UI on the runs' database
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --default-artifact-root runs/mlartifacts
 
 triton: $(TRITON_READY) ## install a real Triton server in an environment of its own
 
+images: $(READY) ## build the images with docker (BASE=… to build from another base)
+	BASE='$(BASE)' $(BIN)/python scripts/make_images.py $(IMAGES)
+
 lock: $(READY) ## pin what is installed now
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | sort -f > requirements/lock.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu//' | sort -f > requirements/lock.txt
+	$(BIN)/python scripts/lock_images.py
 
 golden: $(READY) ## rewrite the golden files after a wanted change
 	$(BIN)/python -m pytest tests/unit --update-goldens

@@ -11,6 +11,7 @@ from llm.errors import GristmillError, ServiceError, UserError
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 REMEDIES = {
     "InvalidAccessKeyId": f"The server does not know this key: check {KEYS}.",
+    "XAdminUserNotFound": f"The server does not know this key: check {KEYS}.",  # Versity's word for the same
     "SignatureDoesNotMatch": f"The secret does not fit the key: check {KEYS}.",
     "AccessDenied": "This key may not do that: it needs to list, read, write and delete below the store's prefix.",
     "403": f"This key may not do that, or is not known: check {KEYS} and the bucket's policy.",

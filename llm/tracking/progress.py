@@ -120,6 +120,8 @@ def lasting_line(event: Event) -> str | None:
             f"{'train':<10} {scaled(event['parameters'])} parameters, {event['steps']:,} steps of"
             f" {event['tokens_per_step']:,} tokens on {event['world_size']} ranks, {event['backend']}"
         )
+    if event["kind"] == "trainjob":
+        return f"{'train':<10} TrainJob {event['namespace']}/{event['name']} {event['how']}"
     if event["kind"] == "train_resumed":
         return f"{'train':<10} goes on from the checkpoint at step {event['step']:,}"
     if event["kind"] == "train_validation":

@@ -65,6 +65,7 @@ def test_large_numbers_are_scaled(number: float | None, text: str):
             "train      failed after 12 s: no",
         ),
         ({"kind": "warning", "message": "careful"}, "warning: careful"),
+        ({"kind": "trainjob", "namespace": "ml", "name": "x", "how": "adopted"}, "train      TrainJob ml/x adopted"),
         ({"kind": "train_resumed", "step": 1200}, "train      goes on from the checkpoint at step 1,200"),
         ({"kind": "train_validation", "step": 50, "loss": 2.0}, "train      step 50  validation loss 2.000 nats/token"),
         ({"kind": "checkpoint_saved", "step": 50, "seconds": 0.3}, None),

@@ -1,0 +1,1 @@
+"""Kubernetes and Kubeflow: runs submitted to a cluster, and trainings on its pools."""

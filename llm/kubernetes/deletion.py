@@ -1,0 +1,59 @@
+"""Deleting TrainJobs so that one knows when their pods are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from llm.errors import ServiceError
+from llm.kubernetes.api import Api, Json
+from llm.kubernetes.objects import delete_trainjob, pods_of, trainjob
+from llm.kubernetes.watch import pods as of
+
+POLL_SECONDS = 0.5
+MARGIN_SECONDS = 60.0
+"""What controllers and kubelets may take beyond the pods' grace."""
+
+
+def delete_and_wait(api: Api, jobs: Sequence[Json], tell: Callable[[str], None]) -> None:
+    """Delete these TrainJobs, and return when they, their JobSets and their pods are gone.
+
+    The pods have their grace to save a checkpoint; `tell` hears how many there still are. Raises ServiceError if some
+    outlast that.
+    """
+    grace = max((of.grace_seconds(pods_of(api, _name(job))) for job in jobs), default=0.0)
+    for job in jobs:
+        delete_trainjob(api, _name(job))
+    deadline = time.monotonic() + grace + MARGIN_SECONDS
+    told, there = "", list(jobs)
+    while there := [job for job in there if _is_there(api, job)]:
+        pods = [pod for job in there for pod in pods_of(api, _name(job))]
+        running = sum(map(of.is_running, pods))
+        what = f"waiting for {running} of the pods of {', '.join(map(_name, there))}, which have {grace:.0f} s to save"
+        if what != told and running:
+            tell(what)
+            told = what
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"TrainJob {', '.join(map(_name, there))} was deleted and is still there after"
+                f" {grace + MARGIN_SECONDS:.0f} s",
+                *(f"pod {of.name_of(pod)} on node {of.node_of(pod) or 'none'} has not ended" for pod in pods),
+                "A node that does not answer keeps its pods: kubectl delete pod NAME --force, once the node is off.",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _is_there(api: Api, job: Json) -> bool:
+    """Whether this very TrainJob, and not another of its name, or pods of it are left.
+
+    It is deleted in the foreground, so it goes after its JobSet, and that after its pods; but for those that the JobSet
+    made in that moment because it was starting again: they go a moment later.
+    """
+    found = trainjob(api, _name(job))
+    if found is not None:
+        return bool(found["metadata"]["uid"] == job["metadata"]["uid"])
+    return bool(pods_of(api, _name(job)))
+
+
+def _name(job: Json) -> str:
+    return str(job["metadata"]["name"])

@@ -1,0 +1,53 @@
+"""A training as a TrainJob: created or adopted, shown while it runs, and ended as its trainer ended."""
+
+from __future__ import annotations
+
+from llm.config import ClusterConfig
+from llm.kubernetes.api import connect
+from llm.kubernetes.begin import Begun, begin
+from llm.kubernetes.following import Following
+from llm.kubernetes.own_pod import own_pod, training_image
+from llm.kubernetes.pool import read_pool
+from llm.kubernetes.stop import DeletesWhenStopped
+from llm.kubernetes.trainjob import TrainJobSpec, manifest
+from llm.tracking.events import EventLog
+
+PATIENCE_SECONDS = 600.0
+"""How long an outage of the API server is waited out once the TrainJob is there: an upgrade of a control plane."""
+
+
+def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: bool = False) -> None:
+    """Run a training as a TrainJob and return when it is complete.
+
+    The TrainJob of an earlier launcher is adopted if it asks for the same, UserError if it asks for something else; one
+    that has failed is replaced, and with `anew` one that is complete. Rank 0's events come into `log`, its other lines
+    to stderr. SIGTERM and SIGINT delete the TrainJob before anything else.
+
+    Raises what the trainer raised, by its exit code and in its words; Preempted after a stop, or if the TrainJob was
+    deleted by others; UserError for what keeps it from starting, once patience with that is at an end (then it is
+    deleted); ServiceError if the cluster refuses or does not answer.
+    """
+
+    def tell(message: str) -> None:
+        log.emit("progress", step=spec.task, message=message)
+
+    api = connect(cluster)
+    try:
+        read_pool(api, spec.pool)
+        launcher = own_pod(api)
+        image = training_image(spec.image, launcher)
+        body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
+        with DeletesWhenStopped(api, body["metadata"]["name"], launcher) as stop:
+            begun = begin(api, body, stop, tell, anew=anew)
+            _tell_begun(begun, log)
+            api.patience_seconds = PATIENCE_SECONDS
+            api.tell = lambda message: log.emit("warning", message=message.replace("\n  ", " "))
+            Following(api, begun, spec, cluster, log).to_the_end()
+    finally:
+        api.close()
+
+
+def _tell_begun(begun: Begun, log: EventLog) -> None:
+    metadata = begun.job["metadata"]
+    how = "adopted" if begun.created_at is None else "created"
+    log.emit("trainjob", name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how)

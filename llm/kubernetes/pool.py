@@ -1,0 +1,83 @@
+"""What a training needs of the cluster, looked for before anything is made: Trainer, JobSet, and the pool.
+
+The versions come from the server's discovery, which every account may read; the CRDs themselves it may not.
+"""
+
+from __future__ import annotations
+
+from llm.errors import ServiceError, UserError
+from llm.kubernetes.api import Api, Json
+from llm.kubernetes.objects import pool, pools
+from llm.kubernetes.refusal import Refused
+from llm.kubernetes.trainjob import GROUP, VERSION
+
+NEEDED = "Gristmill needs Kubeflow Trainer 2.0 to 2.3, which serves trainer.kubeflow.org/v1alpha1."
+JOBSET_GROUP, JOBSET_VERSION = "jobset.x-k8s.io", "v1alpha2"
+
+
+def check_trainer(api: Api) -> None:
+    """Raise ServiceError unless the cluster has the Trainer and JobSet whose objects we write."""
+    try:
+        served = _discover(api, f"/apis/{GROUP}/{VERSION}")
+        if served is None:
+            raise _without_trainer(api)
+        kinds = {resource["name"] for resource in served.get("resources") or []}
+        if missing := {"trainjobs", "trainingruntimes"} - kinds:
+            names = ", ".join(f"{name}.{GROUP}" for name in sorted(missing))
+            raise ServiceError(f"the cluster's {GROUP}/{VERSION} has no {names}", NEEDED, _see(f"crd {names}"))
+        if _discover(api, f"/apis/{JOBSET_GROUP}/{JOBSET_VERSION}") is None:
+            raise ServiceError(
+                f"the cluster has Kubeflow Trainer but no {JOBSET_GROUP}/{JOBSET_VERSION}",
+                "Trainer makes a training's pods through JobSet, 0.8 or newer: install it beside Trainer.",
+                _see(f"crd jobsets.{JOBSET_GROUP}"),
+            )
+    except Refused as error:
+        if error.status != 403:  # a cluster that hides its discovery still refuses the TrainJob itself, in time
+            raise
+
+
+def read_pool(api: Api, name: str) -> Json:
+    """The pool's TrainingRuntime.
+
+    Raises UserError, with the pools that there are, if the namespace has none of that name; ServiceError as
+    `check_trainer` does.
+    """
+    check_trainer(api)
+    if (found := pool(api, name)) is not None:
+        return found
+    there = pools(api)
+    raise UserError(
+        f"training.pool={name}: namespace {api.namespace} has no TrainingRuntime of that name",
+        f"Pools there: {', '.join(there)}." if there else "It has none at all.",
+        "Name one of them with training.pool=…, or let an administrator add it to the values of gristmill-platform.",
+    )
+
+
+def _without_trainer(api: Api) -> ServiceError:
+    group = _discover(api, f"/apis/{GROUP}")
+    if group is not None:
+        versions = ", ".join(f"{GROUP}/{version['version']}" for version in group.get("versions") or [])
+        return ServiceError(f"the cluster's Kubeflow Trainer serves {versions}, not {VERSION}", NEEDED)
+    if _discover(api, "/apis/kubeflow.org/v1") is not None:
+        return ServiceError(
+            "the cluster's Kubeflow training is too old: it serves kubeflow.org/v1 (PyTorchJob)",
+            f"{NEEDED} Install it beside the old operator; both can run.",
+        )
+    return ServiceError(
+        "Kubeflow Trainer is not installed: the cluster does not know trainjobs.trainer.kubeflow.org",
+        NEEDED,
+        _see(f"crd trainjobs.{GROUP}"),
+    )
+
+
+def _see(what: str) -> str:
+    return f"To look: kubectl get {what}"
+
+
+def _discover(api: Api, path: str) -> Json | None:
+    try:
+        return api.get(path, "list its APIs")
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return None

@@ -1,0 +1,85 @@
+"""What an API server refuses, in plain words: its status and reason, who may not do what, who can change that."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from llm.errors import ServiceError
+
+RETRIED = frozenset({429, 500, 502, 503, 504})
+"""Answers that say: not now. All others are final."""
+_FORBIDDEN = re.compile(
+    r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]+)")?'
+)
+_ACCOUNT = "system:serviceaccount:"
+
+
+class Refused(ServiceError):
+    """An answer that is a refusal; `status` and `reason` are the server's."""
+
+    def __init__(self, status: int, reason: str, message: str, *details: str) -> None:
+        """Take the answer's status and reason, and what is printed."""
+        super().__init__(message, *details)
+        self.status, self.reason = status, reason
+
+
+class Unreachable(ServiceError):
+    """No answer, or one that says to come back later."""
+
+
+def refusal(doing: str, server: str, status: int, reason: str, body: str | None) -> Refused | Unreachable:
+    """The error for an answer to `doing` ("create TrainJob ml/x") that is not a success."""
+    said, words = _said(body), f"{status} {reason}".strip()
+    first = f"the cluster refused to {doing}: {words}"
+    if status == 401:
+        return Refused(status, reason, first, *_unauthorized(server))
+    if status == 403:
+        return Refused(status, reason, first, *_forbidden(said))
+    if status in RETRIED:
+        return Unreachable(f"the cluster could not {doing}: {words}", *_quoted(said))
+    return Refused(status, reason, first, *_quoted(said))
+
+
+def _unauthorized(server: str) -> tuple[str, ...]:
+    return (
+        f"The credentials are expired or not those of {server}.",
+        "Renew them: log in again for a kubeconfig with a token; in a pod, see that its service account still exists.",
+    )
+
+
+def _forbidden(said: str) -> tuple[str, ...]:
+    match = _FORBIDDEN.search(said)
+    if match is None:  # an admission webhook or a quota: its words say more than ours could
+        return _quoted(said)
+    user = match["user"]
+    who = f"service account {user.removeprefix(_ACCOUNT).replace(':', '/')}" if user.startswith(_ACCOUNT) else user
+    what = f"{match['resource']}.{match['group']}" if match["group"] else match["resource"]
+    where = f" in namespace {match['namespace']}" if match["namespace"] else ""
+    return (f"{who} may not {match['verb']} {what}{where}", _grant(match["resource"]))
+
+
+def _grant(resource: str) -> str:
+    if resource.partition("/")[0] in {"trainjobs", "trainingruntimes", "pods", "events"}:
+        return (
+            "An administrator grants it with the chart gristmill-platform in that namespace: rbac.train=true lets its"
+            " accounts NAME-pipeline and NAME-train do it."
+        )
+    return "An administrator grants it with a Role and a RoleBinding in that namespace."
+
+
+def _quoted(said: str) -> tuple[str, ...]:
+    return (said,) if said else ()
+
+
+def _said(body: str | None) -> str:
+    """The words of the server's Status object, or the bare text of an answer that is none."""
+    if not body:
+        return ""
+    try:
+        status: Any = json.loads(body)
+    except ValueError:
+        return " ".join(body.split())[:500]
+    return str(status.get("message") or "") if isinstance(status, dict) else ""
