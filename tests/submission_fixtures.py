@@ -1,0 +1,54 @@
+"""Servers that speak as Kubeflow Pipelines and Kubernetes do, and an environment that knows of no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes.config import kube_config
+
+from llm.config import ClusterConfig
+from llm.kubernetes.submission.kfp_api import KfpApi, connect
+from tests.kfp_server import KfpServer
+from tests.pods_server import PodsServer
+
+
+def use_kubeconfig(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """As a process that is started with it: Kubernetes' client reads the variable once, when it is imported."""
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KFP_EXISTING_TOKEN", "KF_PIPELINES_SA_TOKEN_PATH",
+                 "KUBERNETES_SERVICE_HOST"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    use_kubeconfig(monkeypatch, tmp_path / "no-kubeconfig")
+
+
+@pytest.fixture
+def kfp(no_cluster: None) -> Iterator[KfpServer]:
+    with KfpServer() as server:
+        yield server
+
+
+@pytest.fixture
+def pods(no_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PodsServer]:
+    """A cluster that the kubeconfig leads to, with Kubeflow Pipelines in it."""
+    with PodsServer() as server:
+        use_kubeconfig(monkeypatch, server.kubeconfig(tmp_path / "kubeconfig"))
+        server.put("/api/v1/namespaces/kubeflow/services/ml-pipeline")
+        server.put("/api/v1/namespaces/kubeflow/serviceaccounts/gristmill-pipeline")
+        yield server
+
+
+@pytest.fixture
+def cluster(kfp: KfpServer) -> ClusterConfig:
+    return ClusterConfig(kfp_uri=kfp.uri)
+
+
+@pytest.fixture
+def api(cluster: ClusterConfig) -> KfpApi:
+    return connect(cluster)
