@@ -29,7 +29,14 @@ def load_pipeline(name: str) -> Callable[..., Any]:
 @click.argument("pipeline")
 @overrides
 @click.option("--retrain", is_flag=True, help="Train anew although this training was already finished.")
-def command(pipeline: str, overrides: tuple[str, ...], retrain: bool) -> int:
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Run each step as a subprocess, or in a container of its image (`make images`).",
+)
+def command(pipeline: str, overrides: tuple[str, ...], retrain: bool, runner: str) -> int:
     """Run PIPELINE (pretrain) on this machine, from text to a served model.
 
     What was done before and would come out the same is reused; an interrupted run goes on where it stopped.
@@ -38,10 +45,11 @@ def command(pipeline: str, overrides: tuple[str, ...], retrain: bool) -> int:
         raise UserError(f"there is no pipeline {pipeline}", nearest(pipeline, PIPELINES))
     config = compose([*overrides, *(["run.retrain=true"] if retrain else [])])
     function = load_pipeline(pipeline)
-    from llm.runner import run_locally
+    from llm.runner import Containers, Subprocesses, run_locally
     from llm.runner.summary import summary
 
-    outcome = run_locally(function, pipeline, config, shlex.join(["gristmill", *sys.argv[1:]]))
+    steps = Containers() if runner == "docker" else Subprocesses()
+    outcome = run_locally(function, pipeline, config, shlex.join(["gristmill", *sys.argv[1:]]), steps=steps)
     click.echo("\n".join(summary(outcome)))
     if outcome.message is not None:
         click.echo(f"error: {outcome.message}", err=True)

@@ -1,4 +1,4 @@
-"""A whole pipeline on this machine: KFP's local runner, with one subprocess a step in the present environment.
+"""A whole pipeline on this machine: KFP's local runner, with a subprocess or a container for each step.
 
 KFP runs the DAG; what the user sees comes from the run's event log, and KFP's own output goes to
 `pipeline.log` in the run folder. Stopping (Ctrl-C, SIGTERM) is passed on to the step that runs: training saves
@@ -16,12 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from llm import __version__
 from llm.config import RunConfig, to_yaml, without_secrets
@@ -29,6 +29,7 @@ from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.report import write_report
 from llm.runner.memory import MemorySampler
 from llm.runner.preflight import preflight
+from llm.runner.subprocesses import Subprocesses
 from llm.runs.folder import RunFolder, run_name
 from llm.steps.process import RUNNER_PID
 from llm.storage import Manifest, only_process_in, sha256_of_json
@@ -57,20 +58,45 @@ class RunOutcome:
         return (self.seconds - sum(self.step_seconds.values())) / steps if steps else None
 
 
+class StepRunner(Protocol):
+    """Where the steps of a run are run."""
+
+    name: str
+
+    def check(self, pipeline: Callable[..., Any], config: RunConfig) -> list[str]:
+        """Warnings; raises UserError or ServiceError for what would keep every step from running."""
+
+    def ready(self, pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder) -> AbstractContextManager[Any]:
+        """KFP's runner, for as long as the pipeline runs."""
+
+    def details(self) -> dict[str, Any]:
+        """What the run's log keeps of it."""
+
+    def processes(self) -> list[int]:
+        """Processes of steps that do not descend from this one."""
+
+
 def run_locally(
-    pipeline: Callable[..., Any], name: str, config: RunConfig, command: str, terminal: TextIO = sys.stderr
+    pipeline: Callable[..., Any],
+    name: str,
+    config: RunConfig,
+    command: str,
+    terminal: TextIO = sys.stderr,
+    steps: StepRunner | None = None,
 ) -> RunOutcome:
     """Run a compiled-in pipeline to its end and say how it ended; never raises for a failed step.
 
-    Raises BusyError if another run works in the same folder, and UserError for what needs no step to be found wrong.
+    `steps` runs each step; None: a subprocess. Raises BusyError if another run works in the same folder, and UserError
+    for what needs no step to be found wrong.
     """
-    warnings = preflight(config)
+    steps = steps or Subprocesses()
+    warnings = [*preflight(config), *steps.check(pipeline, config)]
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
     )
     folder = RunFolder(Path(config.run.folder) / str(config.run.name))
     with only_process_in(folder.path):
-        return _run(pipeline, name, config, command, folder, terminal, warnings)
+        return _run(pipeline, name, config, command, folder, terminal, warnings, steps)
 
 
 def _run(
@@ -81,18 +107,27 @@ def _run(
     folder: RunFolder,
     terminal: TextIO,
     warnings: list[str],
+    steps: StepRunner,
 ) -> RunOutcome:
     document = to_yaml(config)
     folder.write_config(document)
     log = EventLog(folder.events)
     before = len(log.read())
-    log.emit("run_started", pipeline=name, command=without_secrets(command), versions=versions(), machine=machine(),
-             config_sha256=sha256_of_json(config.model_dump(mode="json")))  # fmt: skip
+    log.emit(
+        "run_started",
+        pipeline=name,
+        command=without_secrets(command),
+        versions=versions(),
+        machine=machine(),
+        config_sha256=sha256_of_json(config.model_dump(mode="json")),
+        runner=steps.name,
+        **steps.details(),
+    )
     started = time.monotonic()
-    with Follower(folder.events, terminal), MemorySampler() as memory, _passing_on_signals(log):
+    with Follower(folder.events, terminal), MemorySampler(steps.processes) as memory, _passing_on_signals(log):
         for warning in warnings:
             log.emit("warning", message=warning)
-        _run_with_kfp(pipeline, document, folder)
+        _run_with_kfp(pipeline, document, config, folder, steps)
     seconds = time.monotonic() - started
     events = log.read()[before:]
     exit_code, message = _verdict(events, folder)
@@ -110,7 +145,9 @@ def _run(
     )
 
 
-def _run_with_kfp(pipeline: Callable[..., Any], document: str, folder: RunFolder) -> None:
+def _run_with_kfp(
+    pipeline: Callable[..., Any], document: str, config: RunConfig, folder: RunFolder, steps: StepRunner
+) -> None:
     """Run the DAG; how each step ended is in the event log, so KFP's own verdict is not needed."""
     from kfp import local
 
@@ -122,10 +159,10 @@ def _run_with_kfp(pipeline: Callable[..., Any], document: str, folder: RunFolder
         redirect_stdout(output),
         redirect_stderr(output),
         _log_records_to(output),
-        _python3_is_this_one(),
         _temporary_files_in(root / "tmp"),
+        steps.ready(pipeline, config, folder) as runner,
     ):
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=False)
+        local.init(runner, pipeline_root=str(root), raise_on_error=False)
         pipeline(config=document)
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
@@ -170,21 +207,6 @@ def _passing_on_signals(log: EventLog) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _python3_is_this_one() -> Iterator[None]:
-    """Let `python3` mean this interpreter, by PATH and by name.
-
-    KFP 2.17 replaces the text `python3` by sys.executable in a step's whole command, its parameters and paths too:
-    `data.path=/usr/lib/python3.11` would arrive broken. With this name the replacement changes nothing.
-    """
-    executable, path = sys.executable, os.environ.get("PATH", os.defpath)
-    sys.executable, os.environ["PATH"] = "python3", f"{Path(executable).parent}{os.pathsep}{path}"
-    try:
-        yield
-    finally:
-        sys.executable, os.environ["PATH"] = executable, path
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Peak memory of a process and everything it started.
+"""Peak memory of a process and everything it started, here or in containers.
 
 The unit of account is the proportional set size (PSS): pages shared by several processes count once, so the
 sum over the tree is what the run really needs. Linux only; elsewhere the peak is None.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 SAMPLE_SECONDS = 2.0
@@ -17,7 +18,9 @@ SAMPLE_SECONDS = 2.0
 class MemorySampler:
     """Samples the tree below this process in a thread; `peak_bytes` is the largest sum seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Callable[[], list[int]] = list) -> None:
+        """`others` names processes elsewhere whose trees count too."""
+        self._others = others
         self.peak_bytes: int | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="memory-sampler", daemon=True)
@@ -34,7 +37,8 @@ class MemorySampler:
 
     def _sample(self) -> None:
         while True:
-            if total := sum(map(_pss_bytes, [os.getpid(), *descendants(os.getpid())])):
+            roots = [os.getpid(), *self._others()]
+            if total := sum(map(_pss_bytes, {pid for root in roots for pid in (root, *descendants(root))})):
                 self.peak_bytes = max(self.peak_bytes or 0, total)
             if self._stop.wait(SAMPLE_SECONDS):
                 return

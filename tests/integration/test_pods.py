@@ -57,7 +57,7 @@ class Nodes:
                         stdout=output,
                         stderr=subprocess.STDOUT,
                         text=True,
-                    )  # fmt: skip
+                    )
                 )
 
     def events(self, kind: str, rank: int = 0) -> list[dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""Each step as a subprocess in the present environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llm.config import RunConfig
+from llm.runs.folder import RunFolder
+
+
+class Subprocesses:
+    """Runs steps with this Python and what is installed in it."""
+
+    name = "subprocess"
+
+    def check(self, pipeline: Callable[..., Any], config: RunConfig) -> list[str]:
+        """Nothing can be missing: the steps are where we are."""
+        return []
+
+    @contextmanager
+    def ready(self, pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder) -> Iterator[Any]:
+        """KFP's runner, while `python3` means this interpreter."""
+        from kfp import local
+
+        with _python3_is_this_one():
+            yield local.SubprocessRunner(use_venv=False)
+
+    def details(self) -> dict[str, Any]:
+        """Nothing that the run's versions do not say."""
+        return {}
+
+    def processes(self) -> list[int]:
+        """None but this process's own descendants."""
+        return []
+
+
+@contextmanager
+def _python3_is_this_one() -> Iterator[None]:
+    """Let `python3` mean this interpreter, by PATH and by name.
+
+    KFP 2.17 replaces the text `python3` by sys.executable in a step's whole command, its parameters and paths too:
+    `data.path=/usr/lib/python3.11` would arrive broken. With this name the replacement changes nothing.
+    """
+    executable, path = sys.executable, os.environ.get("PATH", os.defpath)
+    sys.executable, os.environ["PATH"] = "python3", f"{Path(executable).parent}{os.pathsep}{path}"
+    try:
+        yield
+    finally:
+        sys.executable, os.environ["PATH"] = executable, path

@@ -1,0 +1,220 @@
+"""Build the images with docker, and write down what they are (`make images`).
+
+    scripts/make_images.py [NAME…] [--base IMAGE] [--push REGISTRY/REPOSITORY]
+
+Leaves `build/images.json` (llm/images.py says what stands there), an OCI archive of each image below `build/images/`
+for clusters that pull from nowhere, and docker's output in `build/images/NAME.log`. The build sees a copy of the
+sources, so that somebody who edits them meanwhile does not make an image of two states. What is up to date is left
+alone; after a change of ours only the last layers are made anew. As many are built at a time as there are cores.
+
+pip takes what it takes here: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and PIP_TRUSTED_HOST reach the build,
+and a folder of wheels is served to it over loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import oci_archive
+import wheel_server
+
+from llm import __version__
+from llm.errors import GristmillError, UserError
+from llm.images import DEFAULT_PREFIX, NAMES, SOURCES, Image, built, fingerprint, record
+
+PROJECT = Path(__file__).resolve().parents[1]
+BUILD = PROJECT / "build"
+ARCHIVES = BUILD / "images"
+TINY_MODEL = BUILD / "tiny-model"
+PASSED_ON = (
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+"""Settings that a build needs as much as we do; no image keeps them."""
+LAST_LINES = 30
+
+
+def main() -> int:
+    """Build what was asked for; 2 with the reason if that cannot be."""
+    arguments = _arguments()
+    ARCHIVES.mkdir(parents=True, exist_ok=True)
+    try:
+        _require_docker()
+        with _wheels() as wheels, ThreadPoolExecutor(os.cpu_count()) as builders:
+            made = [builders.submit(_make, name, wheels, arguments.base, arguments.push) for name in arguments.names]
+            for one in made:
+                one.result()
+    except (GristmillError, oci_archive.ArchiveError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{(BUILD / 'images.json').relative_to(PROJECT)} is written; next: scripts/load_images.py, or gristmill compile"
+    )
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Build the images with docker.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; all of them if none is named")
+    base = os.environ.get("BASE") or None
+    parser.add_argument("--base", default=base, metavar="IMAGE", help="one with Python 3.11 and pip (default: $BASE)")
+    parser.add_argument("--push", metavar="REPOSITORY", help="push to REPOSITORY/NAME, and take the digests from there")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    arguments.names = arguments.names or list(NAMES)
+    return arguments
+
+
+def _require_docker() -> None:
+    if shutil.which("docker") is None:
+        raise UserError(
+            "docker is not installed", "Install it (Debian: apt-get install docker.io) and start its daemon."
+        )
+    answer = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(
+            f"docker's daemon does not answer: {answer.stderr.strip()}",
+            "Start it (`systemctl start docker`; scripts/ci/start_docker as root on Debian), or set DOCKER_HOST.",
+        )
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """One build of an image at a time, and one that writes the record: two would take turns at the tag."""
+    with (ARCHIVES / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _sources(*, with_model: bool) -> Iterator[Path]:
+    """A copy of what images are made of, as it is now."""
+    with tempfile.TemporaryDirectory(prefix="context-", dir=BUILD) as folder:
+        context = Path(folder)
+        for name in SOURCES:
+            shutil.copytree(PROJECT / name, context / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        if with_model:
+            subprocess.run([sys.executable, PROJECT / "scripts" / "make_tiny_model.py"], check=True)
+            shutil.copytree(TINY_MODEL, context / TINY_MODEL.relative_to(PROJECT))
+        yield context
+
+
+def _wheels() -> AbstractContextManager[str]:
+    return wheel_server.served(os.environ.get("PIP_FIND_LINKS", ""))
+
+
+def _make(name: str, wheels: str, base: str | None, push: str | None) -> None:
+    """Build, check, describe and record one image."""
+    reference = f"{push.rstrip('/') if push else DEFAULT_PREFIX}/{name}:{__version__}"
+    with _alone(name), _sources(with_model=name == "triton") as context:
+        started = time.monotonic()
+        _build(name, reference, context, wheels, base)
+        identity = _docker("image", "inspect", "--format", "{{.Id}}", reference)
+        sources = fingerprint(context)
+        before = built(PROJECT).get(name)
+        if push:
+            image = _pushed(reference, identity, sources)
+        elif before is not None and before.id == identity and before.archive and (PROJECT / before.archive).is_file():
+            image = replace(before, sources=sources)
+        else:
+            image = _archived(name, reference, identity, sources)
+    with _alone("record"):
+        record({**built(PROJECT), name: image}, PROJECT)
+    size = int(_docker("image", "inspect", "--format", "{{.Size}}", reference))
+    print(f"{reference}  {size / 1e6:,.0f} MB  {image.digest}  {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _build(name: str, reference: str, context: Path, wheels: str, base: str | None) -> None:
+    described = tomllib.loads((context / "images" / "images.toml").read_text())[name]
+    own = context / "images" / name / "Dockerfile"
+    dockerfile = own if own.is_file() else context / "images" / "Dockerfile"
+    settings = {
+        "BASE": base,
+        "BASE_NAME": base or _default_base(dockerfile),
+        "IMAGE": None if dockerfile == own else name,
+        "IMPORTS": " ".join(described["imports"]),
+        "TITLE": described["title"],
+        "DESCRIPTION": described["description"],
+        "VERSION": __version__,
+        "REVISION": _revision(),
+        "PIP_FIND_LINKS": wheels,
+        **{setting: os.environ.get(setting) for setting in PASSED_ON},
+    }
+    given = [f"--build-arg={key}={value}" for key, value in settings.items() if value]
+    command = ["docker", "build", "--network=host", f"--file={dockerfile}", f"--tag={reference}", *given, str(context)]
+    log = ARCHIVES / f"{name}.log"
+    with log.open("w") as output:
+        # The classic builder is everywhere, needs no plug-in and no image of its own to be pulled.
+        environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
+    if ended.returncode:
+        tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise UserError(f"docker could not build {reference}; {log.relative_to(PROJECT)} ends with", *tail)
+
+
+def _default_base(dockerfile: Path) -> str:
+    line = next(line for line in dockerfile.read_text().splitlines() if line.startswith("ARG BASE="))
+    return line.removeprefix("ARG BASE=")
+
+
+def _archived(name: str, reference: str, identity: str, sources: str) -> Image:
+    archive = ARCHIVES / f"{name}.tar"
+    with tempfile.TemporaryDirectory(prefix="save-", dir=ARCHIVES) as folder:
+        saved, fresh = Path(folder) / "saved.tar", Path(folder) / "oci.tar"
+        _docker("save", f"--output={saved}", reference)
+        written = oci_archive.convert(saved, fresh, reference)
+        if written.id != identity:
+            raise UserError(f"{reference} was built anew by somebody else meanwhile", "Run it again.")
+        fresh.replace(archive)
+    where = archive.relative_to(PROJECT).as_posix()
+    return Image(reference, identity, written.digest, written.size_bytes, where, sources)
+
+
+def _pushed(reference: str, identity: str, sources: str) -> Image:
+    """Push, and take the digest that the registry gave."""
+    _docker("push", "--quiet", reference)
+    repository = reference.rpartition(":")[0]
+    digests = _docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', reference).split()
+    digest = next(one.partition("@")[2] for one in digests if one.partition("@")[0] == repository)
+    size = int(_docker("image", "inspect", "--format", "{{.Size}}", reference))
+    return Image(reference, identity, digest, size, None, sources)
+
+
+def _revision() -> str:
+    """The commit of the sources, `-dirty` behind it if they differ from it."""
+    git: dict[str, Any] = {"cwd": PROJECT, "capture_output": True, "text": True, "check": False}
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **git)
+        if commit.returncode:
+            return "unknown"
+        changed = subprocess.run(["git", "status", "--porcelain", "--", *SOURCES], **git).stdout.strip()
+    except FileNotFoundError:
+        return "unknown"
+    return commit.stdout.strip() + ("-dirty" if changed else "")
+
+
+def _docker(*arguments: str) -> str:
+    """Output of a docker command; raises UserError with docker's own words."""
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise UserError(f"docker {arguments[0]} failed: {answer.stderr.strip()}")
+    return answer.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The images' locks are what the environment and its pins say, and an inconsistent set of pins is no lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from llm.images import NAMES
+from scripts.lock_images import LockError, closure
+
+PROJECT = Path(__file__).parents[3]
+IMAGES = tomllib.loads((PROJECT / "images" / "images.toml").read_text())
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (PROJECT / "images" / name / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_no_lock_is_stale():
+    command = [sys.executable, PROJECT / "scripts" / "lock_images.py", "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_image_is_described():
+    assert tuple(IMAGES) == NAMES
+
+
+def test_images_hold_what_their_steps_need_and_no_more():
+    assert "torch" not in pins("data").keys() | pins("registry").keys() | pins("triton").keys()
+    assert {"boto3", "kfp"} <= pins("data").keys() & pins("train").keys() & pins("export").keys() & pins(
+        "registry"
+    ).keys()
+    assert pins("triton")["numpy"].startswith("1."), "nvidia-pytriton needs numpy below 2"
+
+
+def test_the_images_share_their_versions():
+    everywhere = [pins(name) for name in NAMES if "pins" not in IMAGES[name]]
+    for one in everywhere:
+        for other in everywhere:
+            assert {one[name] == other[name] for name in one.keys() & other.keys()} <= {True}
+
+
+def test_a_closure_goes_to_any_depth():
+    pinned = {"click": "8.5.1", "hydra-core": "1.3.8", "omegaconf": "2.3.1", "packaging": "26.3", "pyyaml": "6.0.3",
+              "antlr4-python3-runtime": "4.9.3"}  # fmt: skip
+    assert closure([Requirement("hydra-core>=1.3")], pinned) == pinned.keys() - {"click"}
+
+
+@pytest.mark.parametrize(
+    ("requirement", "pinned", "reason"),
+    [
+        ("click>=9", {"click": "8.5.1"}, r"click==8\.5\.1 is pinned, and something requires click>=9"),
+        ("click>=8", {}, "click>=8 is wanted, and nothing pins it"),
+        ("no-such-thing", {"no-such-thing": "1"}, "no-such-thing is not installed here"),
+    ],
+)
+def test_pins_that_do_not_fit_are_refused(requirement: str, pinned: dict[str, str], reason: str):
+    with pytest.raises(LockError, match=reason):
+        closure([Requirement(requirement)], pinned)
