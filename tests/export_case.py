@@ -58,12 +58,12 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def make_case(folder: Path) -> Case:
+def make_case(folder: Path, seed: int = 0) -> Case:
     store = Store(folder / "export-case")
     log = EventLog(store.root / "events.jsonl")
     corpus = _corpus(store)
     tokenizer = train_tokenizer(TokenizerConfig(vocab_size=512), corpus, store, log)
-    checkpoint = _checkpoint(store, corpus, tokenizer)
+    checkpoint = _checkpoint(store, corpus, tokenizer, seed)
     return Case(store, corpus, tokenizer, checkpoint, export(EXPORT, checkpoint, tokenizer, corpus, store, log))
 
 
@@ -77,15 +77,15 @@ def _corpus(store: Store) -> Manifest:
         return stage.commit()
 
 
-def _checkpoint(store: Store, corpus: Manifest, tokenizer: Manifest) -> Manifest:
+def _checkpoint(store: Store, corpus: Manifest, tokenizer: Manifest, seed: int) -> Manifest:
     """A few steps of training, so that its likeliest tokens stand clear of the others."""
     encoder = load_tokenizer(tokenizer.folder)
     model = Decoder(MODEL, encoder.vocab_size)
-    initialise(model, seed=0)
+    initialise(model, seed=seed)
     library = Path(sysconfig.get_paths()["stdlib"])
     ids = torch.tensor([i for name in MODULES for i in encoder.encode((library / f"{name}.py").read_text())])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(STEPS):
         starts = torch.randint(len(ids) - 33, (8,), generator=generator).tolist()
         batch = torch.stack([ids[start : start + 33] for start in starts])
@@ -93,7 +93,7 @@ def _checkpoint(store: Store, corpus: Manifest, tokenizer: Manifest) -> Manifest
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()
-    recipe = Recipe("train", {"steps": STEPS}, [corpus, tokenizer])
+    recipe = Recipe("train", {"steps": STEPS, "seed": seed}, [corpus, tokenizer])
     with store.stage("checkpoint", recipe) as stage:
         save(model, stage.path, encoder.end_of_text)
         return stage.commit()

@@ -33,8 +33,8 @@ class Installation:
             [self.root / "bin" / "python", "-c", LIBRARIES], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         libraries, packages = answer
-        ours = ("PYTHON", "VIRTUAL_ENV")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        not_its = ("PYTHON", "VIRTUAL_ENV", "AWS_")  # ours, and the keys of the store: it serves what was fetched
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(not_its)}
         return {
             **inherited,
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', '')}",

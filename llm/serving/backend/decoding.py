@@ -22,6 +22,8 @@ import onnxruntime_genai as og
 from tokenizers import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
+CPUS = "GRISTMILL_CPUS"
+"""Environment variable with the threads that one step of the model may use."""
 REPLACEMENT = "\ufffd"
 """What decoding gives for bytes that are not whole characters (yet)."""
 
@@ -84,7 +86,7 @@ class Decoder:
     def __init__(self, folder: Path, *, max_slots: int, max_new_tokens: int) -> None:
         """Load a folder of the export step and start the decoding thread."""
         self.max_new_tokens = max_new_tokens
-        self._model = og.Model(str(folder))
+        self._model = _model(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.encode_special_tokens = True  # `<|endoftext|>` in a prompt is text, as it was in training
         self._end_of_text = self._tokenizer.token_to_id(END_OF_TEXT)
@@ -195,6 +197,15 @@ class Decoder:
             random_seed=request.seed,
         )
         return parameters
+
+
+def _model(folder: Path) -> og.Model:
+    """The model, on as many threads as this process was given; ONNX Runtime alone would take every core of the node."""
+    config = og.Config(str(folder))
+    if (cpus := os.environ.get(CPUS)) is not None:
+        options = {"intra_op_num_threads": max(1, int(cpus))}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    return og.Model(config)
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

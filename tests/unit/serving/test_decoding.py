@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -129,6 +131,21 @@ def test_slots_of_clients_that_have_gone_are_free_again(decoder: Decoder) -> Non
         decoder.submit(Request("def ", 100), sink)
     assert all(len(sink.wait().tokens) == 2 for sink in gone)
     assert _ask(decoder, "def ", 5).wait().finish_reason == "length"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in Linux's /proc")
+def test_the_model_runs_on_as_many_threads_as_it_is_given(
+    case: Case, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = {}  # `decoder` has started what ONNX Runtime needs once
+    for threads in (1, 4):
+        monkeypatch.setenv("GRISTMILL_CPUS", str(threads))
+        before = set(os.listdir("/proc/self/task"))
+        decoder = Decoder(case.exported.folder / "onnx-fp32", max_slots=1, max_new_tokens=100)
+        started[threads] = len(set(os.listdir("/proc/self/task")) - before)
+        assert _ask(decoder, "def ", 5).wait().error is None
+        decoder.stop()
+    assert started[4] == started[1] + 3
 
 
 def test_stopping_tells_those_who_wait(case: Case) -> None:

@@ -50,6 +50,16 @@ def test_a_half_made_installation_is_refused(tmp_path: Path, monkeypatch: pytest
         find_installation()
 
 
+def test_triton_gets_neither_our_python_nor_the_keys_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP", "VIRTUAL_ENV", "GRISTMILL_CPUS"):
+        monkeypatch.setenv(name, "3")
+    environment = _installation(tmp_path, "true").environment()
+    assert environment["GRISTMILL_CPUS"] == "3"
+    assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP", "VIRTUAL_ENV"} & set(environment)
+
+
 def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
     ports = _free_ports()
     server = TritonServer(_installation(tmp_path, f"touch {tmp_path}/started"), tmp_path, ServingConfig(**ports))

@@ -1,0 +1,24 @@
+"""`gristmill fetch`: a model repository out of the store into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("fetch")
+@click.argument("uri")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--limit", metavar="SIZE", help="Refuse a repository that is larger than this, like 2Gi.")
+def command(uri: str, folder: Path, limit: str | None) -> None:
+    """Fetch a Triton model repository (what the step deploy makes) into a folder, checked against its manifest.
+
+    URI is s3://BUCKET/PREFIX/repository/ID or the file:// URI of the same on this machine. What the folder has already
+    is not fetched again.
+    """
+    from llm.serving.fetch import fetch_repository
+
+    manifest = fetch_repository(uri, folder, limit=limit, progress=lambda message: click.echo(message, err=True))
+    counts = manifest.counts
+    click.echo(f"{folder}: version {counts['version']} of model {counts['model_name']}, repository {manifest.id}")

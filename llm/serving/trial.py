@@ -1,0 +1,111 @@
+"""A model tried before it replaces another: what the chart's hook runs (`python -m llm.serving.trial URI MODEL`).
+
+The repository is fetched and verified, a Triton of this pod's own loads it, and one completion is asked for twice:
+greedy decoding has one right answer. Whatever goes wrong ends with a plain error in the last lines of the log, which
+Helm prints, and with nothing changed in the release.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from llm.config import ServingConfig
+from llm.errors import GristmillError, ServiceError, UserError
+from llm.serving.answer import same_answer_twice
+from llm.serving.fetch import fetch_repository
+from llm.serving.triton import TritonServer, find_installation
+
+TOKENS = 8
+NEWS_SECONDS = 30.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 if the model serves; otherwise the error's exit code, with the error as the last lines of standard error."""
+    parser = argparse.ArgumentParser(prog="python -m llm.serving.trial")
+    parser.add_argument("uri", help="the model repository, file:// or s3://")
+    parser.add_argument("model", help="name of the model in it")
+    parser.add_argument("--folder", type=Path, required=True, help="where to fetch it to")
+    parser.add_argument("--limit", help="most that it may hold, like 2Gi")
+    parser.add_argument("--seconds", type=int, default=240, help="how long all of it may take")
+    parser.add_argument("--secret", default="", help="name of the Secret that S3's keys come from, for the messages")
+    given = parser.parse_args(arguments)
+    trial = Trial()
+    trial.give_up_after(given.seconds)
+    try:
+        refuse_missing_keys(given.uri, given.secret)
+        trial.run(given.uri, ServingConfig(model_name=given.model), given.folder, given.limit)
+    except GristmillError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    finally:
+        signal.alarm(0)
+    return 0
+
+
+class Trial:
+    """One trial: it knows what it is at, so that it can say so when its time is over."""
+
+    def __init__(self) -> None:
+        """Nothing is tried before `run`."""
+        self.at = "the start"
+        self._said = time.monotonic()
+
+    def run(self, uri: str, config: ServingConfig, folder: Path, limit: str | None = None) -> None:
+        """Fetch, serve and ask; raises GristmillError with the reason why this model cannot be served."""
+        model = config.model_name
+        manifest = fetch_repository(uri, folder, limit=limit, progress=self.tell)
+        if (found := manifest.counts.get("model_name")) != model:
+            raise UserError(
+                f"repository {manifest.id} holds the model {found}, not {model}", f"Set model.name={found}."
+            )
+        with TritonServer(find_installation(), folder, config, self.tell) as server:
+            server.load(model)
+            self.tell(f"asking {model} for a completion")
+            answer = same_answer_twice(server.url, model, "def ", TOKENS)
+        say(f"trial: version {manifest.counts['version']} of {model} serves: 'def ' goes on with {answer!r}")
+
+    def tell(self, message: str) -> None:
+        """Note what is being done; said only now and then, so that a failed trial's log is its reason alone."""
+        self.at = message
+        if time.monotonic() - self._said >= NEWS_SECONDS:
+            self._said = time.monotonic()
+            say(f"trial: {message}")
+
+    def give_up_after(self, seconds: int) -> None:
+        """Have ServiceError raised when that time is over, naming what was being done."""
+
+        def give_up(number: int, frame: FrameType | None) -> None:
+            raise ServiceError(
+                f"the trial was not done after {seconds} s; it was at: {self.at}",
+                "For a larger model or a slower store: trial.timeoutSeconds, and `helm … --timeout` above it.",
+            )
+
+        signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(seconds)
+
+
+def refuse_missing_keys(uri: str, secret: str) -> None:
+    """Raise UserError, naming the Secret, if keys that S3 will ask for are not in the environment."""
+    missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not os.environ.get(name)]
+    if secret and uri.startswith("s3://") and missing:
+        raise UserError(
+            f"s3.existingSecret={secret}: there is no such Secret in this namespace, or it lacks {', '.join(missing)}",
+            f"kubectl create secret generic {secret} --from-literal=AWS_ACCESS_KEY_ID=…"
+            " --from-literal=AWS_SECRET_ACCESS_KEY=…",
+        )
+
+
+def say(message: str) -> None:
+    """Write a line to the pod's log."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""A trial that fails says why in plain words. With a real Triton: tests/integration/test_triton_end.py."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from llm.config import ServingConfig
+from llm.errors import ServiceError, UserError
+from llm.serving.repository import build
+from llm.serving.trial import Trial, main
+from llm.storage import Recipe, Store
+from llm.tracking.events import EventLog
+
+
+@pytest.fixture
+def uri(store: Store, log: EventLog) -> str:
+    with store.stage("model", Recipe("export", {})) as stage:
+        (stage.path / "onnx-fp32").mkdir()
+        (stage.path / "onnx-fp32" / "model.onnx").write_text("graph")
+        model = stage.commit()
+    return build(ServingConfig(), model, 3, store, log).uri
+
+
+def test_missing_keys_name_the_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    assert main(["s3://bucket/x", "gristmill", "--folder", str(tmp_path), "--secret", "s3-keys"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: s3.existingSecret=s3-keys: there is no such Secret in this namespace, or")
+    assert "kubectl create secret generic s3-keys --from-literal=AWS_ACCESS_KEY_ID=…" in said
+
+
+def test_the_reason_is_all_that_a_failed_trial_says(
+    uri: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([f"{uri}x", "gristmill", "--folder", str(tmp_path / "models")]) == 2
+    assert capsys.readouterr().err == (
+        f"error: there is no product at {uri}x\n  It has no manifest.json, which is written last.\n"
+    )
+
+
+def test_a_model_of_another_name_is_refused_before_triton_starts(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds the model gristmill, not other\n  Set model.name=gristmill"):
+        Trial().run(uri, ServingConfig(model_name="other"), tmp_path / "models")
+
+
+def test_a_trial_that_takes_too_long_says_what_it_was_at() -> None:
+    trial = Trial()
+    trial.tell("loading gristmill")
+    trial.give_up_after(1)
+    with pytest.raises(
+        ServiceError, match=r"was not done after 1 s; it was at: loading gristmill\n.*trial\.timeoutSeconds"
+    ):
+        time.sleep(10)
