@@ -135,6 +135,8 @@ def _make(name: str, wheels: str, base: str | None, push: str | None) -> None:
             image = _archived(name, reference, identity, sources)
     with _alone("record"):
         record({**built(PROJECT), name: image}, PROJECT)
+    if before is not None and before.id != identity:  # nameless now; if something still uses it, docker refuses
+        subprocess.run(["docker", "image", "rm", before.id], capture_output=True, check=False)
     size = int(_docker("image", "inspect", "--format", "{{.Size}}", reference))
     print(f"{reference}  {size / 1e6:,.0f} MB  {image.digest}  {time.monotonic() - started:.0f} s", flush=True)
 

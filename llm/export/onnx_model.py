@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ CONFIG = "genai_config.json"
 def build(source: Path, folder: Path, precision: str, builder_log: Path) -> None:
     """Build a GenAI folder from a Hugging Face folder; raises UserError with the builder's reason."""
     builder_log.parent.mkdir(parents=True, exist_ok=True)
-    with _talking_to(builder_log), tempfile.TemporaryDirectory() as cache:
+    with _talking_to(builder_log), _outside_of_git(), tempfile.TemporaryDirectory() as cache:
         from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
         where = ("", str(source), str(folder), precision, "cpu", cache)
@@ -92,3 +93,18 @@ def _talking_to(path: Path) -> Iterator[None]:
         finally:
             logger.handlers[:] = handlers
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _outside_of_git() -> Iterator[None]:
+    """Let the builder find no repository: it stamps the model with the commit of the one around its own files, which
+    is the project's if the environment lies in it, and then equal weights would not give equal bytes."""
+    before = os.environ.get("GIT_DIR")
+    os.environ["GIT_DIR"] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["GIT_DIR"]
+        else:
+            os.environ["GIT_DIR"] = before

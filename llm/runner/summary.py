@@ -47,6 +47,6 @@ def _next(outcome: RunOutcome) -> Iterator[str]:
     yield f"run {outcome.folder.path}, report {outcome.folder.report}"
     if outcome.exit_code == 0:
         yield 'next: gristmill generate "def"  |  gristmill serve  |  gristmill report --open'
-        repository = Manifest.read(outcome.folder.manifest_path("deploy"))
-        if is_s3(repository.uri):
+        repository = outcome.folder.manifests().get("deploy")
+        if repository is not None and is_s3(repository.uri):
             yield f"on a cluster (docs/platform.md): charts/gristmill-serving with model.uri={repository.uri}"

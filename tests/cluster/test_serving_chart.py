@@ -126,15 +126,15 @@ class Serving:
         """Install or upgrade, and wait until it is done."""
         return self._upgrade(uri, *settings, check=True).stdout
 
-    def refusal(self, uri: str, *settings: str) -> str:
+    def refusal(self, uri: str, *settings: str, timeout: str = "4m") -> str:
         """What helm says of an upgrade that must fail."""
-        done = self._upgrade(uri, *settings, check=False)
+        done = self._upgrade(uri, *settings, check=False, timeout=timeout)
         assert done.returncode != 0
         return (done.stdout + done.stderr).replace("\\n", "\n")
 
-    def _upgrade(self, uri: str, *settings: str, check: bool) -> subprocess.CompletedProcess[str]:
+    def _upgrade(self, uri: str, *settings: str, check: bool, timeout: str = "4m") -> subprocess.CompletedProcess[str]:
         return helm(
-            "upgrade", "--install", RELEASE, str(CHART), "--namespace", self.namespace, "--wait", "--timeout", "4m",
+            "upgrade", "--install", RELEASE, str(CHART), "--namespace", self.namespace, "--wait", "--timeout", timeout,
             *self.set(uri, *settings), check=check,
         )  # fmt: skip
 
@@ -333,7 +333,7 @@ def test_a_broken_version_3_without_a_trial_never_gets_a_request_and_is_rolled_b
     serving: Serving, models: Models
 ) -> None:
     with load(serving.url, models, 2):
-        said = serving.refusal(models.unloadable.uri, "trial.enabled=false", "startupSeconds=15")
+        said = serving.refusal(models.unloadable.uri, "trial.enabled=false", timeout="30s")
         assert f"Deployment/{serving.namespace}/{RELEASE} not ready" in said
         assert len(serving.pods()) == 2
         serving.helm("rollback", "--wait", "--timeout", "4m")
@@ -412,7 +412,7 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
         find_installation()
     except UserError as error:
         pytest.skip(str(error))
-    serving.upgrade(models.plain.uri, "resources.requests.cpu=1")
+    serving.upgrade(models.plain.uri, "resources.requests.cpu=500m")
     comparison = compare(models.plain.uri, serving.url, MODEL, rounds=11)
     record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
     assert max(comparison.ratio, comparison.fastest) > NOT_SLOWER

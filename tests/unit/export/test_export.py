@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime_genai
 import pytest
 import torch
 
@@ -66,6 +68,11 @@ def test_the_builders_chatter_goes_to_a_file(
     onnx_model.build(exported.folder / "huggingface", tmp_path / "onnx", "int4", tmp_path / "builder.log")
     assert capfd.readouterr() == ("", "")
     assert "Saving ONNX model" in (tmp_path / "builder.log").read_text()
+
+
+def test_a_model_is_stamped_with_its_builder_and_not_with_the_repository_around_it(exported: Manifest) -> None:
+    model = onnx.load(exported.folder / "onnx-fp32" / "model.onnx", load_external_data=False)
+    assert model.producer_version == f"{onnxruntime_genai.__version__}+{onnxruntime_genai.__commit__[:7]}"
 
 
 def test_an_onnx_model_of_other_weights_is_refused_with_measure_and_tolerance(
