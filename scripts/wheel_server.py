@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-PORT = 38471
-"""The first that is tried. It stays the same from build to build, as docker takes another address for another build."""
-PORTS = 20
+PORT, PORTS, TRIED = 38400, 400, 20
+"""A folder has the same port in every build, as docker takes another address for another build; other ports are tried
+if somebody else has it."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         """Say nothing: docker's log has pip's words."""
+
+
+class _Server(ThreadingHTTPServer):
+    allow_reuse_port = True  # two builds at a time serve one folder side by side
+    daemon_threads = False  # the end waits for a download that the other one's pip began here
 
 
 @contextmanager
@@ -31,7 +37,7 @@ def served(find_links: str) -> Iterator[str]:
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[str]:
-    server = _server(folder)
+    server = _server(folder.resolve())
     thread = threading.Thread(target=server.serve_forever, name="wheels", daemon=True)
     thread.start()
     try:
@@ -42,11 +48,12 @@ def _serving(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def _server(folder: Path) -> ThreadingHTTPServer:
+def _server(folder: Path) -> _Server:
     handler = partial(_Quiet, directory=str(folder))
-    for port in range(PORT, PORT + PORTS):
+    first = zlib.crc32(str(folder).encode()) % PORTS
+    for offset in range(TRIED):
         try:
-            return ThreadingHTTPServer(("127.0.0.1", port), handler)
+            return _Server(("127.0.0.1", PORT + (first + offset) % PORTS), handler)
         except OSError:
             continue
-    return ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    return _Server(("127.0.0.1", 0), handler)

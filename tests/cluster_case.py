@@ -1,7 +1,7 @@
 """A real cluster for the tests: kubectl, helm, namespaces under PodSecurity `restricted`, pods and what they printed.
 
 Any cluster will do that KUBECONFIG names, with Kubeflow Trainer in it, an S3 server that this machine and the pods
-reach, and the project's images on its nodes: see docs/testing.md.
+reach, and the project's images on its nodes: see tests/cluster/conftest.py.
 """
 
 from __future__ import annotations

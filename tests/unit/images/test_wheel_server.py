@@ -38,3 +38,13 @@ def test_two_folders_have_two_addresses(tmp_path: Path):
 def test_nothing_is_served_where_nothing_is_named():
     with served("") as places:
         assert places == ""
+
+
+def test_a_folder_keeps_its_address_from_build_to_build_and_beside_another_build(tmp_path: Path):
+    (tmp_path / "one.whl").write_bytes(b"wheel")
+    with served(str(tmp_path)) as first:
+        with served(str(tmp_path)) as beside:
+            assert beside == first
+        assert here(f"{first}one.whl").read() == b"wheel"
+    with served(str(tmp_path)) as later:
+        assert later == first
