@@ -45,6 +45,8 @@ PASSED_ON = (
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 """Settings that a build needs as much as we do; no image keeps them."""
+CLASSIC = {**os.environ, "DOCKER_BUILDKIT": "0"}
+"""Environment of a build: the classic builder is everywhere, needs no plug-in, and no image of its own to be pulled."""
 LAST_LINES = 30
 
 
@@ -54,6 +56,7 @@ def main() -> int:
     ARCHIVES.mkdir(parents=True, exist_ok=True)
     try:
         _require_docker()
+        _begin(arguments.base)
         with _wheels() as wheels, ThreadPoolExecutor(os.cpu_count()) as builders:
             made = [builders.submit(_make, name, wheels, arguments.base, arguments.push) for name in arguments.names]
             for one in made:
@@ -91,6 +94,18 @@ def _require_docker() -> None:
             f"docker's daemon does not answer: {answer.stderr.strip()}",
             "Start it (`systemctl start docker`; scripts/ci/start_docker as root on Debian), or set DOCKER_HOST.",
         )
+
+
+def _begin(base: str | None) -> None:
+    """Take the steps that most images begin with, once: builds that come to them at the same time make two of each, of
+    which docker's cache later finds one, and the other's image would be built from nothing again.
+    """
+    steps, _, _ = (PROJECT / "images" / "Dockerfile").read_text().partition("\nCOPY")
+    settings = [f"--build-arg=BASE={base}"] if base else []
+    command = ["docker", "build", "--quiet", *settings, "-"]
+    ended = subprocess.run(command, input=steps, capture_output=True, text=True, env=CLASSIC, check=False)
+    if ended.returncode:
+        raise UserError(f"docker cannot build from {base or 'the base'}: {ended.stderr.strip().splitlines()[-1]}")
 
 
 @contextmanager
@@ -161,9 +176,7 @@ def _build(name: str, reference: str, context: Path, wheels: str, base: str | No
     command = ["docker", "build", "--network=host", f"--file={dockerfile}", f"--tag={reference}", *given, str(context)]
     log = ARCHIVES / f"{name}.log"
     with log.open("w") as output:
-        # The classic builder is everywhere, needs no plug-in and no image of its own to be pulled.
-        environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
-        ended = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=CLASSIC, check=False)
     if ended.returncode:
         tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         raise UserError(f"docker could not build {reference}; {log.relative_to(PROJECT)} ends with", *tail)

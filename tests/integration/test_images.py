@@ -24,9 +24,18 @@ INSTALLED = (
 
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
+    return _built(request.param)
+
+
+@pytest.fixture
+def triton() -> str:
+    return _built("triton")
+
+
+def _built(name: str) -> str:
+    """The name, if the image is there."""
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("no docker daemon answers")
-    name: str = request.param
     if name not in built():
         pytest.skip(f"the image {name} was not built: `make images` builds it")
     if subprocess.run(["docker", "image", "inspect", built()[name].id], capture_output=True).returncode:
@@ -93,9 +102,7 @@ def test_our_sources_are_compiled(name: str):
     assert in_image(name, "python3", "-c", script).stdout == "True\n"
 
 
-def test_triton_starts_with_its_tiny_model_and_answers(name: str):
-    if name != "triton":
-        pytest.skip("this is of the image triton alone")
+def test_triton_starts_with_its_tiny_model_and_answers(triton: str):
     script = """
 tritonserver --model-repository=/opt/gristmill/tiny-model --model-control-mode=explicit --load-model=gristmill \
   --disable-auto-complete-config --http-port=8000 >/tmp/log 2>&1 &
@@ -113,5 +120,5 @@ for _ in range(600):
 END
 cat /tmp/log >&2
 """
-    ended = in_image(name, "sh", "-c", script)
+    ended = in_image(triton, "sh", "-c", script)
     assert ended.stdout == "8 True\n", ended.stderr
