@@ -80,18 +80,21 @@ def record(images: Mapping[str, Image], project: Path = PROJECT) -> None:
 
 def references(*names: str, project: Path = PROJECT) -> list[str]:
     """What pods are told to run: each image by its digest if it was built from these sources, else by its tag."""
-    given = os.environ.get(PREFIX)
-    prefix = (given or DEFAULT_PREFIX).rstrip("/")
     images = built(project)
     here = fingerprint(project) if images else None
-    found = []
-    for name in names:
-        image = images.get(name)
-        if image is None or image.sources != here:
-            found.append(f"{prefix}/{name}:{__version__}")
-        else:
-            found.append(f"{prefix}/{name}@{image.digest}" if given else image.pinned)
-    return found
+    prefix = (os.environ.get(PREFIX) or DEFAULT_PREFIX).rstrip("/")
+    return [
+        pinned(name, image)
+        if (image := images.get(name)) is not None and image.sources == here
+        else f"{prefix}/{name}:{__version__}"
+        for name in names
+    ]
+
+
+def pinned(name: str, image: Image) -> str:
+    """An image by its digest, below the registry that the environment names if it names one."""
+    prefix = os.environ.get(PREFIX)
+    return f"{prefix.rstrip('/')}/{name}@{image.digest}" if prefix else image.pinned
 
 
 def unbuilt_warning() -> str | None:

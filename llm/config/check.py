@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llm.config.sections import ModelConfig, RunConfig, TrainingConfig
 from llm.errors import UserError
+from llm.storage import is_s3
 
 
 def check_across_sections(config: RunConfig) -> None:
@@ -91,7 +92,7 @@ def _check_pool(config: RunConfig) -> None:
             f"training.nodes={training.nodes} without a pool to take them from",
             "Name one with training.pool=…, or train on this machine with training.nodes=1.",
         )
-    if training.pool is not None and not config.storage.uri.startswith("s3://"):
+    if training.pool is not None and not is_s3(config.storage.uri):
         raise UserError(
             f"training.pool={training.pool} trains in pods, and storage.uri={config.storage.uri} is on this machine",
             "The pods must reach the store: set storage.uri=s3://BUCKET/PREFIX.",
@@ -99,9 +100,9 @@ def _check_pool(config: RunConfig) -> None:
 
 
 def _check_shared(config: RunConfig) -> None:
-    if not config.run.folder.startswith("s3://"):
+    if not is_s3(config.run.folder):
         return
-    if not config.storage.uri.startswith("s3://"):
+    if not is_s3(config.storage.uri):
         raise UserError(
             f"run.folder={config.run.folder} is shared, and storage.uri={config.storage.uri} is on this machine",
             "Set storage.uri=s3://BUCKET/PREFIX too.",

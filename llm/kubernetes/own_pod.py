@@ -7,25 +7,22 @@ itself, so that the replacement finds it.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm.errors import UserError
+from llm.images import PROJECT, built, pinned
 from llm.kubernetes.api import Api, Json, pod_namespace
 from llm.kubernetes.objects import pod
 from llm.kubernetes.trainjob import Owner
 
 IMAGE = "GRISTMILL_TRAIN_IMAGE"
 """Environment variable with the image of trainings, in place of the launcher's own."""
-PREFIX = "GRISTMILL_IMAGE_PREFIX"
-"""Environment variable with what stands before an image's name, in place of `gristmill/`: a registry."""
 REPLACES = "Job"
 """Kind of what makes a new launcher in place of a lost one. (A Workflow's retry is a new step, with its own pod.)"""
 MAIN = "main"
 """The container that Argo runs a step in."""
-BUILT = Path(__file__).parents[2] / "build" / "images.json"
 
 
 @dataclass(frozen=True)
@@ -65,16 +62,14 @@ def is_replaced(api: Api, launcher: Launcher) -> bool:
     return found is None or "deletionTimestamp" in found["metadata"]
 
 
-def training_image(given: str | None, launcher: Launcher | None) -> str:
+def training_image(given: str | None, launcher: Launcher | None, project: Path = PROJECT) -> str:
     """The image of a training's pods: as given, as the environment says, the launcher's own, or the one built here."""
     if (image := given or os.environ.get(IMAGE)) is not None:
         return image
     if launcher is not None:
         return launcher.image
-    if BUILT.is_file():
-        train = json.loads(BUILT.read_text())["train"]
-        name = str(train["reference"]).rpartition("/")[2].partition(":")[0]
-        return f"{os.environ.get(PREFIX, 'gristmill').rstrip('/')}/{name}@{train['digest']}"
+    if (train := built(project).get("train")) is not None:  # of another tree its pods refuse the plan themselves
+        return pinned("train", train)
     raise UserError(
         "there is no image to train with", f"Build it with `make images`, or name one with the environment's {IMAGE}."
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from llm.config import RunConfig
 from llm.errors import ServiceError, UserError
 from llm.images import NAMES, PROJECT, Image, built, unbuilt
+from llm.kubernetes.own_pod import IMAGE as TRAIN_IMAGE
 from llm.runner.mounts import SCRATCH, STDLIB, Place, places
 from llm.runs.folder import RunFolder
 from llm.storage import cache_folder, is_s3
@@ -36,7 +37,6 @@ PASSED_ON = re.compile(
     re.IGNORECASE,
 )
 """Variables that a step reads; everything else of our environment stays here."""
-TRAIN_IMAGE = "GRISTMILL_TRAIN_IMAGE"
 
 
 class Containers:

@@ -8,7 +8,6 @@ does not exist for a reader; a file that differs from its manifest is refused by
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,23 +111,13 @@ class Manifest(BaseModel):
                 self._checked(entry)
         return self.folder
 
-    def copy_to(self, folder: Path) -> None:
-        """Put every file below a folder, checked, from S3 without a stop in the cache; raises DamagedError."""
-        for entry in self.files:
-            if is_s3(self.uri):
-                self._fetched(entry, folder)
-            else:
-                target = folder / entry.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self._checked(entry), target)
-
     def as_parent(self) -> Parent:
         """The reference that a child keeps."""
         return Parent(kind=self.kind, id=self.id, uri=self.uri)
 
     def _checked(self, entry: FileEntry) -> Path:
         if is_s3(self.uri):
-            return self._fetched(entry, self.folder)
+            return self._fetched(entry)
         path = self.folder / entry.path
         what = f"{entry.path} of {self.kind} {self.id}"
         remedy = f"Remove {self.folder} and run again: the step that made it will make it anew."
@@ -148,9 +137,9 @@ class Manifest(BaseModel):
             )
         return path
 
-    def _fetched(self, entry: FileEntry, into: Path) -> Path:
+    def _fetched(self, entry: FileEntry) -> Path:
         try:
-            return open_objects(self.uri).fetch(entry, into)
+            return open_objects(self.uri).fetch(entry, self.folder)
         except DamagedError as error:
             raise DamagedError(
                 f"{entry.path} of {self.kind} {self.id}: {error}",

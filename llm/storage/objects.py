@@ -59,6 +59,9 @@ class Objects(Protocol):
     def remove(self, prefix: str) -> None:
         """Remove all that begins with `prefix`; nothing is wrong if there is nothing."""
 
+    def check_access(self) -> None:
+        """Raise UserError or ServiceError, naming what is wrong, unless we may list and write here."""
+
 
 def open_objects(uri: str) -> Objects:
     """What lies at a `file://` or `s3://` URI; nothing is asked or made before it is used."""
@@ -141,6 +144,9 @@ class LocalObjects:
             shutil.rmtree(self.root / prefix, ignore_errors=True)
         else:
             (self.root / prefix).unlink(missing_ok=True)
+
+    def check_access(self) -> None:
+        """Nothing to ask: a folder that cannot be made or written says so itself, and at once."""
 
 
 def _is_another_disk(path: Path, folder: Path) -> bool:

@@ -197,8 +197,7 @@ class Store:
 
     def check_access(self) -> None:
         """Raise UserError or ServiceError now rather than in a later step if the store cannot be written."""
-        if isinstance(self.objects, S3Objects):
-            self.objects.check_access()
+        self.objects.check_access()
 
 
 def recipe_name(recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.errors import UserError
+from llm.storage import is_s3
 from llm.tracking.mlflow_server import is_server
 
 STDLIB = "stdlib"
@@ -33,7 +34,7 @@ def pod_preflight(config: RunConfig) -> list[str]:
 
 
 def _check_store(config: RunConfig) -> None:
-    if not config.storage.uri.startswith("s3://"):
+    if not is_s3(config.storage.uri):
         raise UserError(
             f"storage.uri={config.storage.uri} is a folder, and the steps of a submitted run are pods: they share none",
             "Set storage.uri=s3://BUCKET/PREFIX.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm.errors import Preempted, UserError
+from llm.images import Image, record
 from llm.kubernetes import api, own_pod
 from llm.kubernetes.trainjob import manifest
 from llm.tracking.events import EventLog
@@ -157,17 +157,14 @@ def test_a_pod_that_has_no_successor_deletes_the_training_when_it_is_deleted(
     assert cluster.made("DELETE")
 
 
-def test_outside_of_a_pod_the_image_is_the_one_that_was_built(
-    cluster: FakeKubernetes, run: Follow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    built = tmp_path / "images.json"
-    monkeypatch.setattr(own_pod, "BUILT", built)
+def test_outside_of_a_pod_the_image_is_the_one_that_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("GRISTMILL_IMAGE_PREFIX", raising=False)
     with pytest.raises(UserError, match=r"no image to train with\n.*make images.*GRISTMILL_TRAIN_IMAGE"):
-        run(image=None)
-    built.write_text(json.dumps({"train": {"reference": "gristmill/train:0.1.0", "digest": "sha256:1"}}))
-    assert own_pod.training_image(None, None) == "gristmill/train@sha256:1"
+        own_pod.training_image(None, None, tmp_path)
+    (tmp_path / "build").mkdir()
+    record({"train": Image("gristmill/train:0.1.0", "sha256:0", "sha256:1", 1, None, "another tree")}, tmp_path)
+    assert own_pod.training_image(None, None, tmp_path) == "gristmill/train@sha256:1"
     monkeypatch.setenv("GRISTMILL_IMAGE_PREFIX", "registry:5000/team")
-    assert own_pod.training_image(None, None) == "registry:5000/team/train@sha256:1"
+    assert own_pod.training_image(None, None, tmp_path) == "registry:5000/team/train@sha256:1"
     monkeypatch.setenv("GRISTMILL_TRAIN_IMAGE", "mine:1")
-    assert own_pod.training_image(None, None) == "mine:1"
+    assert own_pod.training_image(None, None, tmp_path) == "mine:1"
