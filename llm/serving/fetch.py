@@ -15,7 +15,8 @@ from pathlib import Path
 from llm.errors import DamagedError, UserError
 from llm.storage import Manifest, identity
 from llm.storage.manifest import MANIFEST_NAME
-from llm.storage.objects import FileEntry, Objects, open_objects
+from llm.storage.objects import FileEntry, Objects
+from llm.storage.open import open_objects
 
 KIND = "repository"
 FETCHES = 4

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from llm.errors import DamagedError, UserError
 from llm.storage.atomic_write import write_atomically
 from llm.storage.hashes import sha256_of_file, sha256_of_json
-from llm.storage.objects import FileEntry, describe, open_objects
+from llm.storage.objects import FileEntry, describe
+from llm.storage.open import open_objects
 from llm.storage.uri import cache_folder, is_s3, local_path
 
 MANIFEST_NAME = "manifest.json"

@@ -28,8 +28,10 @@ from typing import Any
 from llm.errors import DamagedError, UserError
 from llm.storage.atomic_write import make_folder, sync
 from llm.storage.hashes import sha256_of_file, sha256_of_json
+from llm.storage.local import LocalObjects
 from llm.storage.manifest import MANIFEST_NAME, Manifest, Parent, describe_files, identity
-from llm.storage.objects import LocalObjects, Objects, open_objects
+from llm.storage.objects import Objects
+from llm.storage.open import open_objects
 from llm.storage.s3 import S3Objects
 from llm.storage.uri import cache_folder, is_s3, local_path
 

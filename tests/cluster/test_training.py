@@ -324,9 +324,7 @@ def test_pods_are_nearly_as_fast_as_two_ranks_here(case: Case, record_figure: Ca
         launcher = case.launch(far)
         assert case.end(launcher) == "Complete", case.log(launcher)
         pods.append(_speed(case.events(far)))
-        near = case.config(
-            f"near-{attempt}", "training.processes=2", "training.max_steps=60", store=f"-near-{attempt}"
-        )
+        near = case.config(f"near-{attempt}", "training.processes=2", "training.max_steps=60", store=f"-near-{attempt}")
         context = open_context(near)
         run_step("train", context, case.given(near))
         here.append(_speed(context.folder.events.read_text()))
