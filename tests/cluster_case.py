@@ -41,6 +41,13 @@ def objects(namespace: str, kind: str, *selector: str) -> list[Json]:
     return found
 
 
+def everything(namespace: str) -> set[str]:
+    """All objects of a namespace, of every kind that the API server has, but for the events that tell of them."""
+    kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
+    named = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    return set(kubectl("-n", namespace, "get", named, "-o", "name", "--ignore-not-found").split())
+
+
 def helm(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run helm."""
     done = subprocess.run(["helm", *arguments], capture_output=True, text=True, timeout=600)

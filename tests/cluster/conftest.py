@@ -1,4 +1,4 @@
-"""What the tests on a cluster share; without a cluster, its S3 server or the images they are skipped, with the reason.
+"""What the tests on a cluster share. Without KUBECONFIG they are skipped; with it, what they lack fails them.
 
 KUBECONFIG                                       the cluster
 AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …           the S3 server as this machine reaches it, and its keys
@@ -30,7 +30,7 @@ def kubeconfig() -> str:
         pytest.skip("no cluster: KUBECONFIG is not set (make cluster-test, make kind-test)")
     answer = subprocess.run(["kubectl", "get", "--raw", "/readyz"], capture_output=True, text=True, timeout=60)
     if answer.returncode:
-        pytest.skip(f"no cluster: {answer.stderr.strip()}")
+        pytest.fail(f"the cluster of KUBECONFIG={path} does not answer: {answer.stderr.strip()}")
     return path
 
 
@@ -38,7 +38,7 @@ def kubeconfig() -> str:
 def images(kubeconfig: str) -> dict[str, str]:
     """References by digest of the images, by name; they must be on the nodes."""
     if not IMAGES.is_file():
-        pytest.skip("no images: `make images` builds them")
+        pytest.fail("no images: `make images` builds them")
     built = json.loads(IMAGES.read_text())
     return {name: f"{one['reference'].rpartition(':')[0]}@{one['digest']}" for name, one in built.items()}
 
@@ -47,7 +47,7 @@ def images(kubeconfig: str) -> dict[str, str]:
 def pod_endpoint(kubeconfig: str) -> str:
     """Address of the S3 server as pods reach it."""
     if POD_ENDPOINT not in os.environ or "AWS_ENDPOINT_URL" not in os.environ:
-        pytest.skip(f"no S3 server: set AWS_ENDPOINT_URL, the keys, and {POD_ENDPOINT}")
+        pytest.fail(f"no S3 server: set AWS_ENDPOINT_URL, the keys, and {POD_ENDPOINT}")
     return os.environ[POD_ENDPOINT]
 
 
@@ -65,11 +65,14 @@ def s3_secret(namespace: str, pod_endpoint: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def store_uri(pod_endpoint: str) -> str:
+def store_uri(pod_endpoint: str) -> Iterator[str]:
     """URI of an empty store in a bucket of its own."""
-    bucket = f"gristmill-{os.urandom(4).hex()}"
-    boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/store"
+    name = f"gristmill-{os.urandom(4).hex()}"
+    bucket = boto3.resource("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).Bucket(name)
+    bucket.create()
+    yield f"s3://{name}/store"
+    bucket.objects.all().delete()
+    bucket.delete()
 
 
 FIGURES: dict[str, str] = {}

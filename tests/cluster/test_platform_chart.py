@@ -18,6 +18,7 @@ from tests.cluster_case import (
     S3_SECRET,
     Json,
     apply,
+    everything,
     fresh_namespace,
     helm,
     kubectl,
@@ -55,12 +56,6 @@ class Platform:
         done = self.run(verb, *arguments, check=False)
         assert done.returncode != 0, f"helm {verb} should have failed"
         return done.stdout + done.stderr
-
-    def everything(self) -> set[str]:
-        """All objects of the namespace, of every kind that the API server has, but for the events that tell of them."""
-        kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
-        named = ",".join(kind for kind in kinds if not kind.startswith("events"))
-        return set(kubectl("-n", self.namespace, "get", named, "-o", "name", "--ignore-not-found").split())
 
 
 @pytest.fixture
@@ -100,28 +95,28 @@ def pods_of_pools(rendered: list[Json]) -> Iterator[Json]:
 
 
 def test_helm_test_passes_with_accounts_and_bucket_and_uninstall_leaves_nothing(platform, bucket, pod_endpoint):
-    before, s3 = platform.everything(), f"s3.endpoint={pod_endpoint},s3.bucket={bucket}"
+    before, s3 = everything(platform.namespace), f"s3.endpoint={pod_endpoint},s3.bucket={bucket}"
     platform.helm("install", "--set", s3)
     tested = platform.helm("test", "--logs")
     assert tested.count("rights are as they should be") == 2
     assert f"wrote, read and deleted s3://{bucket}/" in tested
     platform.helm("upgrade", "--set", f"{s3},pools.second.maxRestarts=0")
-    assert "trainingruntime.trainer.kubeflow.org/second" in platform.everything()
+    assert "trainingruntime.trainer.kubeflow.org/second" in everything(platform.namespace)
     platform.helm("rollback", "1")
-    assert "trainingruntime.trainer.kubeflow.org/second" not in platform.everything()
+    assert "trainingruntime.trainer.kubeflow.org/second" not in everything(platform.namespace)
     platform.helm("uninstall", "--wait")
-    assert platform.everything() == before
+    assert everything(platform.namespace) == before
 
 
 def test_a_release_name_of_53_characters_works(platform, pod_endpoint):
-    before, release = platform.everything(), "r" * 53
+    before, release = everything(platform.namespace), "r" * 53
     platform.helm("install", "--dry-run=server", release=release)
-    assert platform.everything() == before
+    assert everything(platform.namespace) == before
     platform.helm("install", "--set", f"s3.endpoint={pod_endpoint}", release=release)
-    assert f"serviceaccount/{release}-pipeline" in platform.everything()
+    assert f"serviceaccount/{release}-pipeline" in everything(platform.namespace)
     platform.helm("test", release=release)
     platform.helm("uninstall", "--wait", release=release)
-    assert platform.everything() == before
+    assert everything(platform.namespace) == before
 
 
 def test_a_failing_helm_test_says_what_is_wrong_with_the_bucket(platform, bucket, pod_endpoint):
@@ -133,14 +128,14 @@ def test_a_failing_helm_test_says_what_is_wrong_with_the_bucket(platform, bucket
 
 def test_a_secret_that_is_not_there_or_lacks_a_key_is_refused_and_nothing_is_made(platform):
     kubectl("-n", platform.namespace, "delete", "secret", S3_SECRET)
-    before = platform.everything()
+    before = everything(platform.namespace)
     assert f"namespace {platform.namespace} has no such Secret" in platform.refusal("install")
     keys = {"AWS_ACCESS_KEY_ID": "someone"}
     apply(
         platform.namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": S3_SECRET}, "stringData": keys}
     )
     assert "lacks AWS_SECRET_ACCESS_KEY" in platform.refusal("install")
-    assert platform.everything() - before == {f"secret/{S3_SECRET}"}
+    assert everything(platform.namespace) - before == {f"secret/{S3_SECRET}"}
 
 
 def test_other_rules_of_restart_are_refused_before_anything_changes_and_taken_by_a_new_pool(platform):

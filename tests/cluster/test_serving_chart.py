@@ -32,7 +32,7 @@ from llm.storage import Manifest, Recipe, Store
 from llm.storage.uri import bucket_and_prefix
 from llm.tokenizer import load as load_tokenizer
 from llm.tracking.events import EventLog
-from tests.cluster_case import CHARTS, Json, fresh_namespace, helm, kubectl, objects, wait_for
+from tests.cluster_case import CHARTS, Json, everything, fresh_namespace, helm, kubectl, objects, wait_for
 from tests.export_case import EXPORT, Case, make_case, one_thread
 from tests.helm_case import documents
 
@@ -257,13 +257,6 @@ def test_without_any_values_and_with_the_longest_name_the_tiny_model_is_served_a
         helm("uninstall", LONGEST, "--namespace", namespace, "--wait")
         wait_for(lambda: not objects(namespace, "pods"), "pods to be gone")
         assert everything(namespace) == before
-
-
-def everything(namespace: str) -> set[str]:
-    """All objects of a namespace, of every kind that the API server has, but for the events that tell of them."""
-    kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
-    named = ",".join(kind for kind in kinds if not kind.startswith("events"))
-    return set(kubectl("-n", namespace, "get", named, "-o", "name", "--ignore-not-found").split())
 
 
 def follow(notes: str) -> str:
