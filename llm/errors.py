@@ -4,7 +4,8 @@
     ├── UserError           2      the request is wrong: config, arguments, missing or damaged input
     │   ├── DamagedError    2      a manifest's file was changed, cut short or removed
     │   └── BusyError       2      another process holds the folder
-    ├── ServiceError        2      a service that the request needs does not answer or refuses
+    ├── ServiceError        2      a service that the request needs refuses
+    │   └── OutageError     2      it does not answer, or cannot now
     ├── ValidationFailed    3      the data did not pass its suite
     ├── GateNotPassed       4      the gate said FAIL or INCONCLUSIVE
     └── Preempted          75      stopped on request, with a complete checkpoint: run again to go on
@@ -46,6 +47,10 @@ class ServiceError(GristmillError):
     """A service (MLflow, S3, Triton) does not answer, or refuses; the message keeps its status and reason."""
 
     exit_code = 2
+
+
+class OutageError(ServiceError):
+    """A service does not answer, or says that it cannot now: the same request may pass later."""
 
 
 class ValidationFailed(GristmillError):

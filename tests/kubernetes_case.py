@@ -50,7 +50,7 @@ class FakeKubernetes:
         self.discovery = dict(DISCOVERY)
         self.requests: list[tuple[str, str, float]] = []
         self.refusals: list[tuple[str, str, int, str]] = []
-        """(method, part of the path, status, message): answered so, each once."""
+        """(method, regular expression for the path, status, message): answered so, each once."""
         self.is_down = False
         self.cuts_logs_after: list[int] = []
         """After so many lines a stream of a log breaks off, one number a stream."""
@@ -282,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         cluster.requests.append((method, self.path, time.monotonic()))
         for refusal in cluster.refusals:
-            if refusal[0] == method and refusal[1] in self.path:
+            if refusal[0] == method and re.search(refusal[1], self.path):
                 cluster.refusals.remove(refusal)
                 self._refuse(refusal[2], refusal[3])
                 return

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm.errors import UserError
+from llm.errors import BusyError, UserError
 from llm.kubernetes.api import Api, Json
 from llm.kubernetes.deletion import delete_and_wait
-from llm.kubernetes.objects import add_owner, create_trainjob, trainjob
+from llm.kubernetes.objects import add_owner, create_trainjob, delete_trainjob, trainjob, trainjobs_with
 from llm.kubernetes.refusal import Refused
 from llm.kubernetes.stop import DeletesWhenStopped
-from llm.kubernetes.trainjob import RUN, SPEC_HASH
+from llm.kubernetes.trainjob import RUN, SPEC_HASH, WORK
 from llm.kubernetes.watch.conditions import COMPLETE, FAILED, ended, is_going
 
 
@@ -29,14 +29,17 @@ def begin(api: Api, body: Json, stop: DeletesWhenStopped, tell: Callable[[str], 
     """Create the TrainJob; where its name is taken, adopt one that asks for the same.
 
     One that is being deleted is waited for, one that has failed makes room for a new one, and so does one that is
-    complete if a new one is wanted (`anew`). Raises UserError if it asks for something else.
+    complete if a new one is wanted (`anew`). Raises UserError if it asks for something else, BusyError if another run
+    does the same work now: both would write the same checkpoints.
     """
     name = body["metadata"]["name"]
     while True:
         started, job = time.time(), None
         stop.is_creating = True
         try:
-            return Begun(create_trainjob(api, body), started)
+            created = create_trainjob(api, body)
+            _make_way(api, created)
+            return Begun(created, started)
         except Refused as error:
             if error.status != 409:
                 raise
@@ -58,6 +61,24 @@ def begin(api: Api, body: Json, stop: DeletesWhenStopped, tell: Callable[[str], 
             _add_owners(api, job, body, tell)
             return Begun(job, None)
         delete_and_wait(api, [job], tell)
+
+
+def _make_way(api: Api, ours: Json) -> None:
+    """Delete our TrainJob and refuse if an earlier one of another run is at the same work.
+
+    Looked for afterwards, so that of two that are created at once one sees the other.
+    """
+    others = trainjobs_with(api, WORK, ours["metadata"]["labels"][WORK])
+    active = [job for job in others if ended(job) is None and not is_going(job)]
+    first = min([ours, *active], key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]))
+    if first["metadata"]["uid"] == ours["metadata"]["uid"]:
+        return
+    delete_trainjob(api, ours["metadata"]["name"])
+    run = first["metadata"]["labels"].get(RUN, "?")
+    raise BusyError(
+        f"run {run} trains the same already, as TrainJob {first['metadata']['namespace']}/{first['metadata']['name']}",
+        f"Wait for its end, and run again: its checkpoint is then used. To end it: gristmill cancel {run}",
+    )
 
 
 def _add_owners(api: Api, job: Json, body: Json, tell: Callable[[str], None]) -> None:

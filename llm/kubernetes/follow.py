@@ -6,10 +6,11 @@ from llm.config import ClusterConfig
 from llm.kubernetes.api import connect
 from llm.kubernetes.begin import Begun, begin
 from llm.kubernetes.following import Following
+from llm.kubernetes.objects import delete_trainjob
 from llm.kubernetes.own_pod import own_pod, training_image
 from llm.kubernetes.pool import read_pool
 from llm.kubernetes.stop import DeletesWhenStopped
-from llm.kubernetes.trainjob import TrainJobSpec, manifest
+from llm.kubernetes.trainjob import TrainJobSpec, manifest, trainjob_name
 from llm.tracking.events import EventLog
 
 PATIENCE_SECONDS = 600.0
@@ -21,7 +22,8 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
 
     The TrainJob of an earlier launcher is adopted if it asks for the same, UserError if it asks for something else; one
     that has failed is replaced, and with `anew` one that is complete. Rank 0's events come into `log`, its other lines
-    to stderr. SIGTERM and SIGINT delete the TrainJob before anything else.
+    to stderr. SIGTERM and SIGINT delete the TrainJob before anything else. Outside of a pod nothing owns it, and it is
+    deleted when it is complete.
 
     Raises what the trainer raised, by its exit code and in its words; Preempted after a stop, or if the TrainJob was
     deleted by others; UserError for what keeps it from starting, once patience with that is at an end (then it is
@@ -33,16 +35,18 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
 
     api = connect(cluster)
     try:
-        read_pool(api, spec.pool)
         launcher = own_pod(api)
-        image = training_image(spec.image, launcher)
-        body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
-        with DeletesWhenStopped(api, body["metadata"]["name"], launcher) as stop:
+        with DeletesWhenStopped(api, trainjob_name(spec.run, spec.task), launcher) as stop:
+            read_pool(api, spec.pool)
+            image = training_image(spec.image, launcher)
+            body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
             begun = begin(api, body, stop, tell, anew=anew)
             _tell_begun(begun, log)
             api.patience_seconds = PATIENCE_SECONDS
             api.tell = lambda message: log.emit("warning", message=message.replace("\n  ", " "))
             Following(api, begun, spec, cluster, log).to_the_end()
+            if launcher is None:  # while it is there its pool cannot be changed
+                delete_trainjob(api, begun.job["metadata"]["name"])
     finally:
         api.close()
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from llm.errors import ServiceError
 from llm.kubernetes.api import Api, Json, Query
 from llm.kubernetes.refusal import Refused
 from llm.kubernetes.trainjob import GROUP, NODE, RUN, VERSION, label_value
@@ -41,8 +42,14 @@ def trainjob(api: Api, name: str) -> Json | None:
 
 def trainjobs_of(api: Api, run: str) -> list[Json]:
     """All TrainJobs of a run."""
-    query = {"labelSelector": f"{RUN}={label_value(run)}"}
-    return _items(api.get(trainjob_path(api), f"list TrainJobs in {api.namespace}", query))
+    return trainjobs_with(api, RUN, label_value(run))
+
+
+def trainjobs_with(api: Api, label: str, value: str) -> list[Json]:
+    """All TrainJobs with that value of a label."""
+    return _items(
+        api.get(trainjob_path(api), f"list TrainJobs in {api.namespace}", {"labelSelector": f"{label}={value}"})
+    )
 
 
 def add_owner(api: Api, job: Json, reference: Json) -> None:
@@ -89,11 +96,11 @@ def pod(api: Api, name: str, namespace: str | None = None) -> Json | None:
 
 
 def last_lines(api: Api, name: str, count: int) -> list[str]:
-    """The last lines that the training wrote in a pod; none if there is no such pod or no log."""
+    """The last lines that the training wrote in a pod; none if there is no such pod, no log, or no node to ask."""
     try:
         with log_of(api, name, {"tailLines": count}) as response:
             return str(response.read().decode(errors="replace")).splitlines()
-    except Refused:
+    except ServiceError:
         return []
 
 

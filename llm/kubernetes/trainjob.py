@@ -23,6 +23,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 RUN = "gristmill.io/run"
 TASK = "gristmill.io/task"
 SPEC_HASH = "gristmill.io/spec-sha256"
+WORK = "gristmill.io/work"
+"""Label with a hash of the command: the same for two runs that train the same, into the same place of the store."""
 
 NAME_CHARACTERS = 40
 """Room for what JobSet adds to a pod's name, which is a host name of 63 characters: `<name>-node-0-<index>-xxxxx`."""
@@ -103,7 +105,12 @@ def manifest(spec: TrainJobSpec, namespace: str, image: str, owner: Owner | None
     metadata: dict[str, Any] = {
         "name": trainjob_name(spec.run, spec.task),
         "namespace": namespace,
-        "labels": {MANAGED_BY: "gristmill", RUN: label_value(spec.run), TASK: label_value(spec.task)},
+        "labels": {
+            MANAGED_BY: "gristmill",
+            RUN: label_value(spec.run),
+            TASK: label_value(spec.task),
+            WORK: _hash(*spec.command),
+        },
         "annotations": {SPEC_HASH: sha256_of_json(wanted)},
     }
     if owner is not None:

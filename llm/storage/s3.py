@@ -2,8 +2,9 @@
 
 Large files go up and come down in parts, several at a time; S3 checks a SHA-256 of what it receives, and what comes
 down is hashed here. An object appears when its upload is complete, so a reader never sees half of one. Where the
-server has conditional writes, `if_absent` holds between machines. Endpoint, region and keys come from the
-environment under AWS's own names; with an endpoint of one's own, buckets are addressed by path.
+server has conditional writes, `if_absent` holds between machines; elsewhere two writers in one moment may both succeed.
+Endpoint, region and keys come from the environment under AWS's own names; with an endpoint of one's own, buckets are
+addressed by path.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm.errors import DamagedError, UserError
 from llm.storage.hashes import sha256_of_file
 from llm.storage.objects import FileEntry, describe
-from llm.storage.s3_errors import explained
+from llm.storage.s3_errors import NOT_IMPLEMENTED, explained, place, refusal
 from llm.storage.uri import bucket_and_prefix
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
+    from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
 
 PART_BYTES = 16 << 20
@@ -63,21 +65,39 @@ class S3Objects:
 
     def write(self, name: str, content: bytes, *, if_absent: bool = False) -> bool:
         """Put an object; with `if_absent` by a conditional write (`If-None-Match: *`)."""
+        with self._explained():
+            if if_absent:
+                return self._write_if_absent(self._key(name), content)
+            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content, ChecksumAlgorithm="SHA256")
+        return True
+
+    def _write_if_absent(self, key: str, content: bytes) -> bool:
         from botocore.exceptions import ClientError
 
-        with self._explained():
-            try:
-                if if_absent:
-                    self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content,
-                                            ChecksumAlgorithm="SHA256", IfNoneMatch="*")  # fmt: skip
-                else:
-                    self._client.put_object(
-                        Bucket=self._bucket, Key=self._key(name), Body=content, ChecksumAlgorithm="SHA256"
-                    )
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in ("PreconditionFailed", "412"):
-                    raise
+        given: Any = {"Bucket": self._bucket, "Key": key, "Body": content, "ChecksumAlgorithm": "SHA256"}
+        try:
+            self._client.put_object(**given, IfNoneMatch="*")
+        except ClientError as error:
+            if _status(error) == 412:
                 return False
+            if _status(error) == 409:  # another writes it in this moment
+                return not self._is_there(key) and self._write_if_absent(key, content)
+            if _status(error) != NOT_IMPLEMENTED:
+                raise
+            if self._is_there(key):
+                return False
+            self._client.put_object(**given)
+        return True
+
+    def _is_there(self, key: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if _status(error) != 404:
+                raise
+            return False
         return True
 
     def put(self, path: Path, name: str) -> FileEntry:
@@ -120,7 +140,7 @@ class S3Objects:
             try:
                 head = self._client.head_object(Bucket=self._bucket, Key=self._key(entry.path))
             except ClientError as error:
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+                if _status(error) != 404:
                     raise
                 return "is missing"
         if head["ContentLength"] != entry.size_bytes or head["Metadata"].get(SHA256, entry.sha256) != entry.sha256:
@@ -139,16 +159,24 @@ class S3Objects:
     def remove(self, prefix: str) -> None:
         """Delete objects whose name begins so, one request a thousand."""
         names = self.names(prefix)
+        for first in range(0, len(names), 1000):
+            self._delete([self._key(name) for name in names[first : first + 1000]])
+
+    def _delete(self, keys: list[str]) -> None:
+        """Delete objects; the answer is a success that lists those that were refused."""
+        named: Any = [{"Key": key} for key in keys]
         with self._explained():
-            for first in range(0, len(names), 1000):
-                keys = [{"Key": self._key(name)} for name in names[first : first + 1000]]
-                self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": named, "Quiet": True})
+            if refused := answer.get("Errors"):
+                raise refusal(place(self._bucket, _endpoint()), self._bucket, {**answer, "Error": refused[0]})
 
     def check_access(self) -> None:
-        """Raise ServiceError or UserError, naming what is wrong, unless we may list and write here."""
+        """Raise ServiceError or UserError, naming what is wrong, unless we may list, write and delete here."""
+        probe = self._key(".access")
         with self._explained():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(""), MaxKeys=1)
-            self._client.put_object(Bucket=self._bucket, Key=self._key(".access"), Body=b"")
+            self._client.put_object(Bucket=self._bucket, Key=probe, Body=b"")
+        self._delete([probe])
 
     def _download(self, entry: FileEntry, target: Path) -> None:
         from botocore.exceptions import ClientError
@@ -158,7 +186,7 @@ class S3Objects:
             try:
                 self._client.download_file(self._bucket, self._key(entry.path), str(target), Config=_transfers())
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey"):
+                if _status(error) != 404 or error.response.get("Error", {}).get("Code") == "NoSuchBucket":
                     raise
                 raise DamagedError(f"{what} is missing", "Its manifest names it.") from error
         size = target.stat().st_size
@@ -177,6 +205,10 @@ class S3Objects:
     def _explained(self) -> Iterator[None]:
         with explained(self._bucket, _endpoint()):
             yield
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _endpoint() -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llm.errors import GristmillError, ServiceError, UserError
+from llm.errors import GristmillError, OutageError, ServiceError, UserError
 
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 REMEDIES = {
@@ -24,44 +24,55 @@ REMEDIES = {
     "RequestTimeTooSkewed": "This machine's clock is wrong: set it.",
     "SlowDown": "The server is overloaded: run again later.",
 }
+PASSING = ("RequestTimeout", "SlowDown", "TooManyRequests")
+"""Refusals of a moment, beside the server's own failures (5xx)."""
+NOT_IMPLEMENTED = 501
 
 
 @contextmanager
 def explained(bucket: str, endpoint: str | None) -> Iterator[None]:
-    """Turn what boto3 raises in the body into UserError (no such bucket) or ServiceError (everything else)."""
+    """Turn what boto3 raises in the body into UserError (no such bucket), OutageError or ServiceError."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
     from botocore.exceptions import ConnectionError as NoConnection
 
-    where = f"S3 bucket {bucket} at {endpoint or 'AWS'}"
+    where = place(bucket, endpoint)
     try:
         yield
     except GristmillError:
         raise
     except ClientError as error:
-        raise _refusal(where, bucket, error.response) from error
+        raise refusal(where, bucket, error.response) from error
     except NoCredentialsError as error:
         raise ServiceError(f"{where}: there are no credentials", f"Set {KEYS}.") from error
     except (
         HTTPClientError,
         NoConnection,
     ) as error:  # none, broken, or too slow, after all tries
-        raise ServiceError(
+        raise OutageError(
             f"{where} does not answer: {error}",
             "Check AWS_ENDPOINT_URL, and whether the server runs and can be reached from here; then run again.",
         ) from error
     except (BotoCoreError, Boto3Error) as error:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, ClientError):  # a transfer's error hides the answer that it was about
-            raise _refusal(where, bucket, cause.response) from error
+            raise refusal(where, bucket, cause.response) from error
         raise ServiceError(f"{where}: {error}") from error
 
 
-def _refusal(where: str, bucket: str, response: Any) -> GristmillError:
+def place(bucket: str, endpoint: str | None) -> str:
+    """A bucket and where it is, in words."""
+    return f"S3 bucket {bucket} at {endpoint or 'AWS'}"
+
+
+def refusal(where: str, bucket: str, response: Any) -> GristmillError:
+    """The error for what S3 answered."""
     answer = response.get("Error", {})
     code, words = str(answer.get("Code", "")), str(answer.get("Message", ""))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code == "NoSuchBucket":
         return UserError(f"{where} does not exist", f"Make it (aws s3 mb s3://{bucket}), or set storage.uri.")
     remedy = REMEDIES.get(code) or REMEDIES.get(str(status))
-    return ServiceError(f"{where} refused: {status} {code}: {words}", *([remedy] if remedy else []))
+    passes = code in PASSING or (isinstance(status, int) and status >= 500 and status != NOT_IMPLEMENTED)
+    kind = OutageError if passes else ServiceError
+    return kind(f"{where} refused: {status} {code}: {words}", *([remedy] if remedy else []))

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 
-from llm.errors import GristmillError, ServiceError, UserError
+from llm.errors import GristmillError, UserError
 from llm.model import Decoder
 from llm.model.weights import save
 from llm.storage import FileEntry, Objects, disk_full, is_disk_full
@@ -109,11 +109,11 @@ def _together(scratch: Path, part: Callable[[], Result]) -> list[Result]:
         refusal = error
     except (OSError, RuntimeError, SafetensorError) as error:
         failure = _os_error(error, scratch)
-    said = (result, None if failure is None else failure.errno or errno.EIO, None if refusal is None else str(refusal))
+    said = (result, None if failure is None else failure.errno or errno.EIO, refusal)
     outcomes: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(outcomes, said)
-    if (words := next((words for _, _, words in outcomes if words is not None), None)) is not None:
-        raise refusal or ServiceError(words)
+    if (refused := refusal or next((one for _, _, one in outcomes if one is not None), None)) is not None:
+        raise refused
     code = next((code for _, code, _ in outcomes if code is not None), None)
     if code is None:
         return [result for result, _, _ in outcomes]

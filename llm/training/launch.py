@@ -78,13 +78,9 @@ def launch(folder: Path, vault: Objects, node: Node, processes: int, last_checkp
 
 
 def die_with_launcher() -> None:
-    """Let this rank end with torchrun, and at once if the launcher is already gone.
-
-    Does nothing where nobody launched us: a TrainJob's pod is ended as a whole.
-    """
-    launcher = os.environ.get(LAUNCHER_PID)
-    if launcher is not None:
-        die_with_parent(lambda: _parent_of(os.getppid()) == int(launcher))
+    """Let this rank end with torchrun, and at once if the launcher is already gone."""
+    launcher = int(os.environ[LAUNCHER_PID])
+    die_with_parent(lambda: _parent_of(os.getppid()) == launcher)
 
 
 def _environment(vault: Objects, node: Node, processes: int) -> dict[str, str]:

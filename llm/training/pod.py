@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
-from llm.errors import EXIT_FAULT, GristmillError, Preempted, ServiceError, UserError
+from pydantic import ValidationError
+
+from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
 from llm.storage import cache_folder, open_objects
 from llm.tracking.events import read_events
 from llm.training.launch import Node
@@ -31,6 +35,7 @@ ECHO_SECONDS = 0.25
 
 def main(plan_uri: str) -> int:
     """Run this node's share of the plan; returns the exit code."""
+    signal.signal(signal.SIGTERM, _stop)  # the kernel drops it for a first process that does not say what it does
     try:
         plan = read_plan(plan_uri)
         folder = cache_folder() / "node"
@@ -38,7 +43,7 @@ def main(plan_uri: str) -> int:
         events = folder / "events.jsonl"
         with _echoing(events):
             run_here(plan.model_copy(update={"events": str(events)}), folder, node())
-    except ServiceError as error:  # the store may be back at the next attempt, of which the pool grants a few
+    except OutageError as error:  # the store may be back at the next attempt, of which the pool grants a few
         return _last_words(f"{error}", Preempted.exit_code)
     except GristmillError as error:
         return _last_words(f"{error}", error.exit_code)
@@ -54,15 +59,28 @@ def read_plan(uri: str) -> TrainingPlan:
     content = open_objects(home).read(name)
     if content is None:
         raise UserError(f"there is no plan at {uri}", "The launcher of this training writes it: run the step again.")
-    plan = TrainingPlan.model_validate_json(content)
+    try:
+        plan = TrainingPlan.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _of_another_tree(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     here = training_recipe(plan.model, plan.training, plan.shards, plan.tokenizer).key
     if here != plan.recipe:
-        raise UserError(
-            f"this image would make another training than the one that was planned: recipe {here}, not {plan.recipe}",
-            "Its sources, or its versions of torch and deepspeed, are not the launcher's: build the images from the"
-            " same tree (`make images`).",
-        )
+        raise _of_another_tree(f"recipe {here}, not {plan.recipe}")
     return plan
+
+
+def _of_another_tree(how: str) -> UserError:
+    return UserError(
+        f"this image would make another training than the one that was planned: {how}",
+        "Its sources, or its versions of torch and deepspeed, are not the launcher's: build the images from the"
+        " same tree (`make images`).",
+    )
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A stop before or after the ranks, of whom `launch` takes care; what is raised passes by a library's `except`."""
+    sys.exit(_last_words("stopped on request, while no rank ran", Preempted.exit_code))
 
 
 def node() -> Node:

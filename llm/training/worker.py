@@ -1,4 +1,4 @@
-"""One rank: `torchrun … -m llm.training.worker FOLDER`, started by `llm.training.launch` or by a TrainJob.
+"""One rank: `torchrun … -m llm.training.worker FOLDER`, started by `llm.training.launch`.
 
 How it ended is left in the folder for the parent: a worker's traceback is a fault of ours, a user's mistake is not.
 Heavy imports wait until the kernel knows whom this process must not outlive.
@@ -12,7 +12,7 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
-from llm.errors import GristmillError, Preempted, ServiceError
+from llm.errors import GristmillError, OutageError, Preempted
 from llm.storage import disk_full, is_disk_full
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
@@ -49,7 +49,7 @@ def _train(plan: TrainingPlan, folder: Path) -> Outcome:
         if steps is None:
             steps = Trainer(plan, folder).measure()  # and forget: what it learned does not count
         Trainer(plan, folder).train(steps)
-    except ServiceError as error:  # an outage of the store's: what is saved stays, and the next attempt goes on from it
+    except OutageError as error:  # of the store: what is saved stays, and the next attempt goes on from it
         return Outcome(exit_code=Preempted.exit_code, message=str(error))
     except GristmillError as error:
         return Outcome(exit_code=error.exit_code, message=str(error))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from llm.config import TrainingConfig
 from llm.errors import UserError
@@ -77,13 +78,17 @@ class Nodes:
 
     def stop_at(self, step: int, plan_uri: str, number: int, rank: int) -> list[int]:
         """Run until rank 0 has done a step, send a signal to one node, and give all exit codes."""
+        self.run_to(step, plan_uri)
+        self.processes[rank].send_signal(number)
+        return self.codes()
+
+    def run_to(self, step: int, plan_uri: str) -> None:
+        """Run until rank 0 has done a step."""
         self.start(plan_uri)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not any(event["step"] >= step for event in self.events("train_step")):
             assert time.monotonic() < deadline, "nothing happened"
             time.sleep(0.02)
-        self.processes[rank].send_signal(number)
-        return self.codes()
 
 
 def training(**settings: Any) -> TrainingConfig:
@@ -172,6 +177,9 @@ def test_a_plan_of_other_code_than_the_images_is_refused(s3: str, log: EventLog)
     objects.write(name, json.dumps({**document, "recipe": "0" * 16}).encode())
     with pytest.raises(UserError, match=r"(?s)another training than the one that was planned.*make images"):
         read_plan(uri)
+    objects.write(name, json.dumps({**document, "of_tomorrow": 1}).encode())
+    with pytest.raises(UserError, match=r"(?s)than the one that was planned: of_tomorrow: .*make images"):
+        read_plan(uri)
 
 
 def test_a_plan_that_is_gone_is_named(s3: str):
@@ -189,3 +197,36 @@ def test_a_store_that_goes_away_ends_the_pod_so_that_it_is_started_again(
     nodes.start(plan)
     assert nodes.codes() == [75, 75]
     assert "does not answer" in (nodes.folder / "0.log").read_text()
+
+
+def test_a_store_that_goes_away_in_the_middle_costs_what_was_done_since_the_last_checkpoint(
+    s3: str, nodes: Nodes, log: EventLog, monkeypatch: pytest.MonkeyPatch
+):
+    settings = {"max_steps": 200, "checkpoint_every_steps": 2}
+    shards, plan = token_shards(Store(s3)), plan_in(s3, log, **settings)
+    another = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)  # the same objects at another port
+    another.start()
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*another.get_host_and_port()))
+        nodes.run_to(5, plan)
+        another.stop()
+        assert nodes.codes() == [75, 75]
+    newest, _ = newest_checkpoint(open_objects(plan.rpartition("/")[0]))
+    assert newest is not None
+    saved_at = newest.state().step
+    resumed = train(MODEL, training(**settings), *shards, Store(s3), log, elsewhere=nodes.run)
+    assert [event["step"] for event in nodes.events("train_resumed")] == [saved_at]
+    assert resumed.counts["steps"] == 200
+
+
+def test_a_stop_before_the_ranks_have_begun_is_not_lost(s3: str, nodes: Nodes, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a store that takes requests, and never answers
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        nodes.nodes = 1
+        nodes.start(f"{s3}/training/x/plan.json")
+        silent.settimeout(PATIENCE_SECONDS)
+        connection, _ = silent.accept()
+        with connection:
+            nodes.processes[0].send_signal(signal.SIGTERM)
+            assert nodes.codes() == [75]
+    assert "error: stopped on request" in (nodes.folder / "0.log").read_text()

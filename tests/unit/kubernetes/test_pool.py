@@ -56,7 +56,7 @@ def test_what_is_missing_or_too_old_is_named_before_anything_is_made(
 
 
 def test_a_cluster_that_hides_what_it_serves_is_taken_at_its_word(cluster: FakeKubernetes, run: Follow):
-    cluster.refuse("GET", f"{TRAINER}/v1alpha1", 403)
+    cluster.refuse("GET", f"{TRAINER}/v1alpha1$", 403)
 
     def script(script: Any) -> None:
         script.run_pods()

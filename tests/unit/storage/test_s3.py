@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
-from llm.errors import DamagedError, ServiceError, UserError
+from llm.errors import DamagedError, OutageError, ServiceError, UserError
 from llm.storage import Manifest, Recipe, Store, open_objects
 from llm.storage import s3 as s3_module
 
@@ -109,11 +111,14 @@ def test_missing_keys_are_named(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.fixture
 def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.server.BaseHTTPRequestHandler]]:
-    """A server that gives `answers` in turn, the last for ever."""
+    """A server that gives `answers` to GET in turn, the last for ever, and those of `conditional` to such writes."""
 
     class Refusing(http.server.BaseHTTPRequestHandler):
         answers: list[tuple[int, str]] = []  # noqa: RUF012
         asked = 0
+        conditional: list[int] = []  # noqa: RUF012
+        written = 0
+        not_deleted = ""
 
         def do_GET(self) -> None:
             status, code = self.answers[min(type(self).asked, len(self.answers) - 1)]
@@ -126,9 +131,23 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(200)
+            refused = ("If-None-Match" in self.headers and self.conditional.pop(0)) or 200
+            type(self).written += refused == 200
+            self.send_response(refused)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_HEAD(self) -> None:
+            self.send_response(200 if self.written else 404)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = f"<DeleteResult>{self.not_deleted}</DeleteResult>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
 
         def log_message(self, *_: object) -> None:
             """Quiet."""
@@ -157,6 +176,47 @@ def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
     refusing.answers = [(status, code)]
     with pytest.raises(ServiceError, match=rf"(?s)S3 bucket bucket at .* refused: {status} {code}: because.*{remedy}"):
         Store(s3).check_access()
+
+
+def test_what_may_not_be_deleted_is_said_although_the_answer_is_a_success(s3: str, refusing):
+    refusing.answers = [(200, "")]
+    refusing.not_deleted = "<Error><Key>store/.access</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+    with pytest.raises(ServiceError, match=r"(?s)refused: 200 AccessDenied: no.*list, read, write and delete"):
+        Store(s3).check_access()
+
+
+@pytest.mark.parametrize(
+    ("conditional", "written"), [([501, 501], [True, False]), ([409, 200], [True]), ([412], [False])]
+)
+def test_a_write_if_absent_does_without_what_the_server_does_not_have(
+    s3: str, refusing, conditional: list[int], written: list[bool]
+):
+    refusing.conditional = list(conditional)
+    assert [open_objects(s3).write("x", b"1", if_absent=True) for _ in written] == written
+    assert refusing.written == sum(written)
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"), [((503, "SlowDown"), True), ((400, "RequestTimeout"), True), ((403, "AccessDenied"), False)]
+)
+def test_only_what_may_pass_is_an_outage(
+    s3: str, refusing, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], passes: bool
+):
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    refusing.answers = [answer]
+    with pytest.raises(ServiceError) as refusal:
+        open_objects(s3).names()
+    assert isinstance(refusal.value, OutageError) == passes
+
+
+def test_more_than_a_thousand_names_are_listed_and_removed(s3: str):
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    for number in range(1001):
+        client.put_object(Bucket="bucket", Key=f"store/many/{number:04d}", Body=b"")
+    objects = open_objects(s3)
+    assert len(objects.names("many/")) == 1001
+    objects.remove("many/")
+    assert objects.names("many/") == []
 
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(s3: str, refusing):
