@@ -139,7 +139,7 @@ def _make(name: str, wheels: str, base: str | None, push: str | None) -> None:
     with _alone(name), _sources(with_model=name == "triton") as context:
         started = time.monotonic()
         _build(name, reference, context, wheels, base)
-        identity = _docker("image", "inspect", "--format", "{{.Id}}", reference)
+        identity = _identity(reference)
         sources = fingerprint(context)
         before = built(PROJECT).get(name)
         if push:
@@ -193,11 +193,15 @@ def _archived(name: str, reference: str, identity: str, sources: str) -> Image:
         saved, fresh = Path(folder) / "saved.tar", Path(folder) / "oci.tar"
         _docker("save", f"--output={saved}", reference)
         written = oci_archive.convert(saved, fresh, reference)
-        if written.id != identity:
+        if _identity(reference) != identity:
             raise UserError(f"{reference} was built anew by somebody else meanwhile", "Run it again.")
         fresh.replace(archive)
     where = archive.relative_to(PROJECT).as_posix()
     return Image(reference, identity, written.digest, written.size_bytes, where, sources)
+
+
+def _identity(reference: str) -> str:
+    return _docker("image", "inspect", "--format", "{{.Id}}", reference)
 
 
 def _pushed(reference: str, identity: str, sources: str) -> Image:
