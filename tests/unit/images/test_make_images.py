@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +28,7 @@ def make_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 
 @pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def docker(make_images: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Answers by the beginning of what docker is asked, as lines of a shell's `case`."""
 
     def answer(*cases: str) -> None:
@@ -37,6 +38,7 @@ def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         path.write_text("\n".join(lines))
         path.chmod(0o755)
         monkeypatch.setenv("PATH", str(path.parent), prepend=":")
+        monkeypatch.setitem(make_images.CLASSIC, "PATH", os.environ["PATH"])
 
     return answer
 
@@ -58,3 +60,36 @@ def test_an_image_that_was_built_anew_while_it_was_saved_is_not_taken(make_image
     with pytest.raises(UserError, match=r"gristmill/train:1 was built anew by somebody else meanwhile\n  Run it again"):
         make_images._archived("train", "gristmill/train:1", DIGEST, "sources")
     assert not (tmp_path / "build" / "train.tar").exists()
+
+
+DIGESTS = "*RepoDigests*"
+
+
+@pytest.mark.parametrize(
+    ("pushed", "known"),
+    [("docker.io/acme", "acme"), ("acme", "docker.io/acme"), ("registry.example:5000/ml", "registry.example:5000/ml")],
+)
+def test_the_digest_is_the_registrys_however_docker_writes_its_name(make_images, docker, pushed: str, known: str):
+    other = f"elsewhere.example/train@sha256:{'0' * 64}"
+    docker("push*) ;;", f"{DIGESTS}) echo {other} {known}/train@{DIGEST};;", "*Size*) echo 7;;")
+    image = make_images._pushed(f"{pushed}/train:1", "sha256:1", "sources")
+    assert (image.pinned, image.size_bytes) == (f"{pushed}/train@{DIGEST}", 7)
+
+
+@pytest.mark.parametrize(("known", "named"), [(f"acme/train@{DIGEST}", f"acme/train@{DIGEST}"), ("", "none")])
+def test_a_pushed_image_without_a_digest_of_that_registry_is_refused(make_images, docker, known: str, named: str):
+    docker("push*) ;;", f"{DIGESTS}) echo {known};;")
+    with pytest.raises(UserError, match=rf"^mine\.example/train:1 was pushed, .* but {named}\n.*as docker writes it"):
+        make_images._pushed("mine.example/train:1", "sha256:1", "sources")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("echo first >&2; echo no such image >&2", "no such image"), (":", "it ended with 3 and said nothing")],
+)
+def test_a_base_that_cannot_be_built_from_is_named_with_dockers_reason(make_images, docker, said: str, reason: str):
+    (make_images.PROJECT / "images").mkdir()
+    (make_images.PROJECT / "images" / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY x y\n")
+    docker(f"build*) {said}; exit 3;;")
+    with pytest.raises(UserError, match=f"docker cannot build from my/base: {reason}"):
+        make_images._begin("my/base")
