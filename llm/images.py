@@ -37,7 +37,7 @@ class Image:
     reference: str
     """Its name and tag."""
     id: str
-    """Docker's id: the digest of its configuration."""
+    """Docker's id: the digest of its configuration, or of its manifest where containerd keeps docker's images."""
     digest: str
     """Digest of its manifest: in the archive, or in the registry that it was pushed to."""
     size_bytes: int

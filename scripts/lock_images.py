@@ -3,7 +3,7 @@
 A lock is the closure of the image's extras, and nothing else: the graph comes from the metadata of the environment
 that runs this, the versions from `requirements/lock.txt`. An image with pins of its own (Triton needs another numpy)
 starts from those; where both know a distribution its own pin wins, and must satisfy whoever requires it.
-Markers are taken for this Python and for Linux on x86_64, which is what the images are.
+Markers are taken for this Python, which must be the images' own, and for Linux on x86_64.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from packaging.utils import canonicalize_name
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGES = PROJECT / "images"
 LOCK = "requirements/lock.txt"
+PYTHON = "3.11"
+"""The images' Python."""
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 
 
@@ -30,8 +32,21 @@ class LockError(Exception):
 
 
 def main() -> int:
-    """Write every lock, or with --check say which are stale; 1 if there is such a one."""
-    check = "--check" in sys.argv[1:]
+    """Write every lock, or with --check say which are stale; 1 if there is such a one, 2 if none can be made."""
+    try:
+        stale = _locks(check="--check" in sys.argv[1:])
+    except LockError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for path in stale:
+        print(f"error: {path.relative_to(PROJECT)} is stale; `make lock` writes it anew", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _locks(*, check: bool) -> list[Path]:
+    """Write every lock, or give those that are stale; raises LockError."""
+    if (here := default_environment()["python_version"]) != PYTHON:
+        raise LockError(f"this is Python {here}, and the images have {PYTHON}: run it in an environment of that one")
     stale = []
     for name, image in images().items():
         path = IMAGES / name / "requirements.txt"
@@ -40,9 +55,7 @@ def main() -> int:
             stale.append(path)
         elif not check:
             path.write_text(wanted)
-    for path in stale:
-        print(f"error: {path.relative_to(PROJECT)} is stale; `make lock` writes it anew", file=sys.stderr)
-    return 1 if stale else 0
+    return stale
 
 
 def images() -> dict[str, dict[str, Any]]:

@@ -105,7 +105,8 @@ def _begin(base: str | None) -> None:
     command = ["docker", "build", "--quiet", *settings, "-"]
     ended = subprocess.run(command, input=steps, capture_output=True, text=True, env=CLASSIC, check=False)
     if ended.returncode:
-        raise UserError(f"docker cannot build from {base or 'the base'}: {ended.stderr.strip().splitlines()[-1]}")
+        reason = ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode} and said nothing"]
+        raise UserError(f"docker cannot build from {base or 'the base'}: {reason[-1]}")
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def _make(name: str, wheels: str, base: str | None, push: str | None) -> None:
     with _alone(name), _sources(with_model=name == "triton") as context:
         started = time.monotonic()
         _build(name, reference, context, wheels, base)
-        identity = _docker("image", "inspect", "--format", "{{.Id}}", reference)
+        identity = _identity(reference)
         sources = fingerprint(context)
         before = built(PROJECT).get(name)
         if push:
@@ -193,11 +194,15 @@ def _archived(name: str, reference: str, identity: str, sources: str) -> Image:
         saved, fresh = Path(folder) / "saved.tar", Path(folder) / "oci.tar"
         _docker("save", f"--output={saved}", reference)
         written = oci_archive.convert(saved, fresh, reference)
-        if written.id != identity:
+        if _identity(reference) != identity:
             raise UserError(f"{reference} was built anew by somebody else meanwhile", "Run it again.")
         fresh.replace(archive)
     where = archive.relative_to(PROJECT).as_posix()
     return Image(reference, identity, written.digest, written.size_bytes, where, sources)
+
+
+def _identity(reference: str) -> str:
+    return _docker("image", "inspect", "--format", "{{.Id}}", reference)
 
 
 def _pushed(reference: str, identity: str, sources: str) -> Image:
@@ -205,9 +210,15 @@ def _pushed(reference: str, identity: str, sources: str) -> Image:
     _docker("push", "--quiet", reference)
     repository = reference.rpartition(":")[0]
     digests = _docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', reference).split()
-    digest = next(one.partition("@")[2] for one in digests if one.partition("@")[0] == repository)
+    wanted = oci_archive.full_name(repository)  # docker leaves its own registry's name out
+    named = [one.partition("@")[2] for one in digests if oci_archive.full_name(one.partition("@")[0]) == wanted]
+    if not named:
+        raise UserError(
+            f"{reference} was pushed, and docker knows no digest of it there, but {', '.join(digests) or 'none'}",
+            "Give --push the repository's name as docker writes it (`docker image ls`).",
+        )
     size = int(_docker("image", "inspect", "--format", "{{.Size}}", reference))
-    return Image(reference, identity, digest, size, None, sources)
+    return Image(reference, identity, named[0], size, None, sources)
 
 
 def _revision() -> str:

@@ -1,19 +1,23 @@
 """From `docker save`'s archive to an OCI image archive, whose manifest digest depends on the image alone.
 
 A digest is what Kubernetes and a registry know an image by, and docker gives an image one only when it is pushed.
-Here the manifest is written by us: the configuration and the layers as docker has them, uncompressed, so that the
-same image always has the same digest. What an archive is tagged with stands beside the manifest, not in it.
+Here the manifest is written by us: the configuration as docker has it and the layers uncompressed, so that the same
+image always has the same digest. Docker saves them so, or with gzip where containerd keeps its images (as a new Docker
+29 does). What an archive is tagged with stands beside the manifest, not in it.
 
-Law: the digest of `convert(save(image))` is a function of the image's id. Layers are streamed, never held in memory.
+Law: the digest of `convert(save(image))` is a function of the image's configuration.
+Layers are streamed, never held in memory.
 Format: github.com/opencontainers/image-spec, image layout, manifest and index.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +27,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-CHUNK_BYTES = 1 << 20
+GZIP = b"\x1f\x8b"
+"""First bytes of a layer that is compressed."""
 DEFAULT_REGISTRY = "docker.io"
 
 
@@ -33,7 +38,7 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True)
 class OciImage:
-    """What was written: the manifest's digest, the configuration's (docker's image id), the bytes of all blobs."""
+    """What was written: the manifest's digest, the configuration's, the bytes of all blobs."""
 
     digest: str
     id: str
@@ -119,21 +124,30 @@ def _open(source: tarfile.TarFile, name: str) -> IO[bytes]:
 
 def _copy_layer(source: tarfile.TarFile, name: str, archive: tarfile.TarFile, diff_id: str) -> dict[str, Any]:
     """Stream a layer to its blob; its name is the digest that it must have, which is checked on the way."""
-    with _open(source, name) as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        hashed = _Hashing(file)
-        if _blob_path(diff_id) not in archive.getnames():
-            archive.addfile(_entry(_blob_path(diff_id), size), hashed)
-            if hashed.digest != diff_id:
-                raise ArchiveError(f"layer {name} is damaged: it should be {diff_id} and is {hashed.digest}")
+    with _open(source, name) as file, _uncompressed(file) as layer:
+        try:
+            size = layer.seek(0, io.SEEK_END)
+            layer.seek(0)
+            hashed = _Hashing(layer)
+            if _blob_path(diff_id) not in archive.getnames():
+                archive.addfile(_entry(_blob_path(diff_id), size), hashed)
+                if hashed.digest != diff_id:
+                    raise ArchiveError(f"layer {name} is damaged: it should be {diff_id} and is {hashed.digest}")
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ArchiveError(f"layer {name} is damaged: {error}") from error
     return {"mediaType": LAYER, "digest": diff_id, "size": size}
+
+
+def _uncompressed(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
+    is_compressed = file.read(len(GZIP)) == GZIP
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if is_compressed else file
 
 
 class _Hashing:
     """A file that is hashed as it is read."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self._file, self._sha256 = file, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:

@@ -3,7 +3,8 @@
 When a pod is told to go, two things begin at once: this hook, and the news of it on its way to every node's routing.
 So first we wait, with Triton serving as ever, until new connections go elsewhere. Then we wait until no answer is
 owed on any connection, for as long as the longest may take. Only then does Kubernetes tell Triton to stop, which
-refuses new connections from that moment and breaks off whatever has not ended after its exit timeout.
+refuses new connections from that moment and breaks off whatever has not ended after its exit timeout. Whether an
+answer is owed over gRPC cannot be seen from outside: there we wait until its clients have gone.
 
 A client that keeps a connection open and goes on asking on it is served until the time is over, and then cut off:
 Triton has no way to ask it to come back on a new one.
@@ -29,7 +30,8 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 def main(arguments: list[str] | None = None) -> int:
     """Wait; always 0, as a failing hook would only be noise in a pod's events."""
     parser = argparse.ArgumentParser(prog="python -m llm.serving.drain")
-    parser.add_argument("--ports", type=int, nargs="+", default=[8000, 8001], help="ports whose connections count")
+    parser.add_argument("--ports", type=int, nargs="+", default=[8000], help="ports whose connections count, if used")
+    parser.add_argument("--grpc-ports", type=int, nargs="+", default=[8001], help="ports whose connections all count")
     parser.add_argument("--delay", type=float, default=5.0, metavar="SECONDS", help="wait for the routing")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="wait for answers, at most")
     parser.add_argument("--idle", type=float, default=5.0, metavar="SECONDS", help="quiet for so long is idle")
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         tell("the model's process has died, so there is nothing to wait for")
         return 0
     time.sleep(given.delay)
-    drain(lambda: in_use(given.ports, given.idle), given.limit, tell)
+    drain(lambda: in_use(given.ports, given.idle, given.grpc_ports), given.limit, tell)
     return 0
 
 

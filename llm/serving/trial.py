@@ -78,13 +78,18 @@ class Trial:
             say(f"trial: {message}")
 
     def give_up_after(self, seconds: int) -> None:
-        """Have ServiceError raised when that time is over, naming what was being done."""
+        """End this process when that time is over, with a ServiceError that names what was being done.
+
+        At once: nothing may catch it, and no download that still runs is waited for. The kernel ends Triton with us.
+        """
 
         def give_up(number: int, frame: FrameType | None) -> None:
-            raise ServiceError(
+            error = ServiceError(
                 f"the trial was not done after {seconds} s; it was at: {self.at}",
                 "For a larger model or a slower store: trial.timeoutSeconds, and `helm … --timeout` above it.",
             )
+            os.write(2, f"error: {error}\n".encode())  # sys.stderr may be in the middle of a line
+            os._exit(error.exit_code)
 
         signal.signal(signal.SIGALRM, give_up)
         signal.alarm(seconds)

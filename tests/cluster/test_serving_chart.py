@@ -391,9 +391,7 @@ def test_a_pod_whose_models_process_has_died_is_restarted(serving: Serving, mode
     (pod,) = serving.pods()
     kill = "import os; from llm.serving.health import model_processes; os.kill(*model_processes(), 9)"
     kubectl("-n", serving.namespace, "exec", pod, "-c", "triton", "--", "python", "-c", kill)
-    started = time.monotonic()
-    wait_for(lambda: restarts(serving, pod) == 1 and answers(serving.url), "Triton to be restarted", 60)
-    assert time.monotonic() - started < 45
+    wait_for(lambda: restarts(serving, pod) == 1 and answers(serving.url), "Triton to be restarted")
 
 
 def restarts(serving: Serving, pod: str) -> int:

@@ -20,7 +20,7 @@
 {{- fail (printf "\nerror: podDisruptionBudget.maxUnavailable=%d lets all of replicas=%d go at once\n  Allowed: 1 to %d.\n" $away $replicas (sub $replicas 1)) }}
 {{- end }}
 {{- range .Values.extraEnv }}
-{{- if has .name (list "GRISTMILL_CPUS" "GRISTMILL_TRITON" "POD_UID" "HOME") }}
+{{- if has .name (list "GRISTMILL_CPUS" "POD_UID" "HOME") }}
 {{- fail (printf "\nerror: extraEnv sets %s, which the chart sets itself\n  For GRISTMILL_CPUS there is the value threads; the others are not to be changed.\n" .name) }}
 {{- end }}
 {{- end }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from llm import __version__
 from llm.errors import DamagedError
 from llm.images import PREFIX, SOURCES, Image, built, fingerprint, record, references, unbuilt
+from llm.serving.installation import VARIABLE
 
 DIGEST = f"sha256:{'d' * 64}"
 
@@ -81,6 +83,12 @@ def test_a_registry_stands_before_the_name(tree: Path, monkeypatch: pytest.Monke
 def test_an_image_that_was_pushed_keeps_its_registry(tree: Path):
     build(tree, "train", repository="registry.example:5000/team")
     assert references("train", project=tree) == [f"registry.example:5000/team/train@{DIGEST}"]
+
+
+def test_the_image_triton_says_where_its_triton_is():
+    dockerfile = (Path(__file__).parents[3] / "images" / "triton" / "Dockerfile").read_text()
+    (place,) = re.findall(rf"\b{VARIABLE}=(\S+)", dockerfile)
+    assert f"python3 -m venv --without-pip {place} \\\n" in dockerfile
 
 
 def test_a_record_that_is_none_is_refused_by_name(tree: Path):

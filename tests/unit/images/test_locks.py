@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from llm.images import NAMES
-from scripts.lock_images import LockError, closure
+from scripts import lock_images
+from scripts.lock_images import PYTHON, LockError, closure
 
 PROJECT = Path(__file__).parents[3]
 IMAGES = tomllib.loads((PROJECT / "images" / "images.toml").read_text())
@@ -22,10 +25,40 @@ def pins(name: str) -> dict[str, str]:
     return dict(line.split("==") for line in lines if not line.startswith("#"))
 
 
+@pytest.mark.skipif(
+    platform.python_version_tuple()[:2] != tuple(PYTHON.split(".")), reason=f"the locks are for Python {PYTHON}"
+)
 def test_no_lock_is_stale():
     command = [sys.executable, PROJECT / "scripts" / "lock_images.py", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """What the script ends with and says, for a Python and pins of ours."""
+
+    def run(python: str, pins: Path) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["lock_images.py", "--check"])
+        monkeypatch.setattr(lock_images, "default_environment", lambda: {"python_version": python})
+        monkeypatch.setattr(lock_images, "LOCK", str(pins))
+        return lock_images.main(), capsys.readouterr().err
+
+    return run
+
+
+def test_another_python_than_the_images_makes_no_lock(ended, tmp_path: Path):
+    assert ended("3.13", tmp_path / "none") == (
+        2, "error: this is Python 3.13, and the images have 3.11: run it in an environment of that one\n"
+    )  # fmt: skip
+
+
+def test_pins_that_do_not_fit_end_the_script_with_the_reason(ended, tmp_path: Path):
+    (tmp_path / "lock.txt").touch()
+    code, said = ended(PYTHON, tmp_path / "lock.txt")
+    assert code == 2
+    assert said.startswith("error: ")
+    assert said.endswith(" is wanted, and nothing pins it: run `make setup`, then `make lock`\n")
 
 
 def test_every_image_is_described():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -35,9 +36,15 @@ def sha256(content: bytes) -> str:
 LAYERS = (layer("base", b"base" * 3000), layer("sources", b"sources"))
 
 
-def saved(path: Path, layers=LAYERS, *, diff_ids: list[str] | None = None, images: int = 1, mtime: int = 0) -> Path:
-    """An archive as docker 20.10 writes it: a folder for each layer, the configuration, the manifest last."""
+def saved(
+    path: Path, layers=LAYERS, *, stored=None, diff_ids: list[str] | None = None, images: int = 1, mtime: int = 0
+) -> Path:
+    """An archive as docker 20.10 writes it: a folder for each layer, the configuration, the manifest last.
+
+    `stored` is what lies there in place of the layers.
+    """
     config = json.dumps({"config": {"User": "1000:1000"}, "rootfs": {"diff_ids": diff_ids or [*map(sha256, layers)]}})
+    layers = layers if stored is None else stored
     name = f"{sha256(config.encode())[7:]}.json"
     names = [f"{index:064x}/layer.tar" for index, _ in enumerate(layers)]
     with tarfile.open(path, "w") as archive:
@@ -77,7 +84,28 @@ def test_index_manifest_configuration_and_layers_lead_to_one_another(tmp_path: P
     assert image.size_bytes == sum(map(len, LAYERS)) + len(config) + entry["size"]
 
 
-def test_the_id_is_dockers(tmp_path: Path):
+def test_layers_that_docker_compressed_make_the_same_image(tmp_path: Path):
+    plain = convert(saved(tmp_path / "plain.tar"), tmp_path / "oci.tar", REFERENCE)
+    compressed = saved(tmp_path / "compressed.tar", stored=[*map(gzip.compress, LAYERS)])
+    assert convert(compressed, tmp_path / "other.tar", REFERENCE) == plain
+    assert (tmp_path / "other.tar").read_bytes() == (tmp_path / "oci.tar").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (gzip.compress(b"other"), f"is damaged: it should be {sha256(LAYERS[0])} and is {sha256(b'other')}"),
+        (gzip.compress(LAYERS[0])[:-9], "is damaged: Compressed file ended"),
+        (b"\x1f\x8bnothing of the kind", "is damaged: Unknown compression method"),
+    ],
+)
+def test_a_damaged_compressed_layer_is_refused(tmp_path: Path, stored: bytes, reason: str):
+    source = saved(tmp_path / "saved.tar", stored=(stored, LAYERS[1]))
+    with pytest.raises(ArchiveError, match=reason):
+        convert(source, tmp_path / "oci.tar", REFERENCE)
+
+
+def test_the_id_is_the_configurations(tmp_path: Path):
     source = saved(tmp_path / "saved.tar")
     config = json.loads(read(source, "manifest.json"))[0]["Config"]
     assert convert(source, tmp_path / "oci.tar", REFERENCE).id == f"sha256:{config.removesuffix('.json')}"

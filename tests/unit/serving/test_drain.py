@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,21 @@ def test_it_ends_at_its_limit_and_says_who_will_be_cut_off() -> None:
 def test_a_triton_without_its_models_process_is_not_waited_for(tmp_path: Path) -> None:
     assert main(["--delay", "600", "--log", str(tmp_path / "log")]) == 0  # this machine's first process is no Triton
     assert (tmp_path / "log").read_text() == "drain: the model's process has died, so there is nothing to wait for\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which connections are open")
+def test_grpc_clients_are_waited_for_although_they_are_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.serving.drain.model_process_lives", lambda: True)
+    log = tmp_path / "log"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listening.accept()[0]:
+            common = ["--delay", "0", "--idle", "0", "--limit", "0", "--log", str(log)]
+            main([*common, "--ports", "1", "--grpc-ports", str(port)])
+            assert log.read_text() == "drain: 1 connections are still in use after 0 s; they will be cut off\n"
+            log.unlink()
+            main([*common, "--ports", str(port), "--grpc-ports", "1"])
+            assert log.read_text() == "drain: no answer is owed any more, after 0.0 s\n"
 
 
 def test_what_it_says_goes_to_the_containers_log_or_else_to_standard_error(
