@@ -22,7 +22,7 @@ host names, which end at 63: beyond that the middle gives way to a hash, so that
 {{/* Labels by which one's own objects are selected: (list $ COMPONENT). */}}
 {{- define "gristmill-platform.selector" -}}
 app.kubernetes.io/name: gristmill
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 

@@ -1,7 +1,7 @@
 {{/* What accounts must not be able to do, tried by the helm test: verb, resource, and API group, namespace or name where they matter. */}}
 {{- define "gristmill-platform.forbidden" -}}
 - {verb: list, resource: secrets}
-- {verb: get, resource: secrets, name: {{ .Values.s3.existingSecret | default "any" }}}
+- {verb: get, resource: secrets, name: {{ .Values.s3.existingSecret | default "any" | quote }}}
 - {verb: create, resource: pods}
 - {verb: delete, resource: pods, name: any}
 - {verb: create, resource: pods/exec, name: any}

@@ -15,7 +15,7 @@ import llm
 from components import environment
 from llm import errors
 from llm.kubernetes import objects
-from tests.helm_case import Helm, one, tidy
+from tests.helm_case import Helm, misread, one, tidy
 
 GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
 OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass"}
@@ -95,6 +95,23 @@ def test_the_longest_release_name_makes_names_of_63_characters_at_most_and_none_
     other = helm.documents("--values", helm.chart / FULL, "--set", "fullnameOverride=", release=release[:-1] + "d")
     shared = {*names} & {(item["kind"], item["metadata"]["name"]) for item in other}
     assert shared == {("TrainingRuntime", "everything")}, "the name of a pool is the same in each release"
+
+
+@pytest.mark.parametrize("release", ["2026", "true"])
+def test_names_that_look_like_numbers_or_truths_stay_names(release, helm):
+    pools, secrets = '{"100": {}, "true": {}}', '"existingSecret": "123"'
+    values = [
+        f"pools={pools}", f's3={{{secrets}, "bucket": "models", "endpoint": "http://s3.12.svc"}}',
+        f'mlflow={{{secrets}, "uri": "http://mlflow"}}', 'image={"pullSecrets": ["456"]}',
+        'rbac={"kfpArtifactSecret": "789"}', 'commonLabels={"team": "7"}',
+    ]  # fmt: skip
+    arguments = [argument for value in values for argument in ("--set-json", value)]
+    found = helm.documents(*arguments, "--namespace", "42", release=release)
+    assert misread(found) == []
+    assert {name for _, resource, _, name in rules(found, f"{release}-pipeline") if resource == "secrets"} == {"789"}
+    (tested,) = one(found, "Pod", f"{release}-test-train")["spec"]["containers"]
+    forbidden = json.loads(next(item["value"] for item in tested["env"] if item["name"] == "FORBIDDEN"))
+    assert {"verb": "get", "resource": "secrets", "name": "123"} in forbidden
 
 
 def test_every_pod_meets_the_restricted_level_and_writes_only_where_it_may(helm):

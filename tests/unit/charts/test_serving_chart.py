@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llm import __version__
-from tests.helm_case import CHARTS, Helm, comments, tidy
+from tests.helm_case import CHARTS, Helm, comments, misread, tidy
 
 CHART = CHARTS / "gristmill-serving"
 FEATURES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
@@ -178,6 +178,16 @@ def test_the_longest_release_name_gives_names_and_labels_that_fit(helm: Helm) ->
     assert max(len(value) for each in objects for value in each["metadata"]["labels"].values()) <= 63
     other = helm.documents(release=LONGEST[:-1] + "1")
     assert not set(names) & {each["metadata"]["name"] for each in other}
+
+
+def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
+    values = (
+        'model={"uri": "s3://models/x", "name": "1"}', 's3={"existingSecret": "123"}', "replicas=2",
+        'image={"pullSecrets": ["456"]}', 'priorityClassName="7"', 'commonLabels={"team": "8"}',
+        'topologySpreadConstraints=[{"maxSkew": 1}]',
+    )  # fmt: skip
+    objects = helm.documents(*[part for value in values for part in ("--set-json", value)], release="true")
+    assert misread(objects) == []
 
 
 @pytest.mark.parametrize(
