@@ -204,6 +204,8 @@ def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
         (("service.type=Ingress",), "at '/service/type': value must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
         (("image.digest=latest",), "at '/image/digest'"),
         (("commonLabels.app\\.kubernetes\\.io/name=x",), "at '/commonLabels/app.kubernetes.io~1name': false schema"),
+        (("commonLabels.gristmill\\.io/model=x",), "at '/commonLabels/gristmill.io~1model': false schema"),
+        (("commonLabels.team=a b",), "at '/commonLabels/team': 'a b' does not match pattern"),
         (("podDisruptionBudget.maxUnavailable=0",), "at '/podDisruptionBudget/maxUnavailable': minimum: got 0, want 1"),
         (
             ("image.tag=next", f"image.digest=sha256:{'0' * 64}"),
@@ -246,6 +248,14 @@ def test_the_chart_names_the_image_of_this_version() -> None:
     assert chart["appVersion"] == chart["version"] == __version__
 
 
+@pytest.mark.parametrize(
+    "key", ["drain.generationSeconds", "model.name", "model.volumeSize", "networkPolicy.enabled", "s3"]
+)
+def test_a_key_that_is_removed_is_missed(helm: Helm, key: str) -> None:
+    section, _, last = f".{key}".rpartition(".")
+    assert f"at '{section.replace('.', '/')}': missing property '{last}'" in helm.refusal(*sets(f"{key}=null"))
+
+
 def test_values_and_schema_say_the_same_of_every_key() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     schema = json.loads((CHART / "values.schema.json").read_text())
@@ -260,6 +270,7 @@ def test_values_and_schema_say_the_same_of_every_key() -> None:
 def _compare(values: Object, schema: Object, path: tuple[str, ...], described: dict[str, str]) -> None:
     assert schema["additionalProperties"] is False, path
     assert set(values) == set(schema["properties"]), path
+    assert set(values) - {"threads"} == set(schema["required"]), path
     for key, value in values.items():
         inner = schema["properties"][key]
         described[".".join((*path, key))] = inner["description"]
