@@ -243,6 +243,24 @@ def test_a_release_name_that_cannot_name_a_service_is_refused(helm: Helm, releas
     assert helm.documents("--set", "fullnameOverride=mill", release=release)
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ("service.type=NodePort", True),
+        ("service.type=LoadBalancer", True),
+        ("service.type=ClusterIP", False),
+        ("service.type=NodePort,networkPolicy.enabled=false", False),
+        ("service.type=NodePort,networkPolicy.from[0].ipBlock.cidr=192.0.2.0/24", False),
+    ],
+)
+def test_the_notes_say_when_the_policy_keeps_out_whom_the_service_lets_in(
+    helm: Helm, settings: str, warned: bool
+) -> None:
+    done = helm.run("install", "mill", CHART, "--namespace", "ml", "--dry-run=client", "--set", settings)
+    assert done.returncode == 0, done.stderr
+    assert ("--set-json 'networkPolicy.from=" in done.stdout.partition("NOTES:")[2]) is warned
+
+
 def test_the_chart_names_the_image_of_this_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == chart["version"] == __version__
