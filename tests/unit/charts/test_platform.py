@@ -329,6 +329,26 @@ def test_helm_test_asks_only_what_is_installed(helm):
     assert pods("--set", "mlflow.uri=http://mlflow.ml.svc") - pods() == {"gristmill-test-mlflow"}
 
 
+def test_a_label_finds_the_pods_of_helm_test_and_nothing_else(helm):
+    found = helm.documents("--values", helm.chart / FULL)
+    label, value = re.search(r"kubectl delete pod -l (\S+)=(\S+?)`", (helm.chart / "README.md").read_text()).groups()
+    labelled = {item["metadata"]["name"] for item in found if item["metadata"]["labels"].get(label) == value}
+    assert labelled == {item["metadata"]["name"] for item in found if item["kind"] == "Pod"}
+    assert "gristmill-test-s3" in labelled
+
+
+@pytest.mark.parametrize(
+    ("secret", "tried"), [("gristmill-s3", ["gristmill-s3"]), ("mlpipeline-minio-artifact", []), ("", ["any"])]
+)
+def test_helm_test_tries_no_secret_that_the_account_may_read(helm, secret, tried):
+    found = helm.documents("--set", f"s3.existingSecret={secret}")
+    (container,) = one(found, "Pod", "gristmill-test-pipeline")["spec"]["containers"]
+    forbidden = json.loads(next(item["value"] for item in container["env"] if item["name"] == "FORBIDDEN"))
+    acts = [act for act in forbidden if act["resource"] == "secrets"]
+    assert [act["name"] for act in acts if act["verb"] == "get"] == tried
+    assert {"verb": "list", "resource": "secrets"} in acts
+
+
 def test_the_notes_say_what_to_run_next(helm):
     said = notes(helm, "mill", "--set", "fullnameOverride=gristmill,s3.bucket=models")
     for expected in (
