@@ -89,6 +89,26 @@ def test_only_what_fetches_the_model_gets_the_keys_of_the_store(helm: Helm) -> N
         assert keys[name] == ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
 
 
+def test_without_a_secret_what_fetches_the_model_has_the_identity_of_annotated_accounts(helm: Helm) -> None:
+    objects = helm.documents(*sets(S3[0], "serviceAccount.annotations.example\\.com/role=reader"))
+    specs = pods(objects)
+    annotations = {
+        each["metadata"]["name"]: each["metadata"]["annotations"]
+        for each in objects
+        if each["kind"] == "ServiceAccount"
+    }
+    for kind in ("Deployment", "Job"):
+        assert annotations[specs[kind]["serviceAccountName"]]["example.com/role"] == "reader"
+        assert "secretKeyRef" not in str(specs[kind])
+    hook = annotations[specs["Job"]["serviceAccountName"]]
+    assert hook["helm.sh/hook"].startswith("pre-install,pre-upgrade")
+    assert int(hook["helm.sh/hook-weight"]) < 0, "before the trial itself"
+    without = helm.documents(*sets(*S3))
+    assert "serviceAccountName" not in pods(without)["Job"]
+    known = ("--api-versions", "v1/Secret", "--api-versions", "v1/Pod")
+    helm.template(*known, *sets(S3[0], "serviceAccount.annotations.example\\.com/role=reader"))
+
+
 def test_the_service_and_the_budget_mean_the_serving_pods_and_not_the_trials(helm: Helm) -> None:
     objects = helm.documents(*sets("replicas=2"))
     selector = only(objects, "Service")["spec"]["selector"]
