@@ -74,6 +74,23 @@ def one(found: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     return match
 
 
+STRINGS = {"labels", "matchLabels", "selector", "annotations", "resourceNames"}
+"""Keys of a manifest below which everything is a string, beside what is called a name or a namespace."""
+
+
+def misread(node: Any, path: str = "", strings: bool = False) -> list[str]:
+    """Where a rendered name, label or annotation is not a string, as an unquoted `100` or `true` would not be."""
+    if isinstance(node, dict):
+        below = [
+            (key, strings or key in STRINGS or key.lower().endswith(("name", "namespace")), node[key]) for key in node
+        ]
+    elif isinstance(node, list):
+        below = [(index, strings, item) for index, item in enumerate(node)]
+    else:
+        return [f"{path}: {node!r}"] if strings and not isinstance(node, str) else []
+    return [found for key, named, item in below for found in misread(item, f"{path}.{key}", named)]
+
+
 def tidy(rendered: str) -> str:
     """Rendered manifests without what differs between versions of Helm: blank lines and spaces at line ends."""
     lines = (line.rstrip() for line in rendered.splitlines())

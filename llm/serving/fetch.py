@@ -21,8 +21,19 @@ from llm.storage.open import open_objects
 KIND = "repository"
 FETCHES = 4
 """Files that travel at the same time; each large one in several parts."""
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-"""Suffixes of a quantity in Kubernetes."""
+UNITS = {
+    "": 1,
+    "k": 10**3,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+"""Suffixes of a quantity in Kubernetes, whose thousand is `k`; `K` is taken for it."""
 
 
 def fetch_repository(
@@ -51,7 +62,7 @@ def fetch_repository(
 
 def bytes_of(quantity: str) -> float:
     """Bytes of a quantity as Kubernetes writes it (`512Mi`); raises UserError for anything else."""
-    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]i?)?", quantity)
+    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(k|[KMGT]i?)?", quantity)
     if parts is None:
         raise UserError(f"{quantity} is not an amount of storage", "Write it as Kubernetes does, like 2Gi.")
     return float(parts[1]) * UNITS[parts[2] or ""]

@@ -22,7 +22,7 @@ host names, which end at 63: beyond that the middle gives way to a hash, so that
 {{/* Labels by which one's own objects are selected: (list $ COMPONENT). */}}
 {{- define "gristmill-platform.selector" -}}
 app.kubernetes.io/name: gristmill
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
@@ -55,4 +55,17 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }
 {{- $_ := set $merged $key (hasKey $pool $key | ternary (get $pool $key) $value) }}
 {{- end }}
 {{- toYaml $merged }}
+{{- end }}
+
+{{/* What is called otherwise than the steps of a submitted run expect (components/environment.py, which a test holds this to), a line each. */}}
+{{- define "gristmill-platform.renamed" -}}
+{{- if ne (include "gristmill-platform.fullname" .) "gristmill" }}
+fullnameOverride: gristmill   # ConfigMap gristmill-environment, here {{ include "gristmill-platform.name" (list . "environment") }}
+{{- end }}
+{{- if not (has .Values.s3.existingSecret (list "" "gristmill-s3")) }}
+s3.existingSecret: gristmill-s3   # here {{ .Values.s3.existingSecret }}
+{{- end }}
+{{- if not (has .Values.mlflow.existingSecret (list "" "gristmill-mlflow")) }}
+mlflow.existingSecret: gristmill-mlflow   # here {{ .Values.mlflow.existingSecret }}
+{{- end }}
 {{- end }}

@@ -21,7 +21,7 @@ capabilities:
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -42,7 +42,7 @@ imagePullSecrets:
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $.Values.s3.existingSecret }}
+      name: {{ $.Values.s3.existingSecret | quote }}
       key: {{ . }}
 {{- end }}
 {{- end }}

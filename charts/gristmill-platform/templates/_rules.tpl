@@ -17,7 +17,7 @@ from here. Whatever is not here is answered with 403.
 # The step's launcher opens the bucket of its artifacts.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [{{ . }}]
+  resourceNames: [{{ . | quote }}]
   verbs: [get]
 {{- end }}
 {{- if not .Values.rbac.train }}

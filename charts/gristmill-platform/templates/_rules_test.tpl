@@ -1,7 +1,11 @@
 {{/* What accounts must not be able to do, tried by the helm test: verb, resource, and API group, namespace or name where they matter. */}}
 {{- define "gristmill-platform.forbidden" -}}
 - {verb: list, resource: secrets}
-- {verb: get, resource: secrets, name: {{ .Values.s3.existingSecret | default "any" }}}
+{{- $secret := .Values.s3.existingSecret | default "any" }}
+{{- /* With one Secret for the store and for the artifacts of KFP, the account `pipeline` may read it. */}}
+{{- if ne $secret .Values.rbac.kfpArtifactSecret }}
+- {verb: get, resource: secrets, name: {{ $secret | quote }}}
+{{- end }}
 - {verb: create, resource: pods}
 - {verb: delete, resource: pods, name: any}
 - {verb: create, resource: pods/exec, name: any}

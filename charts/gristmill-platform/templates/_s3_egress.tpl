@@ -11,7 +11,7 @@ any port: a policy sees the pods' port, not the Service's. Any other server is k
 - to:
     - namespaceSelector:
         matchLabels:
-          kubernetes.io/metadata.name: {{ index $parts 1 }}
+          kubernetes.io/metadata.name: {{ index $parts 1 | quote }}
       {{- with .Values.networkPolicy.s3PodLabels }}
       podSelector:
         matchLabels:

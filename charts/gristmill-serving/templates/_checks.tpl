@@ -11,8 +11,8 @@
 {{- if and .Values.image.tag .Values.image.digest }}
 {{- fail (printf "\nerror: image.tag=%s and image.digest=%s both say which image\n  Set one of them: the digest to be sure what runs.\n" .Values.image.tag .Values.image.digest) }}
 {{- end }}
-{{- if and (hasPrefix "s3://" .Values.model.uri) (not .Values.s3.existingSecret) }}
-{{- fail (printf "\nerror: model.uri=%s is in S3, and s3.existingSecret is empty: nothing says with which keys\n  Make a Secret with keys that may read the bucket, and name it:\n    kubectl --namespace %s create secret generic gristmill-s3 --from-literal=AWS_ACCESS_KEY_ID=… --from-literal=AWS_SECRET_ACCESS_KEY=…\n    helm … --set s3.existingSecret=gristmill-s3\n" .Values.model.uri .Release.Namespace) }}
+{{- if and (hasPrefix "s3://" .Values.model.uri) (not .Values.s3.existingSecret) (not .Values.serviceAccount.annotations) }}
+{{- fail (printf "\nerror: model.uri=%s is in S3, and s3.existingSecret is empty: nothing says with which keys\n  Make a Secret with keys that may read the bucket, and name it:\n    kubectl --namespace %s create secret generic gristmill-s3 --from-literal=AWS_ACCESS_KEY_ID=… --from-literal=AWS_SECRET_ACCESS_KEY=…\n    helm … --set s3.existingSecret=gristmill-s3\n  Or give the pods an identity of the cloud: serviceAccount.annotations.\n" .Values.model.uri .Release.Namespace) }}
 {{- end }}
 {{- $replicas := int .Values.replicas }}
 {{- $away := int .Values.podDisruptionBudget.maxUnavailable }}
@@ -49,7 +49,7 @@ which has group versions ("v1") but no kinds ("v1/Secret").
 */}}
 {{- define "gristmill-serving.checkSecrets" -}}
 {{- if and .Values.verifySecrets (.Capabilities.APIVersions.Has "v1/Secret") }}
-{{- if hasPrefix "s3://" .Values.model.uri }}
+{{- if and (hasPrefix "s3://" .Values.model.uri) .Values.s3.existingSecret }}
 {{- include "gristmill-serving.checkSecret" (list . "s3.existingSecret" .Values.s3.existingSecret (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY")) }}
 {{- end }}
 {{- range .Values.image.pullSecrets }}

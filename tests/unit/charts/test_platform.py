@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 import llm
+from components import environment
 from llm import errors
 from llm.kubernetes import objects
-from tests.helm_case import Helm, one, tidy
+from tests.helm_case import Helm, misread, one, tidy
 
 GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
 OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass"}
@@ -42,6 +43,13 @@ def pod_specs(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             (job,) = item["spec"]["template"]["spec"]["replicatedJobs"]
             specs[item["metadata"]["name"]] = job["template"]["spec"]["template"]["spec"]
     return specs
+
+
+def notes(helm: Helm, release: str, *values: str) -> str:
+    """What `helm install` says in the end."""
+    done = helm.run("install", release, helm.chart, "--namespace", "ml", "--dry-run=client", *values)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]
 
 
 def rules(found: list[dict[str, Any]], role: str) -> set[tuple[str, str, str, str]]:
@@ -87,6 +95,23 @@ def test_the_longest_release_name_makes_names_of_63_characters_at_most_and_none_
     other = helm.documents("--values", helm.chart / FULL, "--set", "fullnameOverride=", release=release[:-1] + "d")
     shared = {*names} & {(item["kind"], item["metadata"]["name"]) for item in other}
     assert shared == {("TrainingRuntime", "everything")}, "the name of a pool is the same in each release"
+
+
+@pytest.mark.parametrize("release", ["2026", "true"])
+def test_names_that_look_like_numbers_or_truths_stay_names(release, helm):
+    pools, secrets = '{"100": {}, "true": {}}', '"existingSecret": "123"'
+    values = [
+        f"pools={pools}", f's3={{{secrets}, "bucket": "models", "endpoint": "http://s3.12.svc"}}',
+        f'mlflow={{{secrets}, "uri": "http://mlflow"}}', 'image={"pullSecrets": ["456"]}',
+        'rbac={"kfpArtifactSecret": "789"}', 'commonLabels={"team": "7"}',
+    ]  # fmt: skip
+    arguments = [argument for value in values for argument in ("--set-json", value)]
+    found = helm.documents(*arguments, "--namespace", "42", release=release)
+    assert misread(found) == []
+    assert {name for _, resource, _, name in rules(found, f"{release}-pipeline") if resource == "secrets"} == {"789"}
+    (tested,) = one(found, "Pod", f"{release}-test-train")["spec"]["containers"]
+    forbidden = json.loads(next(item["value"] for item in tested["env"] if item["name"] == "FORBIDDEN"))
+    assert {"verb": "get", "resource": "secrets", "name": "123"} in forbidden
 
 
 def test_every_pod_meets_the_restricted_level_and_writes_only_where_it_may(helm):
@@ -189,6 +214,41 @@ def test_s3_is_known_to_the_training_pods_and_to_others_by_one_set_of_names(helm
         assert environment[name]["valueFrom"]["secretKeyRef"] == {"name": "gristmill-s3", "key": name}
 
 
+def test_the_chart_uses_the_names_that_steps_of_a_submitted_run_look_for(helm):
+    values = yaml.safe_load((helm.chart / "values.yaml").read_text())
+    assert values["s3"]["existingSecret"] == environment.S3_SECRET
+    login = f"mlflow.existingSecret={environment.MLFLOW_SECRET}"
+    everything = ["--set", f"s3.endpoint=http://s3:9000,s3.bucket=models,mlflow.uri=http://mlflow:5000,{login}"]
+    found = helm.documents(*everything)
+    assert set(environment.SETTINGS_KEYS) <= set(one(found, "ConfigMap", environment.SETTINGS)["data"])
+    references = [
+        variable["valueFrom"]["secretKeyRef"]
+        for spec in pod_specs(found).values() for variable in spec["containers"][0]["env"]
+        if "secretKeyRef" in variable.get("valueFrom", {})
+    ]  # fmt: skip
+    read = {(reference["name"], reference["key"]) for reference in references}
+    assert read == {(environment.S3_SECRET, key) for key in environment.S3_KEYS} | {
+        (environment.MLFLOW_SECRET, key) for key in environment.MLFLOW_KEYS
+    }
+    assert "gristmill submit pretrain" in notes(helm, "gristmill", *everything)
+
+
+@pytest.mark.parametrize(
+    ("release", "settings", "remedy"),
+    [
+        ("mill", "mlflow.uri=http://m", "fullnameOverride: gristmill "),
+        ("gristmill", "s3.existingSecret=keys", f"s3.existingSecret: {environment.S3_SECRET} "),
+        ("gristmill", "mlflow.uri=http://m,mlflow.existingSecret=login",
+         f"mlflow.existingSecret: {environment.MLFLOW_SECRET} "),
+    ],
+)  # fmt: skip
+def test_the_notes_promise_no_submitted_run_where_its_steps_would_lack_settings(helm, release, settings, remedy):
+    said = notes(helm, release, "--set", settings)
+    assert "gristmill submit pretrain" not in said
+    (line,) = [line for line in said.splitlines() if ", here " in line or "# here " in line]
+    assert remedy in line
+
+
 def test_without_a_secret_pods_take_the_identity_of_their_account(helm):
     found = helm.documents("--values", helm.chart / GPU)
     names = {item["name"] for item in pod_specs(found)["h100"]["containers"][0]["env"]}
@@ -269,12 +329,30 @@ def test_helm_test_asks_only_what_is_installed(helm):
     assert pods("--set", "mlflow.uri=http://mlflow.ml.svc") - pods() == {"gristmill-test-mlflow"}
 
 
+def test_a_label_finds_the_pods_of_helm_test_and_nothing_else(helm):
+    found = helm.documents("--values", helm.chart / FULL)
+    label, value = re.search(r"kubectl delete pod -l (\S+)=(\S+?)`", (helm.chart / "README.md").read_text()).groups()
+    labelled = {item["metadata"]["name"] for item in found if item["metadata"]["labels"].get(label) == value}
+    assert labelled == {item["metadata"]["name"] for item in found if item["kind"] == "Pod"}
+    assert "gristmill-test-s3" in labelled
+
+
+@pytest.mark.parametrize(
+    ("secret", "tried"), [("gristmill-s3", ["gristmill-s3"]), ("mlpipeline-minio-artifact", []), ("", ["any"])]
+)
+def test_helm_test_tries_no_secret_that_the_account_may_read(helm, secret, tried):
+    found = helm.documents("--set", f"s3.existingSecret={secret}")
+    (container,) = one(found, "Pod", "gristmill-test-pipeline")["spec"]["containers"]
+    forbidden = json.loads(next(item["value"] for item in container["env"] if item["name"] == "FORBIDDEN"))
+    acts = [act for act in forbidden if act["resource"] == "secrets"]
+    assert [act["name"] for act in acts if act["verb"] == "get"] == tried
+    assert {"verb": "list", "resource": "secrets"} in acts
+
+
 def test_the_notes_say_what_to_run_next(helm):
-    done = helm.run("install", "mill", helm.chart, "--namespace", "ml", "--dry-run=client", "--set", "s3.bucket=models")
-    assert done.returncode == 0, done.stderr
-    notes = done.stdout.partition("NOTES:")[2]
+    said = notes(helm, "mill", "--set", "fullnameOverride=gristmill,s3.bucket=models")
     for expected in (
-        "helm test mill --namespace ml", "cluster.namespace=ml", "cluster.service_account=mill-pipeline",
+        "helm test mill --namespace ml", "cluster.namespace=ml", "cluster.service_account=gristmill-pipeline",
         "storage.uri=s3://models/gristmill", "training.pool=cpu",
     ):  # fmt: skip
-        assert expected in notes
+        assert expected in said

@@ -19,7 +19,7 @@ OF_PODS = {
 }
 RULE = re.compile(
     r"^  # (?P<why>.+)\n  - apiGroups: \[(?P<group>.*)\]\n    resources: \[(?P<resources>.*)\]\n"
-    r"(?:    resourceNames: \[(?P<names>.*)\]\n)?    verbs: \[(?P<verbs>.*)\]$",
+    r"(?:    resourceNames: \[\"?(?P<names>.*?)\"?\]\n)?    verbs: \[(?P<verbs>.*)\]$",
     re.MULTILINE,
 )
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llm import __version__
-from tests.helm_case import CHARTS, Helm, comments, tidy
+from tests.helm_case import CHARTS, Helm, comments, misread, tidy
 
 CHART = CHARTS / "gristmill-serving"
 FEATURES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
@@ -87,6 +87,26 @@ def test_only_what_fetches_the_model_gets_the_keys_of_the_store(helm: Helm) -> N
     assert keys["triton"] == keys["answer"] == []
     for name in ("model", "trial"):
         assert keys[name] == ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+
+
+def test_without_a_secret_what_fetches_the_model_has_the_identity_of_annotated_accounts(helm: Helm) -> None:
+    objects = helm.documents(*sets(S3[0], "serviceAccount.annotations.example\\.com/role=reader"))
+    specs = pods(objects)
+    annotations = {
+        each["metadata"]["name"]: each["metadata"]["annotations"]
+        for each in objects
+        if each["kind"] == "ServiceAccount"
+    }
+    for kind in ("Deployment", "Job"):
+        assert annotations[specs[kind]["serviceAccountName"]]["example.com/role"] == "reader"
+        assert "secretKeyRef" not in str(specs[kind])
+    hook = annotations[specs["Job"]["serviceAccountName"]]
+    assert hook["helm.sh/hook"].startswith("pre-install,pre-upgrade")
+    assert int(hook["helm.sh/hook-weight"]) < 0, "before the trial itself"
+    without = helm.documents(*sets(*S3))
+    assert "serviceAccountName" not in pods(without)["Job"]
+    known = ("--api-versions", "v1/Secret", "--api-versions", "v1/Pod")
+    helm.template(*known, *sets(S3[0], "serviceAccount.annotations.example\\.com/role=reader"))
 
 
 def test_the_service_and_the_budget_mean_the_serving_pods_and_not_the_trials(helm: Helm) -> None:
@@ -180,6 +200,16 @@ def test_the_longest_release_name_gives_names_and_labels_that_fit(helm: Helm) ->
     assert not set(names) & {each["metadata"]["name"] for each in other}
 
 
+def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
+    values = (
+        'model={"uri": "s3://models/x", "name": "1"}', 's3={"existingSecret": "123"}', "replicas=2",
+        'image={"pullSecrets": ["456"]}', 'priorityClassName="7"', 'commonLabels={"team": "8"}',
+        'topologySpreadConstraints=[{"maxSkew": 1}]',
+    )  # fmt: skip
+    objects = helm.documents(*[part for value in values for part in ("--set-json", value)], release="true")
+    assert misread(objects) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -194,6 +224,8 @@ def test_the_longest_release_name_gives_names_and_labels_that_fit(helm: Helm) ->
         (("service.type=Ingress",), "at '/service/type': value must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
         (("image.digest=latest",), "at '/image/digest'"),
         (("commonLabels.app\\.kubernetes\\.io/name=x",), "at '/commonLabels/app.kubernetes.io~1name': false schema"),
+        (("commonLabels.gristmill\\.io/model=x",), "at '/commonLabels/gristmill.io~1model': false schema"),
+        (("commonLabels.team=a b",), "at '/commonLabels/team': 'a b' does not match pattern"),
         (("podDisruptionBudget.maxUnavailable=0",), "at '/podDisruptionBudget/maxUnavailable': minimum: got 0, want 1"),
         (
             ("image.tag=next", f"image.digest=sha256:{'0' * 64}"),
@@ -231,9 +263,35 @@ def test_a_release_name_that_cannot_name_a_service_is_refused(helm: Helm, releas
     assert helm.documents("--set", "fullnameOverride=mill", release=release)
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ("service.type=NodePort", True),
+        ("service.type=LoadBalancer", True),
+        ("service.type=ClusterIP", False),
+        ("service.type=NodePort,networkPolicy.enabled=false", False),
+        ("service.type=NodePort,networkPolicy.from[0].ipBlock.cidr=192.0.2.0/24", False),
+    ],
+)
+def test_the_notes_say_when_the_policy_keeps_out_whom_the_service_lets_in(
+    helm: Helm, settings: str, warned: bool
+) -> None:
+    done = helm.run("install", "mill", CHART, "--namespace", "ml", "--dry-run=client", "--set", settings)
+    assert done.returncode == 0, done.stderr
+    assert ("--set-json 'networkPolicy.from=" in done.stdout.partition("NOTES:")[2]) is warned
+
+
 def test_the_chart_names_the_image_of_this_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == chart["version"] == __version__
+
+
+@pytest.mark.parametrize(
+    "key", ["drain.generationSeconds", "model.name", "model.volumeSize", "networkPolicy.enabled", "s3"]
+)
+def test_a_key_that_is_removed_is_missed(helm: Helm, key: str) -> None:
+    section, _, last = f".{key}".rpartition(".")
+    assert f"at '{section.replace('.', '/')}': missing property '{last}'" in helm.refusal(*sets(f"{key}=null"))
 
 
 def test_values_and_schema_say_the_same_of_every_key() -> None:
@@ -250,6 +308,7 @@ def test_values_and_schema_say_the_same_of_every_key() -> None:
 def _compare(values: Object, schema: Object, path: tuple[str, ...], described: dict[str, str]) -> None:
     assert schema["additionalProperties"] is False, path
     assert set(values) == set(schema["properties"]), path
+    assert set(values) - {"threads"} == set(schema["required"]), path
     for key, value in values.items():
         inner = schema["properties"][key]
         described[".".join((*path, key))] = inner["description"]

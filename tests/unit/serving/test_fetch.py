@@ -96,12 +96,14 @@ def test_a_repository_that_is_too_large_for_its_volume_is_refused_with_both_size
         fetch_repository(repository.uri, tmp_path, limit="1")
 
 
-@pytest.mark.parametrize(("text", "number"), [("2Gi", 2 << 30), ("1.5Mi", 1.5 * 2**20), ("3G", 3e9), ("10", 10)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("2Gi", 2 << 30), ("1.5Mi", 1.5 * 2**20), ("3G", 3e9), ("7k", 7e3), ("10", 10)]
+)
 def test_quantities_are_read_as_kubernetes_writes_them(text: str, number: float) -> None:
     assert bytes_of(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "Gi", "two", "2 Gi", "2iG"])
+@pytest.mark.parametrize("text", ["", "Gi", "two", "2 Gi", "2iG", "2ki"])
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is not an amount of storage"):
         bytes_of(text)
