@@ -52,7 +52,7 @@ def mirrored(folder: RunFolder, home: Objects, step: str) -> Iterator[None]:
     else:
         part.push()
     finally:
-        stop.set()
+        stop.set()  # one more flush does no harm: it writes no less than was written before
 
 
 class _Part:
@@ -60,6 +60,7 @@ class _Part:
         self._folder, self._home, self._name = folder, home, name
         self._before: dict[str, bytes] = {}
         self._offset = 0
+        self._one_at_a_time = threading.Lock()
 
     def pull(self) -> None:
         self._folder.path.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,8 @@ class _Part:
         self.push_events()
 
     def push_events(self) -> None:
-        with self._folder.events.open("rb") as log:
+        """Write the part anew; a slow write is waited for, as it would put what it has read over ours."""
+        with self._one_at_a_time, self._folder.events.open("rb") as log:
             log.seek(self._offset)
             if added := log.read():
                 self._home.write(self._name, added)
