@@ -60,6 +60,17 @@ def test_a_step_sees_what_the_steps_before_it_left(tmp_path: Path, home: LocalOb
         assert [event["step"] for event in log.read("step_started")] == ["ingest", "validate"]
 
 
+def test_what_mlflow_was_told_is_known_to_the_next_step_though_this_one_fails(tmp_path: Path, home: LocalObjects):
+    first, _ = pod(tmp_path, "first")
+    first.tracking.mkdir(parents=True)
+    (first.tracking / "server.json").write_text("{}")
+    with pytest.raises(RuntimeError), mirrored(first, home, "train"):
+        raise RuntimeError
+    second, _ = pod(tmp_path, "second")
+    with mirrored(second, home, "report"):
+        assert (second.tracking / "server.json").read_text() == "{}"
+
+
 def test_a_step_that_fails_leaves_its_events(tmp_path: Path, home: LocalObjects):
     with pytest.raises(RuntimeError, match="boom"):
         fail(tmp_path, home)
