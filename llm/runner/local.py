@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -18,12 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TextIO
 
-from llm import __version__
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.report import write_report
@@ -31,12 +28,11 @@ from llm.runner.memory import MemorySampler
 from llm.runner.preflight import preflight
 from llm.runner.subprocesses import Subprocesses
 from llm.runs.folder import RunFolder, run_name
+from llm.runs.origin import machine, versions
 from llm.steps.process import RUNNER_PID
 from llm.storage import Manifest, only_process_in, sha256_of_json
 from llm.tracking.events import EventLog
 from llm.tracking.progress import Follower
-
-LIBRARIES = ("torch", "deepspeed", "kfp", "mlflow", "great_expectations", "transformers", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -236,19 +232,3 @@ def _log_records_to(output: TextIO) -> Iterator[None]:
         yield
     finally:
         root.handlers = before
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of Gristmill, Python and the libraries that decide a result; None where one is missing."""
-    found: dict[str, str | None] = {"gristmill": __version__, "python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            found[library] = None
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """What the run ran on: system, architecture, processors."""
-    return {"system": platform.system(), "architecture": platform.machine(), "cpus": os.cpu_count()}

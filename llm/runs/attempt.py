@@ -1,7 +1,9 @@
 """What the event log says about the latest attempt at a run.
 
 A run that was interrupted goes on in its folder and its log, so the log may hold several attempts; each begins with
-`run_started`. Steps done by hand (`gristmill tokenize --run …`) belong to the attempt before them.
+`run_started`. On a cluster the first step of a submission tells it, or several that begin side by side, with the id of
+their run in Kubeflow Pipelines: the same id is the same attempt. Steps done by hand (`gristmill tokenize --run …`)
+belong to the attempt before them.
 """
 
 from __future__ import annotations
@@ -107,5 +109,8 @@ class Attempt:
 def last_attempt(events: Path) -> Attempt:
     """The latest attempt in an event log; an empty one if there is no log."""
     found = [event for event, _ in read_events(events)]
-    begins = [place for place, event in enumerate(found) if event["kind"] == "run_started"]
-    return Attempt(found[begins[-1] :] if begins else found)
+    begin, kfp_run = 0, None
+    for place, event in enumerate(found):
+        if event["kind"] == "run_started" and (kfp_run is None or event.get("kfp_run") != kfp_run):
+            begin, kfp_run = place, event.get("kfp_run")
+    return Attempt(found[begin:])

@@ -4,10 +4,11 @@ Each step of a run on a cluster is a pod of its own. It begins with what the ste
 
     <run.folder>/<name>/events/<time>-<step>.jsonl   what this step appended to the event log
     <run.folder>/<name>/manifests/<step>.json        what it made
+    <run.folder>/<name>/tracking/<server>.json       how far MLflow has been told
     <run.folder>/<name>/report.html, config.yaml
 
 The event log is the parts in the order of their times. A part is written anew every few seconds, so that a pod that is
-killed takes little of it along.
+killed takes little of it along; what MLflow has been told of it follows it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from llm.errors import GristmillError
 from llm.runs.folder import RunFolder
 from llm.storage import Objects
 
-EVENTS, MANIFESTS = "events/", "manifests/"
+EVENTS, MANIFESTS, TRACKING = "events/", "manifests/", "tracking/"
 WHOLE = ("report.html", "config.yaml")
 FLUSH_SECONDS = 20.0
 
@@ -52,7 +53,7 @@ def mirrored(folder: RunFolder, home: Objects, step: str) -> Iterator[None]:
     else:
         part.push()
     finally:
-        stop.set()
+        stop.set()  # one more flush does no harm: it writes no less than was written before
 
 
 class _Part:
@@ -60,6 +61,7 @@ class _Part:
         self._folder, self._home, self._name = folder, home, name
         self._before: dict[str, bytes] = {}
         self._offset = 0
+        self._one_at_a_time = threading.Lock()
 
     def pull(self) -> None:
         self._folder.path.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ class _Part:
         log = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
         self._folder.events.write_bytes(log)
         self._offset = len(log)
-        for name in [*self._home.names(MANIFESTS), *WHOLE]:
+        for name in [*self._home.names(MANIFESTS), *self._home.names(TRACKING), *WHOLE]:
             if (content := self._home.read(name)) is not None:
                 path = self._folder.path / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,14 +77,26 @@ class _Part:
                 self._before[name] = content
 
     def push(self) -> None:
-        for path in (*sorted((self._folder.path / MANIFESTS).glob("*.json")), *(self._folder.path / n for n in WHOLE)):
-            name = path.relative_to(self._folder.path).as_posix()
-            if path.is_file() and (content := path.read_bytes()) != self._before.get(name):
-                self._home.write(name, content)
+        self._write(self._changed(f"{MANIFESTS}*.json", *WHOLE))
         self.push_events()
 
     def push_events(self) -> None:
-        with self._folder.events.open("rb") as log:
-            log.seek(self._offset)
-            if added := log.read():
-                self._home.write(self._name, added)
+        """Write the part anew; a slow write is waited for, as it would put what it has read over ours."""
+        with self._one_at_a_time:
+            told = self._changed(f"{TRACKING}*.json")  # before the events that it counts, and written after them
+            with self._folder.events.open("rb") as log:
+                log.seek(self._offset)
+                if added := log.read():
+                    self._home.write(self._name, added)
+            self._write(told)
+
+    def _changed(self, *patterns: str) -> dict[str, bytes]:
+        """The files that are not as they came from the store, by name."""
+        paths = sorted(path for pattern in patterns for path in self._folder.path.glob(pattern))
+        found = {path.relative_to(self._folder.path).as_posix(): path.read_bytes() for path in paths}
+        return {name: content for name, content in found.items() if content != self._before.get(name)}
+
+    def _write(self, contents: dict[str, bytes]) -> None:
+        for name, content in contents.items():
+            self._home.write(name, content)
+            self._before[name] = content

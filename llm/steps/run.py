@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llm.config import RunConfig, from_yaml
+from llm.config import RunConfig, from_yaml, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
 from llm.runs.attempt import last_attempt
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
+from llm.runs.origin import kfp_run, versions
 from llm.steps.bodies import STEPS, Context
 from llm.steps.process import die_with_runner, stoppable
-from llm.storage import Manifest, Store, is_s3, open_objects
+from llm.storage import Manifest, Store, is_s3, open_objects, sha256_of_json
 from llm.tracking.events import EventLog
 from llm.tracking.progress import Follower
 
@@ -120,15 +121,31 @@ def report_component(config: str, page: str) -> None:
 def _shared_folder(context: Context, step: str) -> Iterator[None]:
     """The run's folder as the other steps see it: theirs and ours is one, or ours is a copy of that in the store.
 
-    In a pod nobody else follows the events, so they are told to its log.
+    In a pod nobody else begins the attempt or follows the events: it does the first, and tells them to its log.
     """
     folder = context.config.run.folder
     if not is_s3(folder):
         yield
         return
     home = open_objects(folder).below(context.folder.name)
-    with mirrored(context.folder, home, step), Follower(context.folder.events, sys.stderr, POD_LINE_SECONDS):
-        yield
+    with mirrored(context.folder, home, step):
+        _begin_attempt(context)
+        with Follower(context.folder.events, sys.stderr, POD_LINE_SECONDS):
+            yield
+
+
+def _begin_attempt(context: Context) -> None:
+    """Keep the configuration, and say in the log that this run of Kubeflow Pipelines began, if no step of it has."""
+    context.folder.write_config(to_yaml(context.config))
+    begun = context.log.read("run_started")
+    if not begun or begun[-1].get("kfp_run") != kfp_run():
+        context.log.emit(
+            "run_started",
+            versions={name: version for name, version in versions().items() if version},  # others have other images
+            config_sha256=sha256_of_json(context.config.model_dump(mode="json")),
+            runner="kubeflow",
+            kfp_run=kfp_run(),
+        )
 
 
 def _made(path: str) -> Path:

@@ -2,14 +2,16 @@
 
 The event log is the truth; this is a copy of it. How far the copy is stands in `tracking/` in the run folder, a
 document for each address and experiment, written after MLflow has accepted a batch: a crash in between sends that
-batch again, and since a point carries the time of its event, MLflow's database takes the second as the first (its
-key is run, metric, step, time and value). A server that does not answer costs one timeout and loses nothing.
+batch again, and a log that was put together anew (`llm.runs.mirror`) all. Since a point carries the time of its event,
+MLflow's database takes the second as the first (its key is run, metric, step, time and value). A server that does not
+answer costs one timeout and loses nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,18 +21,18 @@ from pydantic import BaseModel, ConfigDict
 from llm.config import TrackingConfig
 from llm.errors import GristmillError
 from llm.runs.folder import RunFolder
-from llm.storage import only_process_in, sha256_of_json, write_atomically
+from llm.storage import is_s3, only_process_in, sha256_of_json, write_atomically
 from llm.tracking.events import read_events
 from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri
 from llm.tracking.points import Point, parameters, points, status, tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 BATCH_POINTS = 1000
 BATCH_PARAMETERS = 100
 """MLflow's limits for one request."""
+LAST_BYTES = 1024
 RUN_KEY = "gristmill.key"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Shows MLflow's UI for training, not for language model applications."""
@@ -50,13 +52,15 @@ class Delivered(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str
+    key: str | None = None
     """Made before the MLflow run and kept as its tag: a run whose id we lost in a crash is found by it."""
     run_id: str | None = None
     parameters: str | None = None
     """Hash of the parameters that were sent; MLflow takes them once."""
     offset: int = 0
     """Bytes of the event log that were delivered."""
+    last: str | None = None
+    """Hash of the last of them. Where the log has others in that place, it is delivered from its beginning."""
 
 
 def deliver(folder: RunFolder, config: TrackingConfig) -> Delivery:
@@ -136,7 +140,7 @@ class Courier:
             self._client.log_batch(run_id, metrics=metrics)
         self.sent += len(batch)
         if offset != self._delivered.offset:
-            self._keep(offset=offset)
+            self._keep(offset=offset, last=self._last(offset))
 
     def _send_parameters(self, run_id: str) -> str:
         """Send the configuration once; a changed one, which MLflow would refuse, opens a new MLflow run."""
@@ -148,7 +152,7 @@ class Courier:
         if self._delivered.parameters == fingerprint:
             return run_id
         if self._delivered.parameters is not None:
-            self._keep(key=uuid.uuid4().hex, run_id=None, parameters=None)
+            self._keep(key=None, run_id=None, parameters=None)
             run_id = self._run()
         named = [Param(name, value) for name, value in values.items()]
         for start in range(0, len(named), BATCH_PARAMETERS):
@@ -161,17 +165,23 @@ class Courier:
         if self._delivered.run_id is not None:
             return self._delivered.run_id
         experiment = self._experiment()
-        found: Sequence[Run] = ()
-        if self._path.is_file():  # an earlier delivery may have made it and died before it could say so
-            found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{self._delivered.key}'", max_results=1)
-        else:
-            self._keep()
+        if self._delivered.key is None:
+            self._keep(key=self._new_key())
+        # an earlier delivery, or another pod, may have made it and died before it could say so
+        found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{self._delivered.key}'", max_results=1)
         run = found[0] if found else self._client.create_run(
             experiment, start_time=self._start_milliseconds(), run_name=self._folder.name,
-            tags={RUN_KEY: self._delivered.key},
+            tags={RUN_KEY: str(self._delivered.key)},
         )  # fmt: skip
         self._keep(run_id=run.info.run_id)
         return str(run.info.run_id)
+
+    def _new_key(self) -> str:
+        """Any; where a run's steps share no disk, the one that each of them would make."""
+        config = self._folder.read_config()
+        if config is None or not is_s3(config.run.folder):
+            return uuid.uuid4().hex
+        return sha256_of_json([config.run.folder, self._folder.name, parameters(config)])[:32]
 
     def _start_milliseconds(self) -> int | None:
         """Time of the first event that was not delivered: the MLflow run may be made long after it."""
@@ -196,8 +206,17 @@ class Courier:
 
     def _read(self) -> Delivered:
         if not self._path.is_file():
-            return Delivered(key=uuid.uuid4().hex)
-        return Delivered.model_validate_json(self._path.read_bytes())
+            return Delivered()
+        found = Delivered.model_validate_json(self._path.read_bytes())
+        return found if found.last == self._last(found.offset) else found.model_copy(update={"offset": 0, "last": None})
+
+    def _last(self, offset: int) -> str | None:
+        """Hash of the event log's bytes before `offset`, as many as tell it from another log; None for none."""
+        if offset == 0 or not self._folder.events.is_file():
+            return None
+        with self._folder.events.open("rb") as log:
+            log.seek(max(0, offset - LAST_BYTES))
+            return hashlib.sha256(log.read(min(offset, LAST_BYTES))).hexdigest()
 
     def _keep(self, **changes: object) -> None:
         self._delivered = self._delivered.model_copy(update=changes)

@@ -44,7 +44,7 @@ def tags(event: Event) -> dict[str, str]:
     """What a run's first event says of its origin; other events give none."""
     if event["kind"] != "run_started":
         return {}
-    found = {f"gristmill.{name}": event.get(name) for name in ("pipeline", "command", "config_sha256")}
+    found = {f"gristmill.{name}": event.get(name) for name in ("pipeline", "command", "config_sha256", "kfp_run")}
     found |= {f"version.{name}": version for name, version in (event.get("versions") or {}).items()}
     return {name: str(value) for name, value in found.items() if value is not None}
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig
 from llm.errors import GristmillError
+from llm.runs import last_attempt
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.tracking.events import EventLog
 from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
@@ -24,6 +25,7 @@ from llm.training.plan import PLAN, TrainingPlan
 CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
 NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
 """Settings that change how and where a training is done, not what comes out of it."""
+DISCARDED = "training_discarded"
 
 Elsewhere = Callable[[str], None]
 """Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
@@ -42,18 +44,21 @@ def train(
 ) -> Manifest:
     """Train to the last step and return the checkpoint; a finished one is returned as it is.
 
-    `retrain` discards a finished training of this recipe; an unfinished one goes on. Raises Preempted after a stop,
-    BusyError if another process trains this recipe, UserError for what the user must change.
+    `retrain` discards a finished training of this recipe, unless it was made since this attempt at the run discarded
+    one: a launcher in place of a lost one takes what that one began. An unfinished one goes on. Raises Preempted after
+    a stop, BusyError if another process trains this recipe, UserError for what the user must change.
     """
     recipe = training_recipe(model, training, shards, tokenizer)
     folder, vault = store.working_folder(recipe), store.working_objects(recipe)
     with only_process_in(folder, wait_seconds=10):
         if (done := store.find(recipe)) is not None:
-            if not retrain:
+            if retrain:
+                store.found.discard(done.id)  # made in this attempt, or to be made
+            if not retrain or _was_discarded(log, recipe):
                 _clear(folder, vault, store)  # what a kill between publishing and clearing left
                 return done
+            log.emit(DISCARDED, recipe=recipe.key)
             store.forget(recipe)
-            store.found.discard(done.id)
             _clear(folder, vault, store)
         plan = TrainingPlan(
             model=model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=_end_of_text(shards),
@@ -66,6 +71,16 @@ def train(
             manifest = _run_elsewhere(plan, vault, recipe, store, elsewhere)
         _clear(folder, vault, store)
         return manifest
+
+
+def _was_discarded(log: EventLog, recipe: Recipe) -> bool:
+    """Whether this attempt at the run discarded the earlier result, and has not ended the training since."""
+    for event in reversed(last_attempt(log.path).events):
+        if event["kind"] == "step_finished" and event["step"] == "train":
+            return False
+        if event["kind"] == DISCARDED and event["recipe"] == recipe.key:
+            return True
+    return False
 
 
 def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:

@@ -54,6 +54,12 @@ def test_the_report_is_written_whatever_happened(package: str):
     assert tasks(package)["report"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
+def test_every_pod_knows_its_run(package: str):
+    _, executors = parts(package)
+    fields = [one["fieldPathAsEnv"] for one in executors.values()]
+    assert fields == [[{"name": "GRISTMILL_KFP_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}]] * 12
+
+
 def test_the_pods_install_nothing(package: str):
     assert "pip install" not in package
 

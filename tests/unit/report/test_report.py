@@ -203,6 +203,14 @@ def test_secrets_in_addresses_are_left_out(sample_run: Callable[..., Any]):
     assert text.count("https://…@mlflow.example") == 2
 
 
+def test_a_submitted_run_names_its_run_of_kubeflow_pipelines(sample_run: Callable[..., Any]):
+    run = sample_run()
+    run.emit("run_started", kfp_run="1f2e", versions={"gristmill": "1.0"})
+    text = page_of(run).text
+    assert "Run 1f2e of Kubeflow Pipelines." in text
+    assert "by hand" not in text
+
+
 def test_names_of_domains_are_drawn_as_they_are(sample_run: Callable[..., Any]):
     run = sample_run()
     run.domain = "<b>$x^$ 日本語 with a long name"

@@ -65,3 +65,16 @@ def test_only_the_events_after_the_last_start_belong_to_the_last_attempt(tmp_pat
     log.emit("step_started", step="ingest")
     assert list(last_attempt(log.path).steps) == ["ingest"]
     assert last_attempt(tmp_path / "none.jsonl").events == []
+
+
+def test_the_steps_of_one_submission_are_one_attempt_and_those_of_the_next_another(tmp_path: Path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.emit("run_started", kfp_run="a")
+    log.emit("step_failed", step="train", exit_code=2, message="no", seconds=1.0)
+    log.emit("run_started", kfp_run="b")
+    log.emit("step_started", step="ingest")
+    log.emit("run_started", kfp_run="b")  # a step that began beside the first
+    log.emit("step_started", step="validate")
+    attempt = last_attempt(log.path)
+    assert list(attempt.steps) == ["ingest", "validate"]
+    assert attempt.failure is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from llm.storage import LocalObjects, Manifest
 from llm.tracking.events import EventLog
 
 MANIFEST = Manifest(kind="corpus", id="0" * 16, uri="s3://bucket/x", files=())
+
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
@@ -56,6 +60,17 @@ def test_a_step_sees_what_the_steps_before_it_left(tmp_path: Path, home: LocalOb
         assert [event["step"] for event in log.read("step_started")] == ["ingest", "validate"]
 
 
+def test_what_mlflow_was_told_is_known_to_the_next_step_though_this_one_fails(tmp_path: Path, home: LocalObjects):
+    first, _ = pod(tmp_path, "first")
+    first.tracking.mkdir(parents=True)
+    (first.tracking / "server.json").write_text("{}")
+    with pytest.raises(RuntimeError), mirrored(first, home, "train"):
+        raise RuntimeError
+    second, _ = pod(tmp_path, "second")
+    with mirrored(second, home, "report"):
+        assert (second.tracking / "server.json").read_text() == "{}"
+
+
 def test_a_step_that_fails_leaves_its_events(tmp_path: Path, home: LocalObjects):
     with pytest.raises(RuntimeError, match="boom"):
         fail(tmp_path, home)
@@ -69,9 +84,45 @@ def test_events_are_there_while_a_step_goes_on(tmp_path: Path, home: LocalObject
     folder, log = pod(tmp_path, "first")
     with mirrored(folder, home, "train"):
         log.emit("train_step", step=1)
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not home.names("events/"):
-            pass
+            assert time.monotonic() < deadline, "nothing was written"
+            time.sleep(0.005)
     assert len(home.names("events/")) == 1, "the part is written over, not again"
+
+
+class SlowOnce(LocalObjects):
+    """The first write arrives when a second one has, or when there is none."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.begun, self.overtaken = threading.Event(), threading.Event()
+
+    def write(self, name: str, content: bytes, *, if_absent: bool = False) -> bool:
+        if self.begun.is_set():
+            written = super().write(name, content, if_absent=if_absent)
+            self.overtaken.set()
+            return written
+        self.begun.set()
+        self.overtaken.wait(0.2)
+        return super().write(name, content, if_absent=if_absent)
+
+
+def test_a_slow_write_of_what_was_so_far_does_not_land_on_the_end(
+    tmp_path: Path, home: LocalObjects, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mirror, "FLUSH_SECONDS", 0.01)
+    slow = SlowOnce(home.root)
+    folder, log = pod(tmp_path, "first")
+    with mirrored(folder, slow, "train"):
+        log.emit("step_started", step="train")
+        assert slow.begun.wait(PATIENCE_SECONDS)
+        log.emit("step_finished", step="train")
+    for thread in threading.enumerate():
+        if thread.name == "run-mirror":
+            thread.join(PATIENCE_SECONDS)
+    (part,) = home.names("events/")
+    assert b"step_finished" in (home.read(part) or b"")
 
 
 def test_a_store_that_refuses_at_the_end_fails_a_step_that_went_well_and_hides_no_error_of_one_that_did_not(

@@ -94,6 +94,17 @@ def test_another_configuration_in_the_same_folder_opens_a_new_mlflow_run(run_fol
     assert [run.data.params["training.lr"] for run in tracked_runs(run_folder)] == ["0.003", "0.0001"]
 
 
+def test_a_log_with_other_events_in_between_is_delivered_whole_and_nothing_is_there_twice(run_folder: RunFolder):
+    deliver(run_folder, LOCAL)
+    first, *rest = run_folder.events.read_text().splitlines(keepends=True)
+    between = '{"time": 1.0, "kind": "train_validation", "step": 1, "loss": 4.5}\n'
+    run_folder.events.write_text("".join((first, between, *rest)))
+    deliver(run_folder, LOCAL)
+    (run,) = tracked_runs(run_folder)
+    assert run.data.metrics["validation/loss"] == 4.5
+    assert len(losses(run_folder, run)) == 10
+
+
 def test_the_end_of_a_run_is_told_with_its_report(run_folder: RunFolder):
     run_folder.report.write_text("<!doctype html>")
     assert finish(run_folder, LOCAL, exit_code=2).error is None

@@ -1,0 +1,62 @@
+"""Training anew what is there, once for each attempt at the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm.storage import Manifest, Store
+from llm.tracking.events import EventLog
+from llm.training.train import train, training_recipe
+from tests.training_case import MODEL, TRAINING, token_shards
+
+
+class Lost(Exception):
+    """The launcher's node went away."""
+
+
+class Cluster:
+    """Trains elsewhere: a product that tells which training made it."""
+
+    def __init__(self, store: Store, log: EventLog) -> None:
+        self.store, self.log, self.trainings = store, log, 0
+        self.given = token_shards(store)
+
+    def step(self, *, is_lost: bool = False) -> Manifest:
+        """The step with `retrain`; the launcher may be lost when its TrainJob is done, and with it its end's event."""
+
+        def elsewhere(plan_uri: str) -> None:
+            self.trainings += 1
+            with self.store.stage("checkpoint", training_recipe(MODEL, TRAINING, *self.given)) as stage:
+                (stage.path / "number").write_text(str(self.trainings))
+                stage.commit()
+            if is_lost:
+                raise Lost
+
+        made = train(MODEL, TRAINING, *self.given, self.store, self.log, retrain=True, elsewhere=elsewhere)
+        self.log.emit("step_finished", step="train")
+        return made
+
+
+def test_a_launcher_in_place_of_a_lost_one_takes_what_that_one_trained(store: Store, log: EventLog):
+    cluster = Cluster(store, log)
+    log.emit("run_started", kfp_run="a")
+    cluster.step()
+    log.emit("run_started", kfp_run="b")
+    with pytest.raises(Lost):
+        cluster.step(is_lost=True)
+    made = cluster.step()
+    assert (cluster.trainings, made.file("number").read_text()) == (2, "2")
+    assert made.id not in store.found, "it was made in this attempt"
+
+
+def test_every_attempt_trains_anew_and_so_does_every_step_by_hand(store: Store, log: EventLog):
+    cluster = Cluster(store, log)
+    cluster.step()
+    cluster.step()
+    cluster.step()
+    assert cluster.trainings == 3
+    with pytest.raises(Lost):
+        cluster.step(is_lost=True)
+    log.emit("run_started", kfp_run="b")
+    cluster.step()
+    assert cluster.trainings == 5
