@@ -132,6 +132,18 @@ def test_a_training_that_cannot_be_looked_for_is_told_after_the_pipelines_end(ca
     assert "error: whether its training has ended is not known\n  the kubeconfig" in ended.err
 
 
+def test_a_run_whose_configuration_is_not_valid_here_is_ended_with_its_training(
+    capsys, kfp: KfpServer, pods: PodsServer
+):
+    run = kfp.add_run(NAME, TRAINING, runtime_config={"parameters": {"config": '{"training": {"of_tomorrow": 1}}'}})
+    trainjob(pods, "mine", NAME)
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert (ended.code, ended.out) == (0, f"run {NAME} has ended: FAILED\n")
+    assert run.terminated
+    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert "looked for by its name alone: unknown config key training.of_tomorrow" in ended.err
+
+
 def test_cancel_ends_a_training_that_a_workstation_started_without_kubeflow_pipelines(capsys, pods: PodsServer):
     trainjob(pods, "mine", NAME)
     ended = gristmill(capsys, "cancel", NAME)
