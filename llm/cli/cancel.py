@@ -69,8 +69,9 @@ def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Pati
     config = _configuration(run)
     if config is None or config.training.pool is not None:
         name = run.name if config is None else str(config.run.name)
+        own = None if config is None else config.cluster.namespace
         try:
-            end_training(name, cluster, say, StepLogs(api, cluster).namespace_of(run.id))
+            end_training(name, cluster, say, own or StepLogs(api, cluster).namespace_of(run.id))
         except (ServiceError, UserError) as error:
             problem = error
     if not had_ended:
@@ -86,7 +87,8 @@ def _configuration(run: RunState) -> RunConfig | None:
     try:
         return configuration_of(run)
     except UserError as error:  # another version's: its end must not depend on that
-        say(f"its configuration is not valid here, so its training is looked for by its name alone: {error}")
+        say(f"its configuration is not valid here: {error}")
+        say("its training is looked for by the run's name, where its pods are; or set cluster.namespace")
         return None
 
 

@@ -31,8 +31,8 @@ def pretraining(kfp: KfpServer, script: list[Look], *overrides: str):
     return kfp.add_run(NAME, script, pipeline_spec=specification, runtime_config={"parameters": parameters})
 
 
-def trainjob(pods: PodsServer, name: str, run: str) -> None:
-    pods.put(f"{TRAINJOBS}/{name}", metadata={"labels": {"gristmill.io/run": run}})
+def trainjob(pods: PodsServer, name: str, run: str, home: str = TRAINJOBS) -> None:
+    pods.put(f"{home}/{name}", metadata={"labels": {"gristmill.io/run": run}})
 
 
 def test_the_newest_runs_are_listed(capsys, kfp: KfpServer):
@@ -132,6 +132,18 @@ def test_a_training_that_cannot_be_looked_for_is_told_after_the_pipelines_end(ca
     assert "error: whether its training has ended is not known\n  the kubeconfig" in ended.err
 
 
+@pytest.mark.parametrize(("override", "namespace"), [([], "ml"), (["cluster.namespace=mine"], "mine")])
+def test_a_training_is_ended_in_the_namespace_that_is_given_or_in_the_runs_own(
+    capsys, kfp: KfpServer, pods: PodsServer, override: list[str], namespace: str
+):
+    pretraining(kfp, TRAINING, "training.pool=gpu", "cluster.namespace=ml")
+    homes = {name: TRAINJOBS.replace("kubeflow/", f"{name}/") for name in ("kubeflow", "ml", "mine")}
+    for home in homes.values():
+        trainjob(pods, "one", NAME, home)
+    assert at(kfp, capsys, "cancel", NAME, *override).code == 0
+    assert pods.deleted == [f"{homes[namespace]}/one"]
+
+
 def test_a_run_whose_configuration_is_not_valid_here_is_ended_with_its_training(
     capsys, kfp: KfpServer, pods: PodsServer
 ):
@@ -141,7 +153,7 @@ def test_a_run_whose_configuration_is_not_valid_here_is_ended_with_its_training(
     assert (ended.code, ended.out) == (0, f"run {NAME} has ended: FAILED\n")
     assert run.terminated
     assert pods.deleted == [f"{TRAINJOBS}/mine"]
-    assert "looked for by its name alone: unknown config key training.of_tomorrow" in ended.err
+    assert "is not valid here: unknown config key training.of_tomorrow" in ended.err
 
 
 def test_cancel_ends_a_training_that_a_workstation_started_without_kubeflow_pipelines(capsys, pods: PodsServer):
