@@ -71,7 +71,10 @@ def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Pati
         name = run.name if config is None else str(config.run.name)
         own = None if config is None else config.cluster.namespace
         try:
-            end_training(name, cluster, say, own or StepLogs(api, cluster).namespace_of(run.id))
+            if had_ended and (others := api.going_on(name)):
+                say(f"run {name}, id {others[0].id}, goes on: what trains under that name is its own, and stays")
+            else:
+                end_training(name, cluster, say, own or StepLogs(api, cluster).namespace_of(run.id))
         except (ServiceError, UserError) as error:
             problem = error
     if not had_ended:

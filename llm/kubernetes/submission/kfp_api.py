@@ -73,6 +73,10 @@ class KfpApi:
         predicate = {"operation": EQUALS, "key": "display_name", "stringValue": name}
         return list(self._list(filter=json.dumps({"predicates": [predicate]})))
 
+    def going_on(self, name: str) -> list[RunState]:
+        """Those of that name that have not ended."""
+        return [run for run in self.named(name) if not run.has_ended]
+
     def recent(self, count: int) -> list[RunState]:
         """The newest runs, newest first."""
         return list(islice(self._list(), count))

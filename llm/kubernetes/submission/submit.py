@@ -44,7 +44,7 @@ def start(
     is not there, as far as that can be seen.
     """
     name = str(config.run.name)
-    if going_on := _active(api, name):
+    if going_on := api.going_on(name):
         _refuse_second(name, going_on[0])
     if logs.pods is not None:
         _check_platform(logs.pods, config)
@@ -87,10 +87,6 @@ def _created(api: KfpApi, package: Path, config: RunConfig) -> RunState:
     return run
 
 
-def _active(api: KfpApi, name: str) -> list[RunState]:
-    return [run for run in api.named(name) if not run.has_ended]
-
-
 def _refuse_second(name: str, other: RunState) -> None:
     raise UserError(
         f"a run {name} is going on already: {other.state}, id {other.id}",
@@ -105,7 +101,7 @@ def _yield_to_a_simultaneous_one(api: KfpApi, run: RunState) -> None:
     Whoever sees one that is not younger than its own gives way. Times are whole seconds, so both may: rather none than
     two that write into one run.
     """
-    others = [other for other in _active(api, run.name) if other.id != run.id]
+    others = [other for other in api.going_on(run.name) if other.id != run.id]
     for other in others:
         if other.created is None or run.created is None or other.created <= run.created:
             api.terminate(run.id)

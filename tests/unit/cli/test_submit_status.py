@@ -190,6 +190,23 @@ def test_a_run_that_has_ended_stays_as_it_is(capsys, kfp: KfpServer):
     assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: SUCCEEDED\n")
 
 
+def test_a_training_left_behind_by_a_run_that_has_ended_is_ended(capsys, kfp: KfpServer, pods: PodsServer):
+    pretraining(kfp, [Look("FAILED")], "training.pool=gpu")
+    trainjob(pods, "mine", NAME)
+    assert at(kfp, capsys, "cancel", NAME).out == f"run {NAME} had ended before: FAILED\n"
+    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+
+
+def test_the_training_of_a_later_run_of_the_same_name_stays(capsys, kfp: KfpServer, pods: PodsServer):
+    ended_run = pretraining(kfp, [Look("FAILED")], "training.pool=gpu")
+    later = pretraining(kfp, TRAINING, "training.pool=gpu")
+    trainjob(pods, "its", NAME)
+    ended = at(kfp, capsys, "cancel", ended_run.id)
+    assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: FAILED\n")
+    assert f"run {NAME}, id {later.id}, goes on: what trains under that name is its own, and stays" in ended.err
+    assert (pods.deleted, later.terminated) == ([], False)
+
+
 def test_a_run_that_will_not_end_is_not_waited_for_for_ever(capsys, kfp: KfpServer):
     run = pretraining(kfp, TRAINING)
     run.at_terminate = [Look("CANCELING")]
