@@ -41,7 +41,8 @@ def start(
     """Compile and start a run that has a name.
 
     Raises UserError, before anything is made, if a run of that name is going on, or if the service account or the pool
-    is not there, as far as that can be seen.
+    is not there, as far as that can be seen; and Interrupted for a signal that was held until then. Hold them: so the
+    run is in the caller's hands before the next one.
     """
     name = str(config.run.name)
     if going_on := api.going_on(name):
@@ -51,8 +52,8 @@ def start(
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.yaml"
         compile_package(function, config, package)
-        with interrupts.held():
-            return _created(api, package, config)
+        interrupts.raise_held()
+        return _created(api, package, config)
 
 
 def _check_platform(pods: StepPods, config: RunConfig) -> None:
@@ -132,9 +133,11 @@ def see_through(
         if choice is Choice.LEAVE:
             raise Left("the run goes on")
         if choice is Choice.CANCEL:
-            narrator.say("cancelling the run; once more leaves it to the cluster")
             try:
-                return _cancel(api, run, config, logs, narrator, interrupts, patience), True
+                with interrupts.held():
+                    narrator.say("cancelling the run; once more leaves it to the cluster")
+                    ask_for_the_end(api, run, patience, interrupts)
+                return _end(api, run, config, logs, narrator, interrupts, patience), True
             except Interrupted as interrupted:
                 raise Left("the run was asked to end") from interrupted
 
@@ -146,7 +149,7 @@ def _chosen(choose: Callable[[Interrupted], Choice], interrupted: Interrupted) -
         return Choice.CANCEL
 
 
-def _cancel(
+def _end(
     api: KfpApi,
     run: RunState,
     config: RunConfig,
@@ -155,7 +158,6 @@ def _cancel(
     interrupts: Interrupts,
     patience: Patience,
 ) -> RunState:
-    ask_for_the_end(api, run, patience, interrupts)
     interrupts.raise_held()
     if config.training.pool is not None:
         try:
