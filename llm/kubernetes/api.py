@@ -25,7 +25,7 @@ Json = dict[str, Any]
 Query = Mapping[str, str | int | bool]
 
 
-def _nobody(message: str) -> None:
+def tell_nobody(message: str) -> None:
     """Tell nobody."""
 
 
@@ -40,7 +40,7 @@ class Api:
         self.source, self.namespace, self.timeout_seconds = source, namespace, timeout_seconds
         self.patience_seconds = timeout_seconds
         """How long an outage is waited out."""
-        self.tell: Callable[[str], None] = _nobody
+        self.tell: Callable[[str], None] = tell_nobody
         """Where an outage that is waited out is told, once."""
 
     @property
@@ -225,4 +225,4 @@ def _why(error: BaseException) -> str:
     return reason or timeout or " ".join(str(error).split())
 
 
-__all__ = ["Api", "Json", "Refused", "Unreachable", "connect", "kubeconfig_errors", "pod_namespace"]
+__all__ = ["Api", "Json", "Refused", "Unreachable", "connect", "kubeconfig_errors", "pod_namespace", "tell_nobody"]

@@ -6,16 +6,15 @@ whoever sees the run in Kubeflow Pipelines can read its parameters.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from llm.config import RunConfig, to_yaml, without_secrets
+from llm.config.sections import STDLIB
 from llm.errors import UserError
+from llm.kubernetes.trainjob import is_label_value
 from llm.storage import is_s3
 from llm.tracking.mlflow_server import is_server
 
-STDLIB = "stdlib"
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104  nothing is bound to it
 
 
@@ -67,7 +66,7 @@ def _check_secrets(config: RunConfig) -> None:
 
 
 def _check_name(config: RunConfig) -> None:
-    if not LABEL.fullmatch(str(config.run.name)):
+    if not is_label_value(str(config.run.name)):
         raise UserError(
             f"run.name={config.run.name} cannot be the name of a run on a cluster",
             "Allowed: up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends.",
