@@ -22,7 +22,7 @@ def pod_preflight(config: RunConfig) -> list[str]:
     """Warnings about what only the pods can know; raises UserError for what cannot work there."""
     _check_store(config)
     _check_tracking(config)
-    _check_secrets(config)
+    check_secrets(config)
     _check_name(config)
     paths = {}
     if config.data.path != STDLIB:
@@ -55,7 +55,8 @@ def _check_tracking(config: RunConfig) -> None:
         )
 
 
-def _check_secrets(config: RunConfig) -> None:
+def check_secrets(config: RunConfig) -> None:
+    """Raise UserError if a run's parameter would hold a password."""
     document = to_yaml(config)
     if without_secrets(document) != document:
         raise UserError(
