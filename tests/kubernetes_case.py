@@ -47,7 +47,8 @@ class FakeKubernetes:
         self.logs: dict[str, list[tuple[int, str]]] = {}
         self.events: list[Json] = []
         self.pools = {"cpu"}
-        self.discovery = dict(DISCOVERY)
+        self.discovery: dict[str, Json | str] = dict(DISCOVERY)
+        """Answers by path; a text is a web page."""
         self.requests: list[tuple[str, str, float]] = []
         self.refusals: list[tuple[str, str, int, str]] = []
         """(method, regular expression for the path, status, message): answered so, each once."""
@@ -385,9 +386,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, {"kind": "Status", "status": "Failure", "message": message, "code": status})
 
     def _answer(self, status: int, document: Any) -> None:
-        data = json.dumps(document).encode()
+        is_page = isinstance(document, str)
+        data = (document if is_page else json.dumps(document)).encode()
         self.send_response(status, REASONS.get(status))
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if is_page else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -10,7 +10,7 @@ from llm.cli.on_cluster import ACCESS, poll_seconds, run_and_config, say
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
-    from llm.config import ClusterConfig
+    from llm.config import ClusterConfig, RunConfig
     from llm.kubernetes.submission.kfp_api import KfpApi
     from llm.kubernetes.submission.kfp_requests import KfpError
     from llm.kubernetes.submission.run_state import RunState
@@ -57,7 +57,7 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
 
 
 def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Patience) -> None:
-    from llm.kubernetes.submission.cancel import ask_for_the_end, await_the_end, configuration_of, end_training
+    from llm.kubernetes.submission.cancel import ask_for_the_end, await_the_end, end_training
     from llm.kubernetes.submission.interrupts import Interrupts
     from llm.kubernetes.submission.step_logs import StepLogs
     from llm.kubernetes.submission.watch import Narrator
@@ -66,11 +66,15 @@ def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Pati
     if not had_ended:
         ask_for_the_end(api, run, patience, Interrupts())
         say(f"asked Kubeflow Pipelines to end run {run.name}, id {run.id}")
-    config = configuration_of(run)
+    config = _configuration(run)
     if config is None or config.training.pool is not None:
         name = run.name if config is None else str(config.run.name)
+        own = None if config is None else config.cluster.namespace
         try:
-            end_training(name, cluster, say, StepLogs(api, cluster).namespace_of(run.id))
+            if had_ended and (others := api.going_on(name)):
+                say(f"run {name}, id {others[0].id}, goes on: what trains under that name is its own, and stays")
+            else:
+                end_training(name, cluster, say, own or StepLogs(api, cluster).namespace_of(run.id))
         except (ServiceError, UserError) as error:
             problem = error
     if not had_ended:
@@ -78,6 +82,17 @@ def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Pati
     click.echo(f"run {run.name} {'had ended before' if had_ended else 'has ended'}: {run.state}")
     if problem is not None:
         raise ServiceError("whether its training has ended is not known", str(problem)) from problem
+
+
+def _configuration(run: RunState) -> RunConfig | None:
+    from llm.kubernetes.submission.cancel import configuration_of
+
+    try:
+        return configuration_of(run)
+    except UserError as error:  # another version's: its end must not depend on that
+        say(f"its configuration is not valid here: {error}")
+        say("its training is looked for by the run's name, where its pods are; or set cluster.namespace")
+        return None
 
 
 def _without_kfp(name: str, cluster: ClusterConfig, absent: KfpError, *, is_known: bool) -> None:

@@ -8,7 +8,7 @@ import click
 
 from llm.cli.options import overrides
 from llm.cli.run import load_pipeline
-from llm.config import compose
+from llm.config import RunConfig, compose
 from llm.errors import UserError
 
 
@@ -24,8 +24,22 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
     function = load_pipeline(pipeline)
     from llm.images import unbuilt_warning
     from llm.kubernetes.submission.package import compile_package, for_a_cluster
+    from llm.kubernetes.submission.pod_preflight import check_secrets
 
-    compile_package(function, for_a_cluster(pipeline, config), output)
-    if (warning := unbuilt_warning()) is not None:
-        click.echo(f"warning: {warning}", err=True)
+    config = for_a_cluster(pipeline, config)
+    check_secrets(config)
+    compile_package(function, config, output)
+    for warning in [*_doubts(config), unbuilt_warning()]:
+        if warning is not None:
+            click.echo(f"warning: {warning}", err=True)
     click.echo(f"{output}; next: kfp run create -e EXPERIMENT -f {output}")
+
+
+def _doubts(config: RunConfig) -> list[str]:
+    """What keeps its steps from running as pods: no error here, as whoever starts a package may give it another one."""
+    from llm.kubernetes.submission.pod_preflight import pod_preflight
+
+    try:
+        return pod_preflight(config)
+    except UserError as error:
+        return [str(error)]

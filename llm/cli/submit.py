@@ -64,19 +64,16 @@ def command(
         if warning is not None:
             say(f"warning: {warning}")
     api = connect(config.cluster)
-    logs = StepLogs(api, config.cluster)
-    with Interrupts() as interrupts:
-        try:
-            run = start(api, function, config, logs, interrupts)
-        except Interrupted:
-            say("stopped; nothing was submitted")
-            return INTERRUPTED
-        say(f"submitted run {run.name}, id {run.id}; {api.page(run.id)}")
-        if not waits:
-            click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")
-            say(f"next: gristmill status {run.name} --wait")
-            return 0
-        try:
+    logs, run = StepLogs(api, config.cluster), None
+    try:
+        with Interrupts() as interrupts:
+            with interrupts.held():
+                run = start(api, function, config, logs, interrupts)
+                say(f"submitted run {run.name}, id {run.id}; {api.page(run.id)}")
+            if not waits:
+                click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")
+                say(f"next: gristmill status {run.name} --wait")
+                return 0
             run, cancelled = see_through(
                 api,
                 run,
@@ -87,12 +84,18 @@ def command(
                 lambda interrupted: _choice(interrupted, cancel_on_interrupt),
                 Patience(poll_seconds=poll_seconds, away_seconds=away_seconds),
             )
-        except Left as left:
-            say(f"{left}: gristmill status {run.name} --wait | gristmill cancel {run.name}")
-            return INTERRUPTED
-        except KfpError as error:
-            hint = f"The run goes on without us: gristmill status {run.name} --wait"
-            raise KfpError(str(error), hint, status=error.status) from error
+    except (Interrupted, Left) as left:
+        if run is None:
+            say("stopped; nothing was submitted")
+        else:
+            words = left if isinstance(left, Left) else "the run goes on"
+            say(f"{words}: gristmill status {run.name} --wait | gristmill cancel {run.name}")
+        return INTERRUPTED
+    except KfpError as error:
+        if run is None:
+            raise
+        hint = f"The run goes on without us: gristmill status {run.name} --wait"
+        raise KfpError(str(error), hint, status=error.status) from error
     return tell_the_end(api, run, logs, outcome(run, logs, we_cancelled=cancelled), as_json)
 
 

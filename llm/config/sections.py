@@ -19,6 +19,8 @@ Port = Annotated[int, Field(gt=0, lt=1 << 16)]
 NAME_IN_KUBERNETES = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Resamples = Annotated[int, Field(ge=1_000)]
 """Below a thousand the ends of an interval are single draws."""
+STDLIB = "stdlib"
+"""As `data.path`: no file, but the library of the Python that reads it."""
 
 
 class Section(BaseModel):
@@ -30,7 +32,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which text, and how it is read."""
 
-    path: Text = "stdlib"
+    path: Text = STDLIB
     """`stdlib` (the running interpreter's standard library), or a file, folder or glob on this machine."""
     domain: str | None = None
     """Domain of documents that do not carry one; None: `text` (`code` and `prose` for the standard library)."""

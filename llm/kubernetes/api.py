@@ -25,7 +25,7 @@ Json = dict[str, Any]
 Query = Mapping[str, str | int | bool]
 
 
-def _nobody(message: str) -> None:
+def tell_nobody(message: str) -> None:
     """Tell nobody."""
 
 
@@ -40,7 +40,7 @@ class Api:
         self.source, self.namespace, self.timeout_seconds = source, namespace, timeout_seconds
         self.patience_seconds = timeout_seconds
         """How long an outage is waited out."""
-        self.tell: Callable[[str], None] = _nobody
+        self.tell: Callable[[str], None] = tell_nobody
         """Where an outage that is waited out is told, once."""
 
     @property
@@ -114,7 +114,7 @@ class Api:
         from urllib3.exceptions import HTTPError
 
         try:
-            return self._client.call_api(
+            answer = self._client.call_api(
                 path, method, query_params=[(name, _text(value)) for name, value in (query or {}).items()],
                 header_params={"Accept": "*/*", "Content-Type": content_type}, body=body, response_type="object",
                 auth_settings=["BearerToken"], _return_http_data_only=True, _preload_content=stream is None,
@@ -133,6 +133,12 @@ class Api:
                 f"the Kubernetes API server at {self.server} does not answer: {_why(error)}",
                 f"The address is that of {self.source}: is the cluster up, and reachable from here?",
             ) from error
+        if stream is None and not isinstance(answer, dict):
+            raise ServiceError(
+                f"{self.server} does not answer as a Kubernetes API server, but: {' '.join(str(answer).split())[:100]}",
+                f"The address is that of {self.source}. Is it a login page? Renew the credentials there.",
+            )
+        return answer
 
 
 def connect(cluster: ClusterConfig) -> Api:
@@ -176,15 +182,22 @@ def _from_the_pod(configuration: Any) -> tuple[str, str | None]:
     return "this pod's service account", pod_namespace()
 
 
-def _from_a_kubeconfig(configuration: Any) -> tuple[str, str | None]:
+def kubeconfig_errors() -> tuple[type[Exception], ...]:
+    """What Kubernetes' client raises of a kubeconfig that is not there, or is none."""
     import yaml
-    from kubernetes.config import ConfigException, list_kube_config_contexts, load_kube_config
+    from kubernetes.config import ConfigException
+
+    return (ConfigException, OSError, yaml.YAMLError, TypeError, ValueError, KeyError)
+
+
+def _from_a_kubeconfig(configuration: Any) -> tuple[str, str | None]:
+    from kubernetes.config import list_kube_config_contexts, load_kube_config
 
     path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     try:
         load_kube_config(path, client_configuration=configuration)
         _, context = list_kube_config_contexts(path)
-    except (ConfigException, OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:
+    except kubeconfig_errors() as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"the kubeconfig {path} gives no cluster: {reason}",
@@ -212,4 +225,4 @@ def _why(error: BaseException) -> str:
     return reason or timeout or " ".join(str(error).split())
 
 
-__all__ = ["Api", "Json", "Refused", "Unreachable", "connect", "pod_namespace"]
+__all__ = ["Api", "Json", "Refused", "Unreachable", "connect", "kubeconfig_errors", "pod_namespace", "tell_nobody"]

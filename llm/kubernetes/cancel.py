@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm.config import ClusterConfig
-from llm.kubernetes.api import connect
+from llm.kubernetes.api import connect, tell_nobody
 from llm.kubernetes.deletion import delete_and_wait
 from llm.kubernetes.objects import trainjobs_of
 from llm.kubernetes.refusal import Refused
 
 
-def _nobody(message: str) -> None:
-    """Tell nobody."""
-
-
-def cancel_training(run: str, cluster: ClusterConfig, progress: Callable[[str], None] = _nobody) -> list[str]:
+def cancel_training(run: str, cluster: ClusterConfig, progress: Callable[[str], None] = tell_nobody) -> list[str]:
     """Delete all TrainJobs of a run and wait until their pods are gone; returns the names, none if there were none.
 
     The pods save a checkpoint in their grace, so the same run goes on from there. Raises ServiceError if the cluster

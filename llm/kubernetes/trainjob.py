@@ -76,9 +76,14 @@ def trainjob_name(run: str, task: str) -> str:
     return f"{readable}-{_hash(run, task)}"
 
 
+def is_label_value(text: str) -> bool:
+    """Whether Kubernetes takes the text as a label's value."""
+    return len(text) <= LABEL_CHARACTERS and _LABEL.fullmatch(text) is not None
+
+
 def label_value(text: str) -> str:
     """The text as a label's value: itself where Kubernetes takes it, else a readable part and a hash."""
-    if len(text) <= LABEL_CHARACTERS and _LABEL.fullmatch(text):
+    if is_label_value(text):
         return text
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[: LABEL_CHARACTERS - HASH_CHARACTERS - 1].strip("-_.")
     return f"{readable}-{_hash(text)}".lstrip("-")

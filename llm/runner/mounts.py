@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llm.config import RunConfig
+from llm.config.sections import STDLIB
 from llm.data.sources import find_files
 from llm.data.validate import suite_path
 from llm.errors import UserError
@@ -28,7 +29,6 @@ FILES_IN_ENVIRONMENT = (
 )  # fmt: skip
 """Variables that name files which libraries of ours read."""
 FOLDERS_AT_HOME = (".aws", ".kube")
-STDLIB = "stdlib"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from llm.errors import DamagedError, UserError
 from llm.storage.hashes import sha256_of_file
 from llm.storage.objects import FileEntry, describe
-from llm.storage.s3_errors import NOT_IMPLEMENTED, explained, place, refusal
+from llm.storage.s3_errors import NOT_IMPLEMENTED, explained, place, refusal, unusable
 from llm.storage.uri import bucket_and_prefix
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ def _client(pid: int, endpoint: str | None, region: str | None, key: str | None)
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise UserError("stores in S3 need boto3", "pip install 'gristmill[s3]'") from error
     config = Config(
@@ -235,7 +236,10 @@ def _client(pid: int, endpoint: str | None, region: str | None, key: str | None)
         max_pool_connections=2 * TRANSFERS,
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
-    return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    try:
+        return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise unusable(error) from error
 
 
 def _transfers() -> TransferConfig:

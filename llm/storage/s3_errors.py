@@ -27,6 +27,13 @@ REMEDIES = {
 PASSING = ("RequestTimeout", "SlowDown", "TooManyRequests")
 """Refusals of a moment, beside the server's own failures (5xx)."""
 NOT_IMPLEMENTED = 501
+SETTINGS = {
+    "ProfileNotFound": "AWS_PROFILE (or AWS_DEFAULT_PROFILE) must be a profile of ~/.aws/config, or not set.",
+    "ConfigParseError": "AWS_CONFIG_FILE, or ~/.aws/config, must be as `aws configure` writes it.",
+    "InvalidRegionError": "AWS_REGION (or AWS_DEFAULT_REGION) must be a region's name, such as us-east-1.",
+    "ValueError": "AWS_ENDPOINT_URL_S3, or AWS_ENDPOINT_URL, must be http://HOST:PORT or https://HOST:PORT.",
+}
+"""By what boto3 raises instead of making a client."""
 
 
 @contextmanager
@@ -58,6 +65,12 @@ def explained(bucket: str, endpoint: str | None) -> Iterator[None]:
         if isinstance(cause, ClientError):  # a transfer's error hides the answer that it was about
             raise refusal(where, bucket, cause.response) from error
         raise ServiceError(f"{where}: {error}") from error
+
+
+def unusable(error: Exception) -> UserError:
+    """The setting with which boto3 makes no client."""
+    remedy = SETTINGS.get(type(error).__name__)
+    return UserError(f"S3 cannot be used with these settings: {error}", *([remedy] if remedy else []))
 
 
 def place(bucket: str, endpoint: str | None) -> str:

@@ -41,11 +41,11 @@ class Interrupts:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let the body end first; a signal that comes meanwhile is kept for `raise_held`."""
-        self._is_held = True
+        before, self._is_held = self._is_held, True
         try:
             yield
         finally:
-            self._is_held = False
+            self._is_held = before
 
     def raise_held(self) -> None:
         """Raise Interrupted for a signal that was kept, once."""

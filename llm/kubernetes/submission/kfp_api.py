@@ -21,6 +21,7 @@ from typing import Any
 
 from llm.config import ClusterConfig, nearest
 from llm.errors import UserError
+from llm.kubernetes.api import kubeconfig_errors
 from llm.kubernetes.submission.kfp_requests import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, WHERE_IT_IS, KfpError, bound
 from llm.kubernetes.submission.run_state import RunState, from_api
 
@@ -71,6 +72,10 @@ class KfpApi:
         """The runs of that name, newest first."""
         predicate = {"operation": EQUALS, "key": "display_name", "stringValue": name}
         return list(self._list(filter=json.dumps({"predicates": [predicate]})))
+
+    def going_on(self, name: str) -> list[RunState]:
+        """Those of that name that have not ended."""
+        return [run for run in self.named(name) if not run.has_ended]
 
     def recent(self, count: int) -> list[RunState]:
         """The newest runs, newest first."""
@@ -141,8 +146,8 @@ def endpoint(cluster: ClusterConfig) -> str | None:
 def connect(cluster: ClusterConfig) -> KfpApi:
     """Connect, and see that Kubeflow Pipelines answers; raises KfpError if not, UserError without a namespace."""
     given = endpoint(cluster)
-    if given is None and not _cluster_in_sight():
-        raise KfpError("no address of Kubeflow Pipelines is known, and no cluster", WHERE_IT_IS)
+    if given is None and (why := _why_no_cluster()) is not None:
+        raise KfpError("no address of Kubeflow Pipelines is known, and no cluster", WHERE_IT_IS, why)
     with _quietly():
         try:
             client = _client(given, cluster.timeout_seconds)
@@ -198,16 +203,17 @@ def _token_file() -> Any:
     return ServiceAccountTokenVolumeCredentials(path)
 
 
-def _cluster_in_sight() -> bool:
-    """Whether the client's search has anywhere to look."""
+def _why_no_cluster() -> str | None:
+    """Why the client's search has nowhere to look; None if it has."""
     from kubernetes import config
 
     if "KUBERNETES_SERVICE_HOST" in os.environ:
-        return True
+        return None
     try:
-        return bool(config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))[0])
-    except config.ConfigException:
-        return False
+        contexts, _ = config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))
+    except kubeconfig_errors() as error:
+        return f"The kubeconfig gives none: {' '.join(str(error).split()) or type(error).__name__}"
+    return None if contexts else "The kubeconfig gives none: it has no contexts"
 
 
 @contextmanager

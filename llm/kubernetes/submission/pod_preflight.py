@@ -6,16 +6,15 @@ whoever sees the run in Kubeflow Pipelines can read its parameters.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from llm.config import RunConfig, to_yaml, without_secrets
+from llm.config.sections import STDLIB
 from llm.errors import UserError
+from llm.kubernetes.trainjob import is_label_value
 from llm.storage import is_s3
 from llm.tracking.mlflow_server import is_server
 
-STDLIB = "stdlib"
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104  nothing is bound to it
 
 
@@ -23,7 +22,7 @@ def pod_preflight(config: RunConfig) -> list[str]:
     """Warnings about what only the pods can know; raises UserError for what cannot work there."""
     _check_store(config)
     _check_tracking(config)
-    _check_secrets(config)
+    check_secrets(config)
     _check_name(config)
     paths = {}
     if config.data.path != STDLIB:
@@ -56,7 +55,8 @@ def _check_tracking(config: RunConfig) -> None:
         )
 
 
-def _check_secrets(config: RunConfig) -> None:
+def check_secrets(config: RunConfig) -> None:
+    """Raise UserError if a run's parameter would hold a password."""
     document = to_yaml(config)
     if without_secrets(document) != document:
         raise UserError(
@@ -67,7 +67,7 @@ def _check_secrets(config: RunConfig) -> None:
 
 
 def _check_name(config: RunConfig) -> None:
-    if not LABEL.fullmatch(str(config.run.name)):
+    if not is_label_value(str(config.run.name)):
         raise UserError(
             f"run.name={config.run.name} cannot be the name of a run on a cluster",
             "Allowed: up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends.",

@@ -41,18 +41,19 @@ def start(
     """Compile and start a run that has a name.
 
     Raises UserError, before anything is made, if a run of that name is going on, or if the service account or the pool
-    is not there, as far as that can be seen.
+    is not there, as far as that can be seen; and Interrupted for a signal that was held until then. Hold them: so the
+    run is in the caller's hands before the next one.
     """
     name = str(config.run.name)
-    if going_on := _active(api, name):
+    if going_on := api.going_on(name):
         _refuse_second(name, going_on[0])
     if logs.pods is not None:
         _check_platform(logs.pods, config)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.yaml"
         compile_package(function, config, package)
-        with interrupts.held():
-            return _created(api, package, config)
+        interrupts.raise_held()
+        return _created(api, package, config)
 
 
 def _check_platform(pods: StepPods, config: RunConfig) -> None:
@@ -87,10 +88,6 @@ def _created(api: KfpApi, package: Path, config: RunConfig) -> RunState:
     return run
 
 
-def _active(api: KfpApi, name: str) -> list[RunState]:
-    return [run for run in api.named(name) if not run.has_ended]
-
-
 def _refuse_second(name: str, other: RunState) -> None:
     raise UserError(
         f"a run {name} is going on already: {other.state}, id {other.id}",
@@ -105,7 +102,7 @@ def _yield_to_a_simultaneous_one(api: KfpApi, run: RunState) -> None:
     Whoever sees one that is not younger than its own gives way. Times are whole seconds, so both may: rather none than
     two that write into one run.
     """
-    others = [other for other in _active(api, run.name) if other.id != run.id]
+    others = [other for other in api.going_on(run.name) if other.id != run.id]
     for other in others:
         if other.created is None or run.created is None or other.created <= run.created:
             api.terminate(run.id)
@@ -136,9 +133,11 @@ def see_through(
         if choice is Choice.LEAVE:
             raise Left("the run goes on")
         if choice is Choice.CANCEL:
-            narrator.say("cancelling the run; once more leaves it to the cluster")
             try:
-                return _cancel(api, run, config, logs, narrator, interrupts, patience), True
+                with interrupts.held():
+                    narrator.say("cancelling the run; once more leaves it to the cluster")
+                    ask_for_the_end(api, run, patience, interrupts)
+                return _end(api, run, config, logs, narrator, interrupts, patience), True
             except Interrupted as interrupted:
                 raise Left("the run was asked to end") from interrupted
 
@@ -150,7 +149,7 @@ def _chosen(choose: Callable[[Interrupted], Choice], interrupted: Interrupted) -
         return Choice.CANCEL
 
 
-def _cancel(
+def _end(
     api: KfpApi,
     run: RunState,
     config: RunConfig,
@@ -159,7 +158,6 @@ def _cancel(
     interrupts: Interrupts,
     patience: Patience,
 ) -> RunState:
-    ask_for_the_end(api, run, patience, interrupts)
     interrupts.raise_held()
     if config.training.pool is not None:
         try:

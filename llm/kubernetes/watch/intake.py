@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import deque
 
-from llm.kubernetes.watch.failure import LAST_LINES, is_event
+from llm.kubernetes.watch.failure import is_event
 from llm.tracking.events import EventLog
 
 
@@ -21,13 +20,10 @@ class Intake:
         """Write to `log`; `created_at` is when we created the TrainJob, in epoch seconds, or None if others did."""
         self._log, self._created_at = log, created_at
         self._had = {_identity(event) for event in log.read()}
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        """The latest lines that were no events."""
 
     def __call__(self, line: str) -> None:
         """Take in one line of the log."""
         if not is_event(line):
-            self.last_lines.append(line)
             sys.stderr.write(f"{line}\n")
             return
         event = json.loads(line)

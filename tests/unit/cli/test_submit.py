@@ -116,6 +116,22 @@ def test_what_cannot_work_is_refused_before_anything_is_made(
     assert kfp.runs == {}
 
 
+def test_a_package_that_cannot_run_in_pods_is_compiled_with_a_warning(capsys, tmp_path: Path):
+    package = tmp_path / "pretrain.yaml"
+    ended = gristmill(capsys, "compile", "pretrain", "-o", str(package))
+    assert (ended.code, package.is_file()) == (0, True)
+    assert "warning: storage.uri=store is a folder, and the steps" in ended.err
+    assert "is a folder" not in gristmill(capsys, "compile", "pretrain", *IN_PODS, "-o", str(package)).err
+
+
+def test_a_package_with_a_password_is_not_compiled(capsys, tmp_path: Path):
+    package = tmp_path / "pretrain.yaml"
+    ended = gristmill(capsys, "compile", "pretrain", "tracking.uri=http://me:hunter2@mlflow/", "-o", str(package))
+    assert (ended.code, package.exists()) == (2, False)
+    assert "error: an address in the configuration holds a password" in ended.err
+    assert "hunter2" not in ended.err
+
+
 def test_a_pipeline_that_is_none_is_refused_with_the_nearest(capsys, kfp: KfpServer):
     ended = gristmill(capsys, "submit", "pretrian", f"cluster.kfp_uri={kfp.uri}")
     assert (ended.code, ended.err) == (2, "error: there is no pipeline pretrian\n  Did you mean pretrain?\n")

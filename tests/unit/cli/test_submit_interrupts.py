@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from llm.cli import submit
+from llm.cli.on_cluster import say
 from tests.kfp_server import KfpServer, Refusal, Run
 from tests.pods_server import PodsServer
 from tests.submission_case import IN_PODS, NAME, TRAINING, gristmill
@@ -182,6 +185,61 @@ def test_an_interruption_while_the_run_is_made_loses_nothing_of_it(capsys, kfp: 
     interrupt_at(kfp, CREATE, signal.SIGTERM)
     assert gristmill(capsys, *submitting(kfp)).code == 75
     assert kfp.only_run.terminated
+
+
+def interrupt_when(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """Send this process a SIGTERM while that is said."""
+
+    def interrupting(line: str) -> None:
+        if line.startswith(said):
+            os.kill(os.getpid(), signal.SIGTERM)
+        say(line)
+
+    monkeypatch.setattr(submit, "say", interrupting)
+
+
+def test_an_interruption_while_the_run_is_named_cancels_it(capsys, kfp: KfpServer, monkeypatch: pytest.MonkeyPatch):
+    kfp.next_script = TRAINING
+    interrupt_when(monkeypatch, "submitted run")
+    ended = gristmill(capsys, *submitting(kfp))
+    assert (ended.code, kfp.only_run.terminated) == (75, True)
+    assert f"submitted run {NAME}" in ended.err
+
+
+def test_an_interruption_after_the_package_was_taken_does_not_say_that_nothing_was_submitted(
+    capsys, kfp: KfpServer, monkeypatch: pytest.MonkeyPatch
+):
+    kfp.next_script = TRAINING
+    clean = tempfile.TemporaryDirectory.cleanup
+
+    def interrupting(folder: tempfile.TemporaryDirectory[str]) -> None:
+        clean(folder)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", interrupting)
+    ended = gristmill(capsys, *submitting(kfp))
+    assert (ended.code, kfp.only_run.terminated, "nothing was submitted" in ended.err) == (75, True, False)
+
+
+def test_an_interruption_while_the_cancelling_is_told_does_not_prevent_it(
+    capsys, kfp: KfpServer, monkeypatch: pytest.MonkeyPatch
+):
+    kfp.next_script = TRAINING
+    interrupt_at(kfp, LOOK, signal.SIGTERM)
+    interrupt_when(monkeypatch, "cancelling the run")
+    ended = gristmill(capsys, *submitting(kfp))
+    assert (ended.code, kfp.only_run.terminated) == (130, True)
+    assert f"the run was asked to end: gristmill status {NAME} --wait" in ended.err
+
+
+def test_an_interruption_of_a_command_that_does_not_wait_leaves_the_run_and_names_it(
+    capsys, kfp: KfpServer, monkeypatch: pytest.MonkeyPatch
+):
+    kfp.next_script = TRAINING
+    interrupt_when(monkeypatch, "next:")
+    ended = gristmill(capsys, *submitting(kfp, "--no-wait"))
+    assert (ended.code, kfp.only_run.terminated) == (130, False)
+    assert f"the run goes on: gristmill status {NAME} --wait | gristmill cancel {NAME}" in ended.err
 
 
 def test_an_interruption_before_anything_was_made_makes_nothing(capsys, kfp: KfpServer):

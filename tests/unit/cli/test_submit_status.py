@@ -31,8 +31,8 @@ def pretraining(kfp: KfpServer, script: list[Look], *overrides: str):
     return kfp.add_run(NAME, script, pipeline_spec=specification, runtime_config={"parameters": parameters})
 
 
-def trainjob(pods: PodsServer, name: str, run: str) -> None:
-    pods.put(f"{TRAINJOBS}/{name}", metadata={"labels": {"gristmill.io/run": run}})
+def trainjob(pods: PodsServer, name: str, run: str, home: str = TRAINJOBS) -> None:
+    pods.put(f"{home}/{name}", metadata={"labels": {"gristmill.io/run": run}})
 
 
 def test_the_newest_runs_are_listed(capsys, kfp: KfpServer):
@@ -132,6 +132,30 @@ def test_a_training_that_cannot_be_looked_for_is_told_after_the_pipelines_end(ca
     assert "error: whether its training has ended is not known\n  the kubeconfig" in ended.err
 
 
+@pytest.mark.parametrize(("override", "namespace"), [([], "ml"), (["cluster.namespace=mine"], "mine")])
+def test_a_training_is_ended_in_the_namespace_that_is_given_or_in_the_runs_own(
+    capsys, kfp: KfpServer, pods: PodsServer, override: list[str], namespace: str
+):
+    pretraining(kfp, TRAINING, "training.pool=gpu", "cluster.namespace=ml")
+    homes = {name: TRAINJOBS.replace("kubeflow/", f"{name}/") for name in ("kubeflow", "ml", "mine")}
+    for home in homes.values():
+        trainjob(pods, "one", NAME, home)
+    assert at(kfp, capsys, "cancel", NAME, *override).code == 0
+    assert pods.deleted == [f"{homes[namespace]}/one"]
+
+
+def test_a_run_whose_configuration_is_not_valid_here_is_ended_with_its_training(
+    capsys, kfp: KfpServer, pods: PodsServer
+):
+    run = kfp.add_run(NAME, TRAINING, runtime_config={"parameters": {"config": '{"training": {"of_tomorrow": 1}}'}})
+    trainjob(pods, "mine", NAME)
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert (ended.code, ended.out) == (0, f"run {NAME} has ended: FAILED\n")
+    assert run.terminated
+    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert "is not valid here: unknown config key training.of_tomorrow" in ended.err
+
+
 def test_cancel_ends_a_training_that_a_workstation_started_without_kubeflow_pipelines(capsys, pods: PodsServer):
     trainjob(pods, "mine", NAME)
     ended = gristmill(capsys, "cancel", NAME)
@@ -164,6 +188,23 @@ def test_a_run_that_has_ended_stays_as_it_is(capsys, kfp: KfpServer):
     pretraining(kfp, [Look("SUCCEEDED")])
     ended = at(kfp, capsys, "cancel", NAME)
     assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: SUCCEEDED\n")
+
+
+def test_a_training_left_behind_by_a_run_that_has_ended_is_ended(capsys, kfp: KfpServer, pods: PodsServer):
+    pretraining(kfp, [Look("FAILED")], "training.pool=gpu")
+    trainjob(pods, "mine", NAME)
+    assert at(kfp, capsys, "cancel", NAME).out == f"run {NAME} had ended before: FAILED\n"
+    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+
+
+def test_the_training_of_a_later_run_of_the_same_name_stays(capsys, kfp: KfpServer, pods: PodsServer):
+    ended_run = pretraining(kfp, [Look("FAILED")], "training.pool=gpu")
+    later = pretraining(kfp, TRAINING, "training.pool=gpu")
+    trainjob(pods, "its", NAME)
+    ended = at(kfp, capsys, "cancel", ended_run.id)
+    assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: FAILED\n")
+    assert f"run {NAME}, id {later.id}, goes on: what trains under that name is its own, and stays" in ended.err
+    assert (pods.deleted, later.terminated) == ([], False)
 
 
 def test_a_run_that_will_not_end_is_not_waited_for_for_ever(capsys, kfp: KfpServer):

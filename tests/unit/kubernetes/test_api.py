@@ -83,6 +83,16 @@ def test_an_answer_that_is_no_json_is_quoted():
     assert str(error) == "the cluster refused to read pod ml/x: 404 Not Found\n  404 page not found"
 
 
+@pytest.mark.parametrize("answered", ["<!doctype html>\n<title>Log in</title>", ""])
+def test_a_login_page_is_not_taken_for_the_cluster(kubeconfig: Path, cluster: FakeKubernetes, answered: str):
+    cluster.discovery["/version"] = answered
+    words = " ".join(answered.split())
+    told = f"{cluster.url} does not answer as a Kubernetes API server, but: {words}\n  The address is .* {kubeconfig}"
+    with pytest.raises(ServiceError, match=told):
+        connect(ClusterConfig())
+    assert len(cluster.requests) == 1, "it would answer so again"
+
+
 def test_a_server_that_is_not_there_is_named_with_where_its_address_came_from(kubeconfig: Path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

@@ -100,6 +100,25 @@ def test_an_endpoint_that_is_down_is_named(s3: str, monkeypatch: pytest.MonkeyPa
         Store(s3).check_access()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL", "minio:9000", r": minio:9000\n  .*AWS_ENDPOINT_URL, must be http://HOST:PORT"),
+        ("AWS_ENDPOINT_URL_S3", "http://[::1", r"Invalid IPv6 URL\n  AWS_ENDPOINT_URL_S3, or"),
+        ("AWS_REGION", "eu west", r"'eu west' .*\n  AWS_REGION .* such as us-east-1"),
+        ("AWS_PROFILE", "nobody", r"\(nobody\) could not be found\n  AWS_PROFILE .*~/.aws/config"),
+        ("AWS_CONFIG_FILE", __file__, r"parse config file: .*\n  AWS_CONFIG_FILE, or"),
+    ],
+)
+def test_a_setting_that_makes_no_client_is_named(
+    s3: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+):
+    monkeypatch.setattr(s3_module, "_client", s3_module._client.__wrapped__)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=f"S3 cannot be used with these settings: .*{told}"):
+        Store(s3)
+
+
 def test_missing_keys_are_named(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

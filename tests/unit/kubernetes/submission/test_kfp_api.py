@@ -14,6 +14,7 @@ from llm.kubernetes.submission.kfp_api import KfpApi, connect
 from llm.kubernetes.submission.kfp_requests import KfpError
 from tests.kfp_server import KfpServer, Look
 from tests.pods_server import PodsServer
+from tests.submission_fixtures import use_kubeconfig
 
 pytestmark = pytest.mark.usefixtures("no_cluster")
 ENDED = [Look("SUCCEEDED")]
@@ -29,6 +30,14 @@ def test_the_address_may_come_from_the_environment_as_for_the_kfp_command(kfp: K
 
 def test_without_an_address_and_a_cluster_it_says_what_to_set():
     with pytest.raises(KfpError, match=r"no address of Kubeflow Pipelines is known, and no cluster\n.*KFP_ENDPOINT"):
+        connect(ClusterConfig())
+
+
+@pytest.mark.parametrize("text", ["{a: [", "just words"])
+def test_a_kubeconfig_that_is_none_is_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str):
+    (tmp_path / "config").write_text(text)
+    use_kubeconfig(monkeypatch, tmp_path / "config")
+    with pytest.raises(KfpError, match=r"and no cluster\n.*KFP_ENDPOINT.*\n  The kubeconfig gives none: ."):
         connect(ClusterConfig())
 
 
