@@ -119,8 +119,8 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
             except subprocess.TimeoutExpired:
                 if asked_at is not None:
                     _tell_to_stop(process, told)
-                    if time.monotonic() > asked_at + STOP_SECONDS:
-                        process.kill()
+                    if not told or time.monotonic() > asked_at + STOP_SECONDS:
+                        process.kill()  # it waits for other nodes, and there is nothing to save; or it has had its time
     finally:
         if process.poll() is None:
             process.kill()
@@ -130,10 +130,7 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _tell_to_stop(process: subprocess.Popen[bytes], told: set[int]) -> None:
-    """Send SIGTERM to each rank once, also to those that torchrun is only about to start.
-
-    Not to torchrun, which would kill the ranks after its own patience.
-    """
+    """Send SIGTERM to each rank once. Not to torchrun, which would kill the ranks after its own patience."""
     for rank in set(_children(process.pid)) - told:
         told.add(rank)
         try:

@@ -34,11 +34,12 @@ class Nodes:
         self.folder, self.nodes = folder, nodes
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, plan_uri: str) -> None:
+    def start(self, plan_uri: str, started: int | None = None) -> None:
+        """Start all of them, or the first few."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        for rank in range(self.nodes):
+        for rank in range(self.nodes if started is None else started):
             environment = {
                 **os.environ,
                 "PET_NNODES": str(self.nodes),
@@ -222,11 +223,22 @@ def test_a_store_that_goes_away_in_the_middle_costs_what_was_done_since_the_last
 def test_a_stop_before_the_ranks_have_begun_is_not_lost(s3: str, nodes: Nodes, monkeypatch: pytest.MonkeyPatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a store that takes requests, and never answers
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        nodes.nodes = 1
-        nodes.start(f"{s3}/training/x/plan.json")
+        nodes.start(f"{s3}/training/x/plan.json", started=1)
         silent.settimeout(PATIENCE_SECONDS)
         connection, _ = silent.accept()
         with connection:
             nodes.processes[0].send_signal(signal.SIGTERM)
             assert nodes.codes() == [75]
+    assert "error: stopped on request" in (nodes.folder / "0.log").read_text()
+
+
+def test_a_stop_while_other_nodes_are_waited_for_ends_at_once(s3: str, nodes: Nodes, log: EventLog):
+    nodes.start(plan_in(s3, log), started=1)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    children = Path(f"/proc/{nodes.processes[0].pid}/task/{nodes.processes[0].pid}/children")
+    while not children.read_text():
+        assert time.monotonic() < deadline, "torchrun was not started"
+        time.sleep(0.02)
+    nodes.processes[0].send_signal(signal.SIGTERM)
+    assert nodes.codes() == [75]
     assert "error: stopped on request" in (nodes.folder / "0.log").read_text()

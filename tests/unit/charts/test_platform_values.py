@@ -89,7 +89,7 @@ def test_a_policy_that_lets_pods_reach_every_namespace_is_refused(helm):
          "/tmp/ is taken by this chart or by the image"),
         (["quota.requests\\.memory=1Gi"],
          "quota.requests.memory=1Gi is less than a single pod of pools.cpu asks for: 2Gi"),
-        (["quota.cpu=500m"], "quota.cpu=500m is less than a single pod of pools.cpu asks for: 1"),
+        (["quota.cpu=400m"], "quota.cpu=400m is less than a single pod of pools.cpu asks for: 500m"),
         (["quota.limits\\.memory=64Gi"], "pods of pools.cpu name no limits.memory"),
         (["limitRange.max.memory=1Gi"], "limitRange.max.memory=1Gi is less than a pod of pools.cpu asks for: 2Gi"),
         (["limitRange.default.cpu=2", "limitRange.max.cpu=1"],
