@@ -6,7 +6,6 @@ scripts/ci/cluster_test runs this before it installs Trainer; on a cluster that 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from llm.storage import open_objects
 from tests.cluster_case import CHARTS, everything, fresh_namespace, helm, kubectl, wait_for
 
 CRD = "trainjobs.trainer.kubeflow.org"
@@ -51,19 +51,19 @@ def test_the_platform_chart_names_what_is_missing(namespace: str):
     assert everything(namespace) == before
 
 
-def test_a_training_on_a_pool_is_refused_before_its_first_step(namespace: str, tmp_path: Path):
-    done = train(namespace, tmp_path)
+def test_a_training_on_a_pool_is_refused_before_its_first_step(namespace: str, store_uri: str, tmp_path: Path):
+    done = train(namespace, store_uri, tmp_path)
     assert done.returncode == 2, done.stderr
     assert "error: Kubeflow Trainer is not installed: the cluster does not know trainjobs" in done.stderr
     assert "2.0" in done.stderr
-    assert not list(tmp_path.glob("store/*")), "something was made already"
+    assert open_objects(store_uri).names() == [], "something was made already"
 
 
 def test_a_trainer_of_another_version_is_named_with_the_one_that_is_needed(
-    namespace: str, another_version: None, tmp_path: Path
+    namespace: str, another_version: None, store_uri: str, tmp_path: Path
 ):
     def refusal() -> str:
-        done = train(namespace, tmp_path)
+        done = train(namespace, store_uri, tmp_path)
         assert done.returncode == 2, done.stderr
         return done.stderr if "serves" in done.stderr else ""  # discovery follows a CRD a moment later
 
@@ -71,8 +71,8 @@ def test_a_trainer_of_another_version_is_named_with_the_one_that_is_needed(
     assert "serves trainer.kubeflow.org/v2, not v1alpha1" in said
 
 
-def train(namespace: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def train(namespace: str, store_uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"]
-    given = ["data.path=stdlib", f"storage.uri={folder / 'store'}", f"run.folder={folder / 'runs'}",
+    given = ["data.path=stdlib", f"storage.uri={store_uri}", f"run.folder={folder / 'runs'}",
              f"cluster.namespace={namespace}", "training.pool=cpu", "training.nodes=1"]  # fmt: skip
-    return subprocess.run([*command, "run", "pretrain", *given], capture_output=True, text=True, env={**os.environ})
+    return subprocess.run([*command, "run", "pretrain", *given], capture_output=True, text=True)
