@@ -82,8 +82,9 @@ def misread(node: Any, path: str = "", strings: bool = False) -> list[str]:
     """Where a rendered name, label or annotation is not a string, as an unquoted `100` or `true` would not be."""
     if isinstance(node, dict):
         below = [
-            (key, strings or key in STRINGS or key.lower().endswith(("name", "namespace")), node[key]) for key in node
-        ]
+            (key, strings or key in STRINGS or key.lower().endswith(("name", "namespace")), node[key])
+            for key in node if key != "shareProcessNamespace"
+        ]  # fmt: skip
     elif isinstance(node, list):
         below = [(index, strings, item) for index, item in enumerate(node)]
     else:

@@ -46,8 +46,9 @@ def delete_and_wait(api: Api, jobs: Sequence[Json], tell: Callable[[str], None])
 def _is_there(api: Api, job: Json) -> bool:
     """Whether this very TrainJob, and not another of its name, or pods of it are left.
 
-    It is deleted in the foreground, so it goes after its JobSet, and that after its pods; but for those that the JobSet
-    made in that moment because it was starting again: they go a moment later.
+    It is deleted in the foreground, so it goes after its JobSet, and that after its pods. But Trainer (2.0 to 2.3) also
+    keeps the JobSet of a TrainJob that is being deleted as it should be: it makes it anew, with pods that are deleted
+    as they start, and those go a moment later.
     """
     found = trainjob(api, _name(job))
     if found is not None:

@@ -38,7 +38,7 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
         launcher = own_pod(api)
         with DeletesWhenStopped(api, trainjob_name(spec.run, spec.task), launcher) as stop:
             read_pool(api, spec.pool)
-            image = training_image(spec.image, launcher)
+            image = training_image(launcher)
             body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
             begun = begin(api, body, stop, tell, anew=anew)
             _tell_begun(begun, log)

@@ -62,9 +62,9 @@ def is_replaced(api: Api, launcher: Launcher) -> bool:
     return found is None or "deletionTimestamp" in found["metadata"]
 
 
-def training_image(given: str | None, launcher: Launcher | None, project: Path = PROJECT) -> str:
-    """The image of a training's pods: as given, as the environment says, the launcher's own, or the one built here."""
-    if (image := given or os.environ.get(IMAGE)) is not None:
+def training_image(launcher: Launcher | None, project: Path = PROJECT) -> str:
+    """The image of a training's pods: as the environment says, the launcher's own, or the one built here."""
+    if (image := os.environ.get(IMAGE)) is not None:
         return image
     if launcher is not None:
         return launcher.image

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm.errors import UserError
 from llm.storage import sha256_of_json
 
 GROUP = "trainer.kubeflow.org"
@@ -44,10 +42,7 @@ class TrainJobSpec:
     nodes: int
     processes: int
     """Ranks on each node."""
-    image: str | None
-    """None: the image of the pod that asks, or the one that `make images` has built."""
     command: tuple[str, ...]
-    env: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,19 +85,12 @@ def label_value(text: str) -> str:
 
 
 def manifest(spec: TrainJobSpec, namespace: str, image: str, owner: Owner | None) -> dict[str, Any]:
-    """The TrainJob to create; raises UserError for environment variables that Trainer keeps for itself."""
-    reserved = sorted(name for name in spec.env if name.startswith("PET_"))
-    if reserved:
-        raise UserError(
-            f"the environment of a training on pool {spec.pool} sets {', '.join(reserved)}",
-            "Names with PET_ are Kubeflow Trainer's: they tell torchrun of the other pods. Choose another name.",
-        )
+    """The TrainJob to create."""
     wanted = {
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": spec.pool},
         "trainer": {
             "image": image,
             "command": list(spec.command),
-            "env": [{"name": name, "value": value} for name, value in sorted(spec.env.items())],
             "numNodes": spec.nodes,
             "numProcPerNode": spec.processes,
         },

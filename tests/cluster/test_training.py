@@ -6,6 +6,7 @@ summary of `make cluster-test`).
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 
 from llm.config import RunConfig, compose
+from llm.kubernetes.trainjob import TrainJobSpec, manifest
 from llm.runs.folder import RunFolder
 from llm.steps import open_context, run_step
 from llm.storage import Manifest, open_objects
@@ -209,11 +211,14 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(
     assert job is not None
     name = job["metadata"]["name"]
     began = time.monotonic()
+    pods = {pod["metadata"]["name"] for pod in pods_of(case.namespace, name)}
+    assert len(pods) == 2
     with _exit_codes(case.namespace, name, tmp_path / "endings") as exit_codes:
         done = _gristmill("cancel", "cancelled", f"cluster.namespace={case.namespace}")
         assert done.returncode == 0, done.stderr
         record_figure("seconds from cancel until all is gone", f"{time.monotonic() - began:.0f}")
-    assert exit_codes() == {"75"}, "killed at the end of its grace"
+    endings = exit_codes()
+    assert {pod: endings.get(pod) for pod in pods} == dict.fromkeys(pods, "75"), "killed at the end of its grace"
     assert case.train_job("cancelled") is None
     assert not pods_of(case.namespace, name)
     assert not objects(case.namespace, "jobsets", "--field-selector", f"metadata.name={name}")
@@ -221,6 +226,20 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(
     assert newest is not None
     assert newest.state().step >= 5
     assert case.end(launcher) == "Failed"
+
+
+def test_a_pod_that_is_stopped_before_it_listens_ends_at_once(case: Case, tmp_path: Path):
+    """The kernel would drop the SIGTERM, were the training the first process of its pod."""
+    deaf = TrainJobSpec(run="deaf", task="train", pool="cpu", nodes=1, processes=1, command=("sleep", "600"))
+    job = manifest(deaf, case.namespace, case.image, None)
+    kubectl("-n", case.namespace, "create", "-f", "-", stdin=json.dumps(job))
+    name = job["metadata"]["name"]
+    wait_for(lambda: [pod for pod in pods_of(case.namespace, name) if pod["status"]["phase"] == "Running"], "its pod")
+    (pod,) = (pod["metadata"]["name"] for pod in pods_of(case.namespace, name))
+    with _exit_codes(case.namespace, name, tmp_path / "endings") as exit_codes:
+        done = _gristmill("cancel", "deaf", f"cluster.namespace={case.namespace}")
+        assert done.returncode == 0, done.stderr
+    assert exit_codes().get(pod) == str(128 + signal.SIGTERM), "it was killed at the end of its grace"
 
 
 def test_a_bad_configuration_fails_the_step_with_the_trainers_own_words(case: Case):
@@ -359,18 +378,15 @@ def _run(
 
 
 @contextmanager
-def _exit_codes(namespace: str, job: str, kept: Path) -> Iterator[Callable[[], set[str]]]:
-    """What the pods of a TrainJob end with, by a watch: a moment after its end a pod may be gone.
-
-    Those count that ran: JobSet may start again in the moment of the deletion.
-    """
-    state = ".status.containerStatuses[0].state.terminated"
+def _exit_codes(namespace: str, job: str, kept: Path) -> Iterator[Callable[[], dict[str, str]]]:
+    """What each pod of a TrainJob ends with, by a watch: a moment after its end a pod may be gone."""
+    code = ".status.containerStatuses[0].state.terminated.exitCode"
     command = ["kubectl", "-n", namespace, "get", "pods", "-l", f"jobset.sigs.k8s.io/jobset-name={job}", "--watch",
-               "-o", f'jsonpath={{{state}.startedAt}}:{{{state}.exitCode}}{{"\\n"}}']  # fmt: skip
+               "-o", f'jsonpath={{.metadata.name}}:{{{code}}}{{"\\n"}}']  # fmt: skip
 
-    def codes() -> set[str]:
-        endings = (line.rpartition(":") for line in kept.read_text().split())
-        return {code for started, _, code in endings if started}
+    def codes() -> dict[str, str]:
+        endings = (line.split(":") for line in kept.read_text().split())
+        return {pod: code for pod, code in endings if code}
 
     with kept.open("w") as output, subprocess.Popen(command, stdout=output) as watch:
         try:

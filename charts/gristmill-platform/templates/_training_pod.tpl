@@ -21,6 +21,9 @@ automountServiceAccountToken: false
 # The variables of every Service in the namespace are nothing to a training.
 enableServiceLinks: false
 restartPolicy: Never
+# The kernel drops a SIGTERM for a first process that does not say what it does with it, as Python does not yet while it
+# starts: a pod that is stopped then would train on until the end of its grace. So the first process is the pause container's.
+shareProcessNamespace: true
 terminationGracePeriodSeconds: {{ $pool.terminationGracePeriodSeconds | int64 }}
 securityContext:
   {{- include "gristmill-platform.podSecurity" . | nindent 2 }}

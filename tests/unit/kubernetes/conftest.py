@@ -18,9 +18,10 @@ from llm.tracking.events import EventLog
 from tests.kubernetes_case import FakeKubernetes
 
 SPEC = TrainJobSpec(
-    run="demo", task="train", pool="cpu", nodes=2, processes=1, image="gristmill/train:1",
-    command=("python", "-m", "llm.training.pod", "s3://b/plan.json"), env={"A": "1"},
+    run="demo", task="train", pool="cpu", nodes=2, processes=1,
+    command=("python", "-m", "llm.training.pod", "s3://b/plan.json"),
 )  # fmt: skip
+IMAGE = "gristmill/train:1"
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def cluster(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKubernetes]:
     with FakeKubernetes() as made:
         monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
-        monkeypatch.delenv("GRISTMILL_TRAIN_IMAGE", raising=False)
+        monkeypatch.setenv("GRISTMILL_TRAIN_IMAGE", IMAGE)
         yield made
     assert not made.errors
 

@@ -28,6 +28,7 @@ def pod(cluster: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "namespace").write_text("ml\n")
     monkeypatch.setattr(api, "ACCOUNT_FOLDER", tmp_path)
     monkeypatch.setenv("KFP_POD_NAME", "pretrain-x7k2p-1")
+    monkeypatch.delenv("GRISTMILL_TRAIN_IMAGE")
     made = {
         "metadata": {
             "name": "pretrain-x7k2p-1", "uid": "p-1", "labels": {},
@@ -48,7 +49,7 @@ def test_the_training_has_the_launchers_image_and_goes_with_the_job_that_replace
     cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]
 ):
     cluster.script = ends
-    run(image=None)
+    run()
     job = cluster.trainjobs[NAME]
     assert job["spec"]["trainer"]["image"] == "train@sha256:1"
     assert job["metadata"]["ownerReferences"] == [JOB]
@@ -60,7 +61,7 @@ def test_any_other_pod_owns_the_training_itself(
 ):
     pod["metadata"]["ownerReferences"] = made_by
     cluster.script = ends
-    run(image=None)
+    run()
     (owner,) = cluster.trainjobs[NAME]["metadata"]["ownerReferences"]
     assert owner == {"apiVersion": "v1", "kind": "Pod", "name": "pretrain-x7k2p-1", "uid": "p-1"}
 
@@ -72,7 +73,7 @@ def test_a_pod_is_found_by_its_host_name_and_its_first_container_where_none_is_m
     monkeypatch.setenv("HOSTNAME", "pretrain-x7k2p-1")
     pod["spec"]["containers"] = [{"name": "a", "image": "first"}, {"name": "b", "image": "second"}]
     cluster.script = ends
-    run(image=None)
+    run()
     assert cluster.trainjobs[NAME]["spec"]["trainer"]["image"] == "first"
 
 
@@ -89,7 +90,7 @@ def test_one_that_another_run_created_goes_only_when_both_are_gone(
     cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], log: EventLog
 ):
     earlier = {**JOB, "name": "pretrain-earlier", "uid": "w-0"}
-    job = cluster.create(manifest(SPEC, "ml", SPEC.image or "", None))
+    job = cluster.create(manifest(SPEC, "ml", "train@sha256:1", None))
     job["metadata"]["ownerReferences"] = [earlier]
     ends(cluster.scripts[0])
     run()
@@ -101,7 +102,7 @@ def test_one_that_another_run_created_goes_only_when_both_are_gone(
 def test_an_owner_that_may_not_be_added_is_told(
     cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], log: EventLog
 ):
-    job = cluster.create(manifest(SPEC, "ml", SPEC.image or "", None))
+    job = cluster.create(manifest(SPEC, "ml", "train@sha256:1", None))
     job["metadata"]["ownerReferences"] = [{**JOB, "uid": "w-0"}]
     ends(cluster.scripts[0])
     cluster.refuse("PATCH", NAME, 403)
@@ -158,13 +159,14 @@ def test_a_pod_that_has_no_successor_deletes_the_training_when_it_is_deleted(
 
 
 def test_outside_of_a_pod_the_image_is_the_one_that_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("GRISTMILL_IMAGE_PREFIX", raising=False)
+    for name in ("GRISTMILL_IMAGE_PREFIX", "GRISTMILL_TRAIN_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=r"no image to train with\n.*make images.*GRISTMILL_TRAIN_IMAGE"):
-        own_pod.training_image(None, None, tmp_path)
+        own_pod.training_image(None, tmp_path)
     (tmp_path / "build").mkdir()
     record({"train": Image("gristmill/train:0.1.0", "sha256:0", "sha256:1", 1, None, "another tree")}, tmp_path)
-    assert own_pod.training_image(None, None, tmp_path) == "gristmill/train@sha256:1"
+    assert own_pod.training_image(None, tmp_path) == "gristmill/train@sha256:1"
     monkeypatch.setenv("GRISTMILL_IMAGE_PREFIX", "registry:5000/team")
-    assert own_pod.training_image(None, None, tmp_path) == "registry:5000/team/train@sha256:1"
+    assert own_pod.training_image(None, tmp_path) == "registry:5000/team/train@sha256:1"
     monkeypatch.setenv("GRISTMILL_TRAIN_IMAGE", "mine:1")
-    assert own_pod.training_image(None, None, tmp_path) == "mine:1"
+    assert own_pod.training_image(None, tmp_path) == "mine:1"

@@ -11,13 +11,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.errors import UserError
 from llm.kubernetes.trainjob import SPEC_HASH, Owner, TrainJobSpec, label_value, manifest, trainjob_name
 
 SPEC = TrainJobSpec(
-    run="pretrain-3f9a61c2", task="train", pool="a100", nodes=4, processes=8, image=None,
+    run="pretrain-3f9a61c2", task="train", pool="a100", nodes=4, processes=8,
     command=("python", "-m", "llm.training.pod", "s3://models/store/training/9c1e07/plan.json"),
-    env={"NCCL_DEBUG": "WARN", "HF_HUB_OFFLINE": "1"},
 )  # fmt: skip
 OWNER = Owner("argoproj.io/v1alpha1", "Workflow", "pretrain-x7k2p", "5f1c0c52-6a57-4d2e-9d4e-0e4f4ac0e1b7")
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -34,14 +32,8 @@ def test_the_trainjob_of_a_pipelines_run_is_the_golden_one(golden):
 
 
 def test_the_trainjob_of_a_person_is_the_golden_one(golden):
-    document = manifest(replace(SPEC, nodes=1, env={}), "ml", "gristmill/train:0.1.0", None)
+    document = manifest(replace(SPEC, nodes=1), "ml", "gristmill/train:0.1.0", None)
     golden("trainjob-unowned.yaml", yaml.safe_dump(document, sort_keys=False))
-
-
-@pytest.mark.parametrize("names", [["PET_NNODES"], ["PET_MASTER_PORT", "PET_NODE_RANK"]])
-def test_variables_that_trainer_keeps_for_itself_are_refused(names: list[str]):
-    with pytest.raises(UserError, match=rf"pool a100 sets {', '.join(names)}\n.*Kubeflow Trainer's"):
-        made(env=dict.fromkeys(names, "1"))
 
 
 def test_the_fingerprint_is_of_what_is_asked_for_and_of_nothing_else():
@@ -50,10 +42,9 @@ def test_the_fingerprint_is_of_what_is_asked_for_and_of_nothing_else():
 
     same = fingerprint(made())
     assert fingerprint(manifest(SPEC, "other", "gristmill/train@sha256:0123", OWNER)) == same
-    assert fingerprint(made(env=dict(reversed(SPEC.env.items())))) == same
-    changed = [made(nodes=3), made(processes=1), made(pool="cpu"), made(env={}), made(command=("true",))]
+    changed = [made(nodes=3), made(processes=1), made(pool="cpu"), made(command=("true",))]
     fingerprints = {fingerprint(document) for document in changed}
-    assert len(fingerprints | {same}) == 6
+    assert len(fingerprints | {same}) == 5
 
 
 @settings(deadline=None)

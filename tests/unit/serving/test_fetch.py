@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,19 @@ def test_quantities_are_read_as_kubernetes_writes_them(text: str, number: float)
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is not an amount of storage"):
         bytes_of(text)
+
+
+def test_sigterm_ends_the_command_at_once_though_a_file_is_on_its_way(repository: Manifest, tmp_path: Path) -> None:
+    file = repository.folder / "gristmill" / "3" / "onnx" / "model.onnx"
+    file.unlink()
+    os.mkfifo(file)  # never comes
+    call = "from llm.cli import main; main()"
+    command = [sys.executable, "-c", call, "fetch", repository.uri, str(tmp_path / "served")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("fetching")
+        process.terminate()
+        assert process.wait(60) == 75
 
 
 def test_the_command_says_what_it_fetched(repository: Manifest, tmp_path: Path) -> None:
