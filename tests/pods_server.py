@@ -104,7 +104,7 @@ def _handler(server: PodsServer) -> type[BaseHTTPRequestHandler]:
                 self.send(200, {"major": "1", "minor": "34"})
             elif path in server.objects:
                 self.send(200, server.objects[path])
-            elif path.rstrip("/").rpartition("/")[2] in ("pods", "workflows", "trainjobs"):
+            elif path.rstrip("/").rpartition("/")[2] in ("pods", "workflows", "trainjobs", "trainingruntimes"):
                 self.send(200, server.list(path, query.get("labelSelector", "")))
             else:
                 self.refuse(404, f"{path} not found")

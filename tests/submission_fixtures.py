@@ -11,6 +11,7 @@ from kubernetes.config import kube_config
 from llm.config import ClusterConfig
 from llm.kubernetes.submission.kfp_api import KfpApi, connect
 from tests.kfp_server import KfpServer
+from tests.kubernetes_case import DISCOVERY
 from tests.pods_server import PodsServer
 
 
@@ -36,9 +37,10 @@ def kfp(no_cluster: None) -> Iterator[KfpServer]:
 
 @pytest.fixture
 def pods(no_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PodsServer]:
-    """A cluster that the kubeconfig leads to, with Kubeflow Pipelines in it."""
+    """A cluster that the kubeconfig leads to, with Kubeflow Pipelines and Trainer in it."""
     with PodsServer() as server:
         use_kubeconfig(monkeypatch, server.kubeconfig(tmp_path / "kubeconfig"))
+        server.objects.update(DISCOVERY)
         server.put("/api/v1/namespaces/kubeflow/services/ml-pipeline")
         server.put("/api/v1/namespaces/kubeflow/serviceaccounts/gristmill-pipeline")
         yield server

@@ -69,7 +69,7 @@ def tell_the_end(api: KfpApi, run: RunState, logs: StepLogs, end: Outcome, as_js
         for line in end.log.tail(TAIL_LINES):
             say(line)
         say(f"--- all of it: gristmill logs {run.name} --step {end.step}")
-    elif end.step is not None and end.exit_code not in (0, 4):
+    elif end.step is not None and end.has_begun and end.exit_code not in (0, 4):
         say(f"{end.step}'s log cannot be read from here: {logs.why_no_pods or 'its pod is gone, or never began'}")
         say(f"See it in Kubeflow Pipelines, {api.page(run.id)}, or where it keeps its executor-logs.")
     if as_json:

@@ -37,7 +37,7 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
     from llm.kubernetes.submission.kfp_api import connect
     from llm.kubernetes.submission.outcome import outcome
     from llm.kubernetes.submission.step_logs import StepLogs
-    from llm.kubernetes.submission.watch import Narrator, Patience, wait
+    from llm.kubernetes.submission.watch import CannotStart, Narrator, Patience, wait
 
     api = connect(config.cluster)
     if name is None:
@@ -49,7 +49,10 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
         _tell(api, run, logs, as_json)
         return 0
     patience = Patience(poll_seconds=poll_seconds, away_seconds=away_seconds)
-    run = wait(api, run.id, Narrator(say), patience, logs.troubles)
+    try:
+        run = wait(api, run.id, Narrator(say), patience, logs.held_up)
+    except CannotStart as error:
+        raise UserError(str(error), f"The run waits on without us: gristmill cancel {run.name}") from error
     return tell_the_end(api, run, logs, outcome(run, logs), as_json)
 
 

@@ -25,7 +25,8 @@ INTERRUPTED = 130
     help=f"""Run PIPELINE (pretrain) on a cluster, and wait for its end.
 
     The exit code is the run's: 0 done, 4 the gate did not pass, 75 cancelled, else that of the failed step, whose log
-    is printed. Ctrl-C asks whether to cancel the run or to leave it; without a terminal it cancels, as SIGTERM does.
+    is printed. A step whose image cannot be had, or whose Secret is missing, ends the run with 2. Ctrl-C asks whether
+    to cancel the run or to leave it; without a terminal it cancels, as SIGTERM does.
 
     {ACCESS}""",
 )
@@ -74,7 +75,7 @@ def command(
                 click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")
                 say(f"next: gristmill status {run.name} --wait")
                 return 0
-            run, cancelled = see_through(
+            run, cause = see_through(
                 api,
                 run,
                 config,
@@ -96,7 +97,7 @@ def command(
             raise
         hint = f"The run goes on without us: gristmill status {run.name} --wait"
         raise KfpError(str(error), hint, status=error.status) from error
-    return tell_the_end(api, run, logs, outcome(run, logs, we_cancelled=cancelled), as_json)
+    return tell_the_end(api, run, logs, outcome(run, logs, cause), as_json)
 
 
 def _choice(interrupted: Interrupted, cancel_on_interrupt: bool) -> Choice:

@@ -3,7 +3,8 @@
 0    SUCCEEDED
 4    SUCCEEDED, but the gate did not pass: what waits for it was skipped
 N    FAILED: the failed step's own exit code, where its log tells one of ours (see `llm.errors`), else 70
-2    FAILED without a failed step (a pod that could not be made, a driver), or SKIPPED: the cluster refused
+2    FAILED without a failed step (a pod that could not be made, a driver), or SKIPPED: the cluster refused; or
+     cancelled by us because a step could not start, and would not by itself
 75   cancelled: CANCELED, or FAILED after somebody asked for its end; the training left a checkpoint
 """
 
@@ -12,8 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted, ServiceError, UserError, ValidationFailed
+from llm.kubernetes.submission.interrupts import Interrupted
 from llm.kubernetes.submission.run_state import DRIVER, RunState
 from llm.kubernetes.submission.step_logs import StepLog, StepLogs
+from llm.kubernetes.submission.watch import CannotStart
 
 PASSED = "passed"
 """The group of a pipeline that only the gate's PASS leads to."""
@@ -32,13 +35,18 @@ class Outcome:
     """The step that failed."""
     log: StepLog | None = None
     """What it printed; None if it is not to be had."""
+    has_begun: bool = True
+    """Whether that step began, so that there should be a log."""
 
 
-def outcome(run: RunState, logs: StepLogs, *, we_cancelled: bool = False) -> Outcome:
-    """The end of a run that has ended."""
+def outcome(run: RunState, logs: StepLogs, cancelled_for: Interrupted | CannotStart | None = None) -> Outcome:
+    """The end of a run that has ended, which we cancelled if there is a reason why."""
     if run.state == "SUCCEEDED":
         return _succeeded(run)
-    if run.was_cancelled or we_cancelled:
+    if isinstance(cancelled_for, CannotStart):
+        message = f"{cancelled_for}\n  The run was cancelled: submit the same again to go on"
+        return Outcome(CannotStart.exit_code, message, cancelled_for.step, has_begun=False)
+    if run.was_cancelled or cancelled_for is not None:
         return Outcome(Preempted.exit_code, "cancelled: submit the same again to go on")
     if run.state == "SKIPPED":
         return Outcome(ServiceError.exit_code, "Kubeflow Pipelines skipped the whole run: nothing was done")

@@ -107,9 +107,13 @@ class StepLogs:
                     yield f"pod {pod}, through Kubeflow Pipelines", text
                     return
 
+    def held_up(self, run_id: str) -> list[StepPod]:
+        """The pods of a run that something keeps from starting: an image that is not there, no node with room."""
+        return [pod for pod in self.of_run(run_id) if pod.trouble and not pod.has_ended]
+
     def troubles(self, run_id: str) -> dict[str, str]:
-        """What keeps steps from starting, by step: an image that is not there, no node with room."""
-        return {pod.step: pod.trouble for pod in self.of_run(run_id) if pod.trouble and not pod.has_ended}
+        """What keeps steps from starting, by step."""
+        return {pod.step: pod.trouble for pod in self.held_up(run_id) if pod.trouble}
 
 
 def _possible_pods(run: RunState, step: str) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """The pods of a run's steps, seen through Kubernetes: their logs, and what keeps them from starting.
 
+What does not go away by itself (an image that nobody has, a Secret that is not there) is an obstacle, with the patience
+that a training's pods have with it; a node with room may yet come.
+
 KFP labels every pod of a run with the run's id; Argo notes on it which node it is, such as
 `pretrain-x7k2p.root.exit-handler-1.train.executor`, each part with `(N)` behind it when it was tried again.
 """
@@ -8,14 +11,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from llm.config import ClusterConfig
 from llm.errors import ServiceError
 from llm.kubernetes.api import Api, Json, connect
+from llm.kubernetes.pool import read_pool
 from llm.kubernetes.refusal import Refused, Unreachable
 from llm.kubernetes.submission.run_state import DRIVER, RETRY_INDEX
+from llm.kubernetes.watch import obstacle as training
+from llm.kubernetes.watch.obstacle import NEVER_PULLED, NOT_CONFIGURED, NOT_PULLED, Obstacle
+from llm.kubernetes.watch.pods import is_going
 
 RUN_LABEL = "pipeline/runid"
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
@@ -26,6 +33,11 @@ TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 """A log that says nothing for so long is attached to anew: its connection may be dead without anyone knowing."""
 PASSING_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
+OF_A_STEP = (
+    "If the cluster should have it: `make images`, then load them (scripts/load_images.py),"
+    " or push them (scripts/make_images.py --push REPOSITORY)."
+)
+OF_KFP = "It is an image of Kubeflow Pipelines, not of this project: the nodes must be able to pull it."
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class StepPod:
     created: str
     trouble: str | None
     """What keeps it from starting; None if nothing does."""
+    obstacle: Obstacle | None = None
+    """The same, if it does not go away by itself."""
 
     @property
     def has_log(self) -> bool:
@@ -100,6 +114,16 @@ class StepPods:
         path = "/api/v1/namespaces/{}/services/" + KFP_SERVICE
         return next((namespace for namespace in self.namespaces if self._is_there(path.format(namespace))), None)
 
+    def check_pool(self, namespace: str, name: str) -> None:
+        """Raise UserError if a pool is not there, ServiceError without a Trainer and JobSet whose objects we write.
+
+        What may not be looked at passes.
+        """
+        api = self._api.twin(self._api.timeout_seconds)
+        api.namespace = namespace
+        with closing(api), suppress(Refused, Unreachable):
+            read_pool(api, name)
+
     def lacks(self, path: str) -> bool:
         """Whether an object is certainly not there."""
         return self._is_there(path) is False
@@ -141,24 +165,53 @@ def _step_pod(pod: Json) -> StepPod:
     node = metadata.get("annotations", {}).get(NODE_ANNOTATION, metadata["name"])
     path = [RETRY_INDEX.sub("", part) for part in node.split(".")]
     is_driver = path[-1].endswith(DRIVER)
+    step = path[-1].removesuffix(DRIVER) if is_driver or len(path) < 2 else path[-2]
     return StepPod(
         name=metadata["name"],
         namespace=metadata["namespace"],
-        step=path[-1].removesuffix(DRIVER) if is_driver or len(path) < 2 else path[-2],
+        step=step,
         is_driver=is_driver,
         phase=status.get("phase", "Pending"),
         created=metadata.get("creationTimestamp", ""),
         trouble=_trouble(status),
+        obstacle=_obstacle(pod, step, is_driver=is_driver),
     )
 
 
-def _trouble(status: Any) -> str | None:
+def _trouble(status: Json) -> str | None:
     """What keeps a pod from starting: an image that is not there, no node with room, a missing secret."""
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason')}: {condition.get('message')}"
+    return next((f"{reason}: {said or container.get('image')}" for container, reason, said in _waiting(status)), None)
+
+
+def _obstacle(pod: Json, step: str, *, is_driver: bool) -> Obstacle | None:
+    """What keeps a pod from starting and does not go away by itself; None if nothing does, or the pod is to end."""
+    metadata = pod["metadata"]
+    where = f"pod {metadata['namespace']}/{metadata['name']}"
+    for container, reason, said in () if is_going(pod) else _waiting(pod.get("status", {})):
+        if reason in NEVER_PULLED | NOT_PULLED:
+            ours = container.get("name") == CONTAINER and not is_driver
+            return Obstacle(
+                "image", f"{step} cannot start: the image {container.get('image')} cannot be had",
+                (f"{where}: {reason}: {said}", OF_A_STEP if ours else OF_KFP),
+                0.0 if reason in NEVER_PULLED else training.PULL_SECONDS,
+            )  # fmt: skip
+        if reason in NOT_CONFIGURED:
+            return Obstacle(
+                "configuration", f"{step} cannot start: its container cannot be made: {said or reason}",
+                (f"{where}, image {container.get('image')}: {reason}",
+                 f"Make what is missing in the namespace {metadata['namespace']}, or change the values of"
+                 " gristmill-platform."),
+                training.CONFIGURATION_SECONDS,
+            )  # fmt: skip
+    return None
+
+
+def _waiting(status: Json) -> Iterator[tuple[Json, str, str]]:
+    """The containers that wait for what is not a matter of moments, each with the kubelet's reason and words."""
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") not in PASSING_WAITS:
-            return f"{waiting.get('reason')}: {waiting.get('message') or container.get('image')}"
-    return None
+            yield container, str(waiting.get("reason")), " ".join(str(waiting.get("message") or "").split())

@@ -19,8 +19,7 @@ from llm.kubernetes.submission.package import compile_package
 from llm.kubernetes.submission.run_state import RunState
 from llm.kubernetes.submission.step_logs import StepLogs
 from llm.kubernetes.submission.step_pods import StepPods
-from llm.kubernetes.submission.watch import Narrator, Patience, wait
-from llm.kubernetes.trainjob import GROUP, VERSION
+from llm.kubernetes.submission.watch import CannotStart, Narrator, Patience, wait
 
 
 class Choice(Enum):
@@ -40,9 +39,9 @@ def start(
 ) -> RunState:
     """Compile and start a run that has a name.
 
-    Raises UserError, before anything is made, if a run of that name is going on, or if the service account or the pool
-    is not there, as far as that can be seen; and Interrupted for a signal that was held until then. Hold them: so the
-    run is in the caller's hands before the next one.
+    Before anything is made, raises UserError if a run of that name is going on, or if the service account or the pool
+    is not there, ServiceError without Kubeflow Trainer for a pool, as far as that can be seen; and Interrupted for a
+    signal that was held until then. Hold them: so the run is in the caller's hands before the next one.
     """
     name = str(config.run.name)
     if going_on := api.going_on(name):
@@ -67,11 +66,8 @@ def _check_platform(pods: StepPods, config: RunConfig) -> None:
             f"there is no service account {account} in the namespace {namespace} of Kubeflow Pipelines",
             "Install the chart gristmill-platform there, or set cluster.service_account.",
         )
-    if pool is not None and pods.lacks(f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/trainingruntimes/{pool}"):
-        raise UserError(
-            f"there is no pool {pool} (a TrainingRuntime) in the namespace {namespace} of Kubeflow Pipelines",
-            "Add it to the values of the chart gristmill-platform, or set training.pool to one that is there.",
-        )
+    if pool is not None:
+        pods.check_pool(namespace, pool)
 
 
 def _created(api: KfpApi, package: Path, config: RunConfig) -> RunState:
@@ -118,26 +114,29 @@ def see_through(
     interrupts: Interrupts,
     choose: Callable[[Interrupted], Choice],
     patience: Patience,
-) -> tuple[RunState, bool]:
-    """The run at its end, and whether we cancelled it. When interrupted, `choose` says what becomes of it.
+) -> tuple[RunState, Interrupted | CannotStart | None]:
+    """The run at its end, and why we cancelled it if we did. When interrupted, `choose` says what becomes of it.
 
-    An interruption of `choose` cancels; one of the cancelling leaves it to the cluster. Raises Left if the run goes on,
-    and KfpError if it cannot be seen any more.
+    A step that cannot start cancels it, and so does an interruption of `choose`; one of the cancelling leaves it to the
+    cluster. Raises Left if the run goes on, and KfpError if it cannot be seen any more.
     """
+    cause: Interrupted | CannotStart
     while True:
         try:
             interrupts.raise_held()
-            return wait(api, run.id, narrator, patience, logs.troubles), False
+            return wait(api, run.id, narrator, patience, logs.held_up), None
         except Interrupted as interrupted:
-            choice = _chosen(choose, interrupted)
+            cause, choice = interrupted, _chosen(choose, interrupted)
+        except CannotStart as error:
+            cause, choice = error, Choice.CANCEL
         if choice is Choice.LEAVE:
             raise Left("the run goes on")
         if choice is Choice.CANCEL:
             try:
                 with interrupts.held():
-                    narrator.say("cancelling the run; once more leaves it to the cluster")
+                    narrator.say(_cancelling(cause))
                     ask_for_the_end(api, run, patience, interrupts)
-                return _end(api, run, config, logs, narrator, interrupts, patience), True
+                return _end(api, run, config, logs, narrator, interrupts, patience), cause
             except Interrupted as interrupted:
                 raise Left("the run was asked to end") from interrupted
 
@@ -147,6 +146,12 @@ def _chosen(choose: Callable[[Interrupted], Choice], interrupted: Interrupted) -
         return choose(interrupted)
     except Interrupted:
         return Choice.CANCEL
+
+
+def _cancelling(cause: Interrupted | CannotStart) -> str:
+    if isinstance(cause, CannotStart):
+        return f"{cause.summary}: cancelling the run; Ctrl-C leaves it to the cluster"
+    return "cancelling the run; once more leaves it to the cluster"
 
 
 def _end(

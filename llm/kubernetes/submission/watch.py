@@ -1,24 +1,34 @@
-"""Waiting for a run: looking again and again, saying what is new, bearing with a server that is away for a while."""
+"""Waiting for a run: looking again and again, saying what is new, bearing with a server that is away for a while.
+
+A run itself has no limit, and nor has waiting for a node; what keeps a step from starting and does not go away by
+itself has one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from llm.errors import UserError
 from llm.kubernetes.submission.kfp_api import KfpApi
 from llm.kubernetes.submission.kfp_requests import KfpError
 from llm.kubernetes.submission.run_state import ACTIVE, FINAL, RunState, duration
+from llm.kubernetes.submission.step_pods import StepPod
+from llm.kubernetes.watch.obstacle import Obstacle
 
 Say = Callable[[str], None]
 HEARTBEAT_SECONDS = 30.0
 TROUBLES_SECONDS = 10.0
+GAP_SECONDS = 25.0
+"""An obstacle that two looks do not see is gone; one may miss it: a kubelet's state blinks while it tries again."""
 SETTLING_LOOKS = 3
+CANCELING = "CANCELING"
 WORDS = {
     "PENDING": "waiting for the cluster to begin",
     "RUNNING": "running",
     "PAUSED": "paused; it goes on when whoever paused it lets it",
-    "CANCELING": "being cancelled",
+    CANCELING: "being cancelled",
 }
 
 
@@ -31,6 +41,15 @@ class Patience:
     """A server that does not answer, or with an error that may pass."""
     cancel_seconds: float = 180.0
     """A run that was asked to end."""
+
+
+class CannotStart(UserError):
+    """What keeps a step from starting has been there for too long to go away by itself."""
+
+    def __init__(self, step: str, obstacle: Obstacle) -> None:
+        """Take the step, and what is in its way."""
+        super().__init__(obstacle.summary, *obstacle.details)
+        self.step, self.summary = step, obstacle.summary
 
 
 class Narrator:
@@ -54,12 +73,12 @@ class Narrator:
             self.say(f"after {duration(run.seconds)}: {running} running")
             self._said = time.monotonic()
 
-    def trouble(self, troubles: Mapping[str, str]) -> None:
+    def trouble(self, held_up: Iterable[StepPod]) -> None:
         """Tell what keeps steps from starting, each reason once: a kubelet goes back and forth between some."""
-        for step, trouble in troubles.items():
-            reason = (step, trouble.partition(":")[0])
+        for pod in held_up:
+            reason = (pod.step, str(pod.trouble).partition(":")[0])
             if reason not in self._troubles:
-                self.say(f"{step:12}cannot start yet: {trouble}")
+                self.say(f"{pod.step:12}cannot start yet: {pod.trouble}")
                 self._troubles.add(reason)
 
     def _news(self, run: RunState) -> Iterator[str]:
@@ -77,16 +96,41 @@ class Narrator:
                 yield f"{node.name:12}started"
 
 
+class _Standing:
+    """How long each obstacle has stood in the way of its pod."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, str], float] = {}
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def check(self, held_up: Iterable[StepPod]) -> None:
+        """Take in how things stand; raises CannotStart when patience with an obstacle is at an end."""
+        now = time.monotonic()
+        for pod in held_up:
+            if pod.obstacle is None:
+                continue
+            key = (pod.name, pod.obstacle.kind)
+            if now - self._seen.get(key, now) > GAP_SECONDS or key not in self._since:
+                self._since[key] = now
+            self._seen[key] = now
+            if now - self._since[key] >= pod.obstacle.patience_seconds:
+                raise CannotStart(pod.step, pod.obstacle)
+
+
 def wait(
     api: KfpApi,
     run_id: str,
     narrator: Narrator,
     patience: Patience,
-    troubles: Callable[[str], Mapping[str, str]] = lambda run_id: {},
+    held_up: Callable[[str], Sequence[StepPod]] = lambda run_id: (),
     for_seconds: float | None = None,
 ) -> RunState:
-    """The run at its end, or after `for_seconds` as it stands. Raises KfpError if the server stays away, or refuses."""
+    """The run at its end, or after `for_seconds` as it stands; `held_up` gives the pods that cannot start.
+
+    Raises KfpError if the server stays away, or refuses; CannotStart if one of those pods never will by itself.
+    """
     started = asked = time.monotonic()
+    standing = _Standing()
     while True:
         run = look(api, run_id, narrator, patience)
         narrator.look(run)
@@ -95,8 +139,10 @@ def wait(
             return _settled(api, run, narrator, patience)
         if for_seconds is not None and now - started >= for_seconds:
             return run
-        if now - asked >= TROUBLES_SECONDS:
-            narrator.trouble(troubles(run_id))
+        if now - asked >= TROUBLES_SECONDS and run.state != CANCELING:
+            pods = held_up(run_id)
+            standing.check(pods)
+            narrator.trouble(pods)
             asked = now
         time.sleep(patience.poll_seconds)
 

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kfp_server import KfpServer, Look
+from llm import images
+from llm.images import OF_STEPS, Image, fingerprint, record
+from llm.kubernetes.submission import watch
+from llm.kubernetes.watch import obstacle
+from tests.kfp_server import KfpServer, Look, Run
 from tests.pods_server import PodsServer
 from tests.submission_case import (
     FAILED,
@@ -73,6 +77,62 @@ def test_the_log_of_the_failed_step_is_printed_and_its_own_code_is_ours(capsys, 
     assert ended.err.endswith("error: train: the corpus did not pass its suite\n  Fix the documents below.\n")
 
 
+@pytest.fixture
+def stuck(kfp: KfpServer, pods: PodsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run's training has an image that nobody has, and patience with it is soon at an end."""
+    monkeypatch.setattr(watch, "TROUBLES_SECONDS", 0.0)
+    monkeypatch.setattr(obstacle, "PULL_SECONDS", 0.2)
+    kfp.next_script = [*TRAINING * 200, Look("SUCCEEDED", PROMOTED)]
+    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+    container = {"name": "main", "image": "gristmill/train@sha256:0", "state": {"waiting": waiting}}
+    made = kfp.add_run
+
+    def with_its_pod(*arguments, **options) -> Run:
+        run = made(*arguments, **options)
+        pods.pod(run.id, "x7k2p.root.train.executor", "Pending", containerStatuses=[container])
+        return run
+
+    monkeypatch.setattr(kfp, "add_run", with_its_pod)
+
+
+def test_a_step_whose_image_nobody_has_ends_the_run_with_its_training_and_says_what_to_do(
+    capsys, kfp: KfpServer, pods: PodsServer, stuck: None
+):
+    trainjobs = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
+    pods.put(f"{trainjobs.removesuffix('trainjobs')}trainingruntimes/gpu")
+    pods.put(f"{trainjobs}/mine", metadata={"labels": {"gristmill.io/run": NAME}})
+    ended = submit(capsys, kfp, "training.pool=gpu")
+    assert (ended.code, ended.out.startswith(f"run {NAME} FAILED")) == (2, True)
+    assert kfp.only_run.terminated
+    assert pods.deleted == [f"{trainjobs}/mine"]
+    (pod,) = pods.logs
+    assert "train       cannot start yet: ImagePullBackOff: Back-off pulling image\n" in ended.err
+    assert "cancelling the run; Ctrl-C leaves it to the cluster\n" in ended.err
+    assert ended.err.endswith(
+        "error: train cannot start: the image gristmill/train@sha256:0 cannot be had\n"
+        f"  pod kubeflow/{pod}: ImagePullBackOff: Back-off pulling image\n"
+        "  If the cluster should have it: `make images`, then load them (scripts/load_images.py), or push them"
+        " (scripts/make_images.py --push REPOSITORY).\n"
+        "  The run was cancelled: submit the same again to go on\n"
+    )
+    assert "log cannot be read" not in ended.err
+
+
+def test_a_run_that_cannot_start_is_left_to_whoever_submitted_it_when_another_one_waits(
+    capsys, kfp: KfpServer, stuck: None
+):
+    assert submit(capsys, kfp, "--no-wait").code == 0
+    ended = gristmill(capsys, "status", NAME, "--wait", f"cluster.kfp_uri={kfp.uri}", "--poll-seconds=0.05")
+    assert (ended.code, kfp.only_run.terminated) == (2, False)
+    assert "error: train cannot start: the image gristmill/train@sha256:0 cannot be had\n" in ended.err
+    assert ended.err.endswith(f"  The run waits on without us: gristmill cancel {NAME}\n")
+
+
+def test_a_document_names_the_step_that_could_not_start(capsys, kfp: KfpServer, stuck: None):
+    document = json.loads(submit(capsys, kfp, "--json").out)
+    assert (document["state"], document["exit_code"], document["failed_step"]) == ("FAILED", 2, "train")
+
+
 def test_where_the_log_cannot_be_read_it_says_why_and_where_to_look(capsys, kfp: KfpServer):
     kfp.next_script = [Look("FAILED", FAILED)]
     ended = submit(capsys, kfp)
@@ -122,6 +182,30 @@ def test_a_package_that_cannot_run_in_pods_is_compiled_with_a_warning(capsys, tm
     assert (ended.code, package.is_file()) == (0, True)
     assert "warning: storage.uri=store is a folder, and the steps" in ended.err
     assert "is a folder" not in gristmill(capsys, "compile", "pretrain", *IN_PODS, "-o", str(package)).err
+
+
+def test_images_that_are_not_of_this_tree_are_warned_of_by_compile_and_submit(
+    capsys, kfp: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(images, "BUILT", tmp_path / "images.json")
+
+    def warned() -> list[list[str]]:
+        compiled = gristmill(capsys, "compile", "pretrain", *IN_PODS, "-o", str(tmp_path / "pretrain.yaml"))
+        kfp.runs.clear()
+        submitted = submit(capsys, kfp, "--no-wait")
+        assert (compiled.code, submitted.code) == (0, 0)
+        return [[line for line in one.err.splitlines() if "warning" in line] for one in (compiled, submitted)]
+
+    def build(sources: str) -> None:
+        record({name: Image(f"gristmill/{name}:0", "sha256:1", "sha256:2", 1, None, sources) for name in OF_STEPS})
+
+    names = "warning: the images data, train, export, registry were not built"
+    then = ": the pods run what has this version's tag; `make images` builds this tree"
+    assert warned() == [[f"{names}{then}"]] * 2
+    build("of another tree")
+    assert warned() == [[f"{names} from the sources that are here now{then}"]] * 2
+    build(fingerprint())
+    assert warned() == [[], []]
 
 
 def test_a_package_with_a_password_is_not_compiled(capsys, tmp_path: Path):

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from llm.config import ClusterConfig
+from llm.kubernetes.submission.interrupts import Interrupted
 from llm.kubernetes.submission.kfp_api import KfpApi
 from llm.kubernetes.submission.outcome import Outcome, outcome
 from llm.kubernetes.submission.run_state import RunState
 from llm.kubernetes.submission.step_logs import StepLogs
+from llm.kubernetes.submission.watch import CannotStart
+from llm.kubernetes.watch.obstacle import Obstacle
 from tests.kfp_server import KfpServer, Look, Run
 from tests.pods_server import PodsServer
 from tests.submission_case import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED
 from tests.unit.kubernetes.submission.test_run_state import seen
 
 NODE = "x7k2p.root.exit-handler-1"
+BY_US = Interrupted(signal.SIGINT)
 
 
-def end(kfp: KfpServer, api: KfpApi, *script: Look, we_cancelled: bool = False) -> Outcome:
+def end(kfp: KfpServer, api: KfpApi, *script: Look, cancelled_for: Interrupted | CannotStart | None = None) -> Outcome:
     run = seen(kfp, api, *script)
-    return outcome(run, StepLogs(api, ClusterConfig()), we_cancelled=we_cancelled)
+    return outcome(run, StepLogs(api, ClusterConfig()), cancelled_for)
 
 
 def failed_run(kfp: KfpServer, api: KfpApi, steps: dict[str, str | None] = FAILED) -> tuple[RunState, Run]:
@@ -38,19 +44,29 @@ def test_a_gate_that_did_not_pass_is_4_although_the_run_succeeded(kfp: KfpServer
 
 
 @pytest.mark.parametrize(
-    ("script", "we_cancelled"),
+    ("script", "cancelled_for"),
     [
-        ([Look("CANCELED")], False),
-        ([Look("RUNNING"), Look("CANCELING"), Look("FAILED", FAILED)], False),
-        ([Look("RUNNING"), Look("FAILED", FAILED)], True),
+        ([Look("CANCELED")], None),
+        ([Look("RUNNING"), Look("CANCELING"), Look("FAILED", FAILED)], None),
+        ([Look("RUNNING"), Look("FAILED", FAILED)], BY_US),
     ],
 )
 def test_a_cancelled_run_is_75_whatever_state_the_server_gives_it(
-    kfp: KfpServer, api: KfpApi, script: list[Look], we_cancelled: bool
+    kfp: KfpServer, api: KfpApi, script: list[Look], cancelled_for: Interrupted | None
 ):
-    ended = end(kfp, api, *script, we_cancelled=we_cancelled)
+    ended = end(kfp, api, *script, cancelled_for=cancelled_for)
     assert ended.exit_code == 75
     assert "go on" in str(ended.message)
+
+
+def test_a_run_that_was_cancelled_as_a_step_could_not_start_is_2_unless_it_came_to_its_end(kfp: KfpServer, api: KfpApi):
+    cause = CannotStart("train", Obstacle("image", "train cannot start: no image", ("pod one: ErrImagePull",), 60.0))
+    ended = end(kfp, api, Look("CANCELING"), Look("FAILED", FAILED), cancelled_for=cause)
+    assert (ended.exit_code, ended.step, ended.has_begun) == (2, "train", False)
+    assert ended.message == (
+        "train cannot start: no image\n  pod one: ErrImagePull\n  The run was cancelled: submit the same again to go on"
+    )
+    assert end(kfp, api, Look("SUCCEEDED", PROMOTED), cancelled_for=cause) == Outcome(0, None)
 
 
 def test_a_run_that_was_skipped_did_nothing_and_is_2(kfp: KfpServer, api: KfpApi):

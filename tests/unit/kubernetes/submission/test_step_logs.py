@@ -97,6 +97,23 @@ def test_what_keeps_a_step_from_starting_is_told(
     assert logs(api).troubles(run.id) == ({"train": trouble} if trouble else {})
 
 
+def test_a_pod_that_is_to_end_has_no_obstacle_and_an_image_of_kubeflow_pipelines_is_not_for_us_to_build(
+    kfp: KfpServer, api: KfpApi, pods: PodsServer
+):
+    run = running(kfp, api)
+    waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not\nfound"}}}
+    for node, name in (("train.executor", "main"), ("train.executor", "wait"), ("gate-driver", "main")):
+        pods.pod(run.id, f"{NODE}.{node}", "Pending", containerStatuses=[{"name": name, "image": "x", **waiting}])
+    found = [pod.obstacle for pod in logs(api).held_up(run.id)]
+    assert [one and ("make images" in one.details[1], one.details[0].partition(": ")[2]) for one in found] == [
+        (True, "ErrImagePull: not found"), (False, "ErrImagePull: not found"), (False, "ErrImagePull: not found"),
+    ]  # fmt: skip
+    for path, one in pods.objects.items():
+        if "/pods/" in path:
+            one["metadata"]["deletionTimestamp"] = "2026-11-24T10:01:00Z"
+    assert [pod.obstacle for pod in logs(api).held_up(run.id)] == [None] * 3
+
+
 def follow(kfp: KfpServer, api: KfpApi, run: RunState, **options: Any) -> list[tuple[str | None, str]]:
     return list(follow_logs(api, run, logs(api), QUICK, lambda line: None, **options))
 

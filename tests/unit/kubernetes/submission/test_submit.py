@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from llm.config import from_yaml
-from llm.errors import UserError
+from llm.errors import ServiceError, UserError
 from llm.kubernetes.submission.interrupts import Interrupts
 from llm.kubernetes.submission.kfp_api import KfpApi, connect
 from llm.kubernetes.submission.kfp_requests import KfpError
@@ -18,6 +18,9 @@ from llm.kubernetes.submission.submit import start
 from tests.kfp_server import KfpServer, Look
 from tests.pods_server import PodsServer
 from tests.submission_case import NAME, config, small
+
+TRAINER = "/apis/trainer.kubeflow.org"
+POOLS = f"{TRAINER}/v1alpha1/namespaces/kubeflow/trainingruntimes"
 
 
 def submitted(kfp: KfpServer, *overrides: str) -> RunState:
@@ -94,10 +97,47 @@ def test_a_missing_service_account_is_refused_before_anything_is_made(kfp: KfpSe
 
 
 def test_a_missing_pool_is_refused_before_anything_is_made(kfp: KfpServer, pods: PodsServer):
-    with pytest.raises(UserError, match=r"no pool gpu \(a TrainingRuntime\) in the namespace kubeflow"):
+    pods.put(f"{POOLS}/cpu")
+    with pytest.raises(
+        UserError,
+        match=r"training\.pool=gpu: namespace kubeflow has no TrainingRuntime of that name\n  Pools there: cpu\.",
+    ):
         submitted(kfp, "training.pool=gpu")
-    pods.put("/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainingruntimes/gpu")
+    assert not any(request.startswith("POST") for request in kfp.requests)
+    pods.put(f"{POOLS}/gpu")
     submitted(kfp, "training.pool=gpu")
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ([TRAINER, f"{TRAINER}/v1alpha1"], "Kubeflow Trainer is not installed"),
+        ([f"{TRAINER}/v1alpha1"], "the cluster's Kubeflow Trainer serves trainer.kubeflow.org/v1beta1, not v1alpha1"),
+        (["/apis/jobset.x-k8s.io/v1alpha2"], "the cluster has Kubeflow Trainer but no jobset.x-k8s.io/v1alpha2"),
+    ],
+)
+def test_a_pool_without_the_trainer_that_it_needs_is_refused_as_that(
+    kfp: KfpServer, pods: PodsServer, missing: list[str], words: str
+):
+    pods.put(f"{POOLS}/gpu")
+    pods.objects[TRAINER] = {"versions": [{"version": "v1beta1"}]}
+    for path in missing:
+        del pods.objects[path]
+    with pytest.raises(ServiceError, match=rf"(?s)^{words}.*(Kubeflow Trainer 2\.0 to 2\.3|JobSet, 0\.8 or newer)"):
+        submitted(kfp, "training.pool=gpu")
+    assert not any(request.startswith("POST") for request in kfp.requests)
+
+
+def test_a_run_that_trains_in_its_step_needs_no_trainer(kfp: KfpServer, pods: PodsServer):
+    del pods.objects[TRAINER], pods.objects[f"{TRAINER}/v1alpha1"]
+    submitted(kfp)
+    assert len(kfp.runs) == 1
+
+
+def test_a_cluster_that_hides_its_pools_is_taken_at_its_word(kfp: KfpServer, pods: PodsServer):
+    pods.forbidden.add("trainingruntimes")
+    submitted(kfp, "training.pool=gpu")
+    assert len(kfp.runs) == 1
 
 
 def test_a_cluster_that_is_not_kubeflow_pipelines_own_is_not_asked_for_accounts(kfp: KfpServer, pods: PodsServer):
