@@ -1,7 +1,7 @@
 """A Kubernetes API server in this process, small and real: HTTP, JSON, streams of logs, faults on demand.
 
-It keeps TrainJobs, TrainingRuntimes, pods with their logs, and events. What Trainer, JobSet and the kubelet would do, a
-test's *script* does: a function that is started in a thread whenever a TrainJob is created.
+It keeps TrainJobs, TrainingRuntimes, pods with their logs, and events, and says what one may do. What Trainer, JobSet
+and the kubelet would do, a test's *script* does: a function that is started in a thread whenever a TrainJob is created.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import yaml
 Json = dict[str, Any]
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/ml/trainjobs"
 POOLS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/ml/trainingruntimes"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 DISCOVERY: dict[str, Json] = {
     "/version": {"gitVersion": "v1.34.0"},
     "/apis/trainer.kubeflow.org": {"versions": [{"version": "v1alpha1"}]},
@@ -47,6 +48,9 @@ class FakeKubernetes:
         self.logs: dict[str, list[tuple[int, str]]] = {}
         self.events: list[Json] = []
         self.pools = {"cpu"}
+        self.right: Json = {"allowed": True}
+        """The status of every review of one's own rights."""
+        self.reviewed: list[Json] = []
         self.discovery: dict[str, Json | str] = dict(DISCOVERY)
         """Answers by path; a text is a web page."""
         self.requests: list[tuple[str, str, float]] = []
@@ -321,6 +325,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._list({"metadata": {"name": pool}} for pool in cluster.pools)
         elif home == POOLS and name in cluster.pools:
             self._answer(200, {"metadata": {"name": name}})
+        elif path == REVIEWS and method == "POST":
+            cluster.reviewed.append(body["spec"]["resourceAttributes"])
+            self._answer(201, {**body, "status": cluster.right})
         elif path == "/api/v1/namespaces/ml/pods":
             job = query["labelSelector"].partition("=")[2]
             self._list(pod for pod in cluster.pods.values() if pod["metadata"]["labels"].get(JOBSET) == job)

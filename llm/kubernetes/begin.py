@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm.errors import BusyError, UserError
+from llm.errors import BusyError, ServiceError, UserError
 from llm.kubernetes.api import Api, Json
 from llm.kubernetes.deletion import delete_and_wait
 from llm.kubernetes.objects import add_owner, create_trainjob, delete_trainjob, trainjob, trainjobs_with
@@ -30,7 +30,7 @@ def begin(api: Api, body: Json, stop: DeletesWhenStopped, tell: Callable[[str], 
 
     One that is being deleted is waited for, one that has failed makes room for a new one, and so does one that is
     complete if a new one is wanted (`anew`). Raises UserError if it asks for something else, BusyError if another run
-    does the same work now: both would write the same checkpoints.
+    does the same work now (both would write the same checkpoints), ServiceError if that cannot be seen.
     """
     name = body["metadata"]["name"]
     while True:
@@ -58,27 +58,35 @@ def begin(api: Api, body: Json, stop: DeletesWhenStopped, tell: Callable[[str], 
         elif state == COMPLETE and anew:
             tell(f"an earlier TrainJob {name} is complete, and makes room for a new one")
         else:
+            if state is None:  # whoever created it may have been cut off before it looked
+                _make_way(api, job)
             _add_owners(api, job, body, tell)
             return Begun(job, None)
         delete_and_wait(api, [job], tell)
 
 
 def _make_way(api: Api, ours: Json) -> None:
-    """Delete our TrainJob and refuse if an earlier one of another run is at the same work.
+    """Delete our TrainJob and refuse unless it is the first of those that do its work now.
 
-    Looked for afterwards, so that of two that are created at once one sees the other.
+    Looked for afterwards, so that of two that are created at once one sees the other. Their times are whole seconds:
+    of two in one second both may give way. Rather none than two that write into one place. One that is being deleted
+    counts too, as its pods may be saving a checkpoint.
     """
-    others = trainjobs_with(api, WORK, ours["metadata"]["labels"][WORK])
-    active = [job for job in others if ended(job) is None and not is_going(job)]
-    first = min([ours, *active], key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]))
-    if first["metadata"]["uid"] == ours["metadata"]["uid"]:
-        return
-    delete_trainjob(api, ours["metadata"]["name"])
-    run = first["metadata"]["labels"].get(RUN, "?")
-    raise BusyError(
-        f"run {run} trains the same already, as TrainJob {first['metadata']['namespace']}/{first['metadata']['name']}",
-        f"Wait for its end, and run again: its checkpoint is then used. To end it: gristmill cancel {run}",
-    )
+    metadata = ours["metadata"]
+    try:
+        others = trainjobs_with(api, WORK, metadata["labels"][WORK])
+    except ServiceError:
+        delete_trainjob(api, metadata["name"])
+        raise
+    for other in (other["metadata"] for other in others if ended(other) is None):
+        if other["uid"] == metadata["uid"] or other["creationTimestamp"] > metadata["creationTimestamp"]:
+            continue
+        delete_trainjob(api, metadata["name"])
+        run = other["labels"].get(RUN, "?")
+        raise BusyError(
+            f"run {run} trains the same already, as TrainJob {other['namespace']}/{other['name']}",
+            f"Wait for its end, and run again: its checkpoint is then used. To end it: gristmill cancel {run}",
+        )
 
 
 def _add_owners(api: Api, job: Json, body: Json, tell: Callable[[str], None]) -> None:

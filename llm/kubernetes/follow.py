@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from llm.config import ClusterConfig
-from llm.kubernetes.api import connect
+from llm.errors import ServiceError
+from llm.kubernetes.api import Api, connect
 from llm.kubernetes.begin import Begun, begin
 from llm.kubernetes.following import Following
 from llm.kubernetes.objects import delete_trainjob
@@ -22,7 +23,7 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
 
     The TrainJob of an earlier launcher is adopted if it asks for the same, UserError if it asks for something else; one
     that has failed is replaced, and with `anew` one that is complete. Rank 0's events come into `log`, its other lines
-    to stderr. SIGTERM and SIGINT delete the TrainJob before anything else. Outside of a pod nothing owns it, and it is
+    to stderr. SIGTERM and SIGINT delete the TrainJob before anything else. One that nothing owns (outside of a pod) is
     deleted when it is complete.
 
     Raises what the trainer raised, by its exit code and in its words; Preempted after a stop, or if the TrainJob was
@@ -45,10 +46,20 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
             api.patience_seconds = PATIENCE_SECONDS
             api.tell = lambda message: log.emit("warning", message=message.replace("\n  ", " "))
             Following(api, begun, spec, cluster, log).to_the_end()
-            if launcher is None:  # while it is there its pool cannot be changed
-                delete_trainjob(api, begun.job["metadata"]["name"])
+            if not begun.job["metadata"].get("ownerReferences"):
+                _tidy_up(api, begun, log)
     finally:
         api.close()
+
+
+def _tidy_up(api: Api, begun: Begun, log: EventLog) -> None:
+    """Delete a complete TrainJob: while it is there its pool cannot be changed. The training is done either way."""
+    name = begun.job["metadata"]["name"]
+    try:
+        delete_trainjob(api, name)
+    except ServiceError as error:
+        what = str(error).replace("\n  ", " ")
+        log.emit("warning", message=f"TrainJob {name} is complete and could not be deleted: {what}")
 
 
 def _tell_begun(begun: Begun, log: EventLog) -> None:

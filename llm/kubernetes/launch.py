@@ -7,7 +7,7 @@ from collections.abc import Callable
 from llm.config import ClusterConfig, TrainingConfig
 from llm.kubernetes.api import connect
 from llm.kubernetes.follow import follow
-from llm.kubernetes.pool import read_pool
+from llm.kubernetes.pool import check_right, read_pool
 from llm.kubernetes.trainjob import TrainJobSpec
 from llm.tracking.events import EventLog
 
@@ -32,9 +32,10 @@ def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: E
 
 
 def check_pool(pool: str, cluster: ClusterConfig) -> None:
-    """Raise UserError or ServiceError now, rather than at the training, if the cluster has no such pool for us."""
+    """Raise UserError or ServiceError now, rather than at the training, if there is no such pool or right for us."""
     api = connect(cluster)
     try:
         read_pool(api, pool)
+        check_right(api)
     finally:
         api.close()

@@ -5,6 +5,8 @@ trainingruntimes   get, list
 pods               get, list
 pods/log           get
 events             list
+
+Beside it one asks for one's own rights, which every account may (`selfsubjectaccessreviews`: create).
 """
 
 from __future__ import annotations
@@ -81,6 +83,20 @@ def pool(api: Api, name: str) -> Json | None:
     """The TrainingRuntime, or None."""
     path = f"/apis/{GROUP}/{VERSION}/namespaces/{api.namespace}/trainingruntimes/{name}"
     return _or_none(api, path, f"read pool {api.namespace}/{name}")
+
+
+def right_to_create_trainjobs(api: Api) -> Json | None:
+    """What the server says of our right to create TrainJobs, a SubjectAccessReview's status; None if it does not."""
+    asked = {"namespace": api.namespace, "verb": "create", "group": GROUP, "resource": "trainjobs"}
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked}}  # fmt: skip
+    try:
+        answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "tell our rights", body)
+    except Refused as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    return answer.get("status")
 
 
 def pods_of(api: Api, name: str) -> list[Json]:

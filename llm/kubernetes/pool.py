@@ -1,4 +1,4 @@
-"""What a training needs of the cluster, looked for before anything is made: Trainer, JobSet, and the pool.
+"""What a training needs of the cluster, looked for before anything is made: Trainer, JobSet, the pool, and the right.
 
 The versions come from the server's discovery, which every account may read; the CRDs themselves it may not.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from llm.errors import ServiceError, UserError
 from llm.kubernetes.api import Api, Json
-from llm.kubernetes.objects import pool, pools
+from llm.kubernetes.objects import pool, pools, right_to_create_trainjobs
 from llm.kubernetes.refusal import Refused
 from llm.kubernetes.trainjob import GROUP, VERSION
 
 NEEDED = "Gristmill needs Kubeflow Trainer 2.0 to 2.3, which serves trainer.kubeflow.org/v1alpha1."
 JOBSET_GROUP, JOBSET_VERSION = "jobset.x-k8s.io", "v1alpha2"
+ROLE = "gristmill-train"
+"""The platform chart's Role of a launcher, of a release that is called as its README says."""
 
 
 def check_trainer(api: Api) -> None:
@@ -50,6 +52,22 @@ def read_pool(api: Api, name: str) -> Json:
         f"training.pool={name}: namespace {api.namespace} has no TrainingRuntime of that name",
         f"Pools there: {', '.join(there)}." if there else "It has none at all.",
         "Name one of them with training.pool=…, or let an administrator add it to the values of gristmill-platform.",
+    )
+
+
+def check_right(api: Api) -> None:
+    """Raise UserError if we may not create TrainJobs. A server that does not tell will refuse the TrainJob itself."""
+    right = right_to_create_trainjobs(api)
+    if right is None or right.get("allowed", True):
+        return
+    said = right.get("reason") or right.get("evaluationError")
+    raise UserError(
+        f"the credentials of {api.source} may not create trainjobs.{GROUP} in namespace {api.namespace}",
+        *([f"The API server says: {said}"] if said else []),
+        f"The Role {ROLE} of the chart gristmill-platform in that namespace (rbac.train=true) allows it, and all else"
+        " that a training needs.",
+        f"An administrator grants it: kubectl --namespace {api.namespace} create rolebinding NAME --role={ROLE}"
+        " --user=NAME (or --serviceaccount=NAMESPACE:NAME)",
     )
 
 

@@ -79,7 +79,9 @@ class DeletesWhenStopped:
         """Delete it; says what became of it."""
         deadline = time.monotonic() + (CREATING_SECONDS if self.is_creating else 0.0)
         try:
-            while not delete_trainjob(self._api, self._name) and time.monotonic() < deadline:
+            while not delete_trainjob(self._api, self._name):
+                if time.monotonic() > deadline:
+                    return f"There was no TrainJob {self._name} to delete."
                 time.sleep(AGAIN_SECONDS)
         except ServiceError as error:
             return f"TrainJob {self._name} could not be deleted and goes on without us: {error}"

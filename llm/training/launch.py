@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -118,8 +118,9 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
                 return asked_at is not None
             except subprocess.TimeoutExpired:
                 if asked_at is not None:
-                    _tell_to_stop(process, told)
-                    if not told or time.monotonic() > asked_at + STOP_SECONDS:
+                    ranks = _children(process.pid)
+                    _tell_to_stop(ranks or (), told)
+                    if (ranks == [] and not told) or time.monotonic() > asked_at + STOP_SECONDS:
                         process.kill()  # it waits for other nodes, and there is nothing to save; or it has had its time
     finally:
         if process.poll() is None:
@@ -129,9 +130,9 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
             signal.signal(number, handler)
 
 
-def _tell_to_stop(process: subprocess.Popen[bytes], told: set[int]) -> None:
+def _tell_to_stop(ranks: Iterable[int], told: set[int]) -> None:
     """Send SIGTERM to each rank once. Not to torchrun, which would kill the ranks after its own patience."""
-    for rank in set(_children(process.pid)) - told:
+    for rank in set(ranks) - told:
         told.add(rank)
         try:
             os.kill(rank, signal.SIGTERM)
@@ -139,11 +140,12 @@ def _tell_to_stop(process: subprocess.Popen[bytes], told: set[int]) -> None:
             continue  # ended by itself
 
 
-def _children(pid: int) -> list[int]:
+def _children(pid: int) -> list[int] | None:
+    """None where the kernel does not say: /proc/PID/task/PID/children is an option of it."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
-        return []
+        return None
 
 
 def _parent_of(pid: int) -> int | None:

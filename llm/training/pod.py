@@ -1,6 +1,6 @@
 """One node of a training as a pod: `python -m llm.training.pod PLAN_URI`, under the PET_* environment of Trainer.
 
-The first process of the pod. It reads the plan from the store, starts this node's ranks, passes SIGTERM on to them
+The main process of the pod. It reads the plan from the store, starts this node's ranks, passes SIGTERM on to them
 (torchrun would kill them) and ends with the exit code of `llm.errors`. The events of rank 0 go to stdout, one JSON
 object a line; the last words also go to the termination log, where they outlive the log of the pod.
 """
@@ -115,8 +115,8 @@ def _echoing(events: Path) -> Iterator[None]:
 
 
 def _last_words(message: str, exit_code: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
     with suppress(OSError):
+        os.write(2, f"error: {message}\n".encode())  # from a signal's handler, too: sys.stderr may be in use
         TERMINATION_LOG.write_bytes(message.encode()[:TERMINATION_BYTES])
     return exit_code
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from llm.errors import BusyError, GateNotPassed, GristmillError, Preempted, ServiceError, UserError, ValidationFailed
+from llm.errors import GateNotPassed, GristmillError, Preempted, ServiceError, UserError, ValidationFailed
 from llm.kubernetes import stop
 from llm.kubernetes.trainjob import manifest
 from llm.tracking.events import EventLog
@@ -70,30 +70,6 @@ def test_a_training_is_created_shown_and_returned_from_when_it_is_complete(
     (created,) = log.read("trainjob")
     assert (created["name"], created["namespace"], created["how"]) == (NAME, "ml", "created")
     assert not log.read("warning")
-
-
-@pytest.mark.parametrize("state", ["running", "complete"])
-def test_of_two_runs_at_the_same_work_the_later_makes_way(cluster: FakeKubernetes, run: Follow, state: str):
-    other = cluster.create(manifest(replace(SPEC, run="other"), "ml", "gristmill/train:1", None))
-    other["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
-    cluster.script = works
-    if state == "complete":
-        cluster.scripts[0].run_pods()
-        cluster.scripts[0].succeed()
-        run()
-        return
-    with pytest.raises(BusyError, match=r"(?s)run other trains the same already, as TrainJob ml/other-.*cancel other"):
-        run()
-    assert len(cluster.made("DELETE")) == 1
-    assert "deletionTimestamp" not in other["metadata"]
-
-
-def test_of_two_runs_at_the_same_work_the_earlier_goes_on(cluster: FakeKubernetes, run: Follow, log: EventLog):
-    other = cluster.create(manifest(replace(SPEC, run="other"), "ml", "gristmill/train:1", None))
-    other["metadata"]["creationTimestamp"] = "2999-01-01T00:00:00Z"
-    cluster.script = works
-    run()
-    assert steps(log) == list(range(5))
 
 
 def test_events_are_kept_as_they_came(cluster: FakeKubernetes, run: Follow, log: EventLog):
