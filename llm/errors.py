@@ -8,7 +8,7 @@
     │   └── OutageError     2      it does not answer, or cannot now
     ├── ValidationFailed    3      the data did not pass its suite
     ├── GateNotPassed       4      the gate said FAIL or INCONCLUSIVE
-    └── Preempted          75      stopped on request, with a complete checkpoint: run again to go on
+    └── Preempted          75      stopped: run again to go on from the last checkpoint
 
 Everything else is a fault of ours: it keeps its traceback and ends with 70.
 """

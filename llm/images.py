@@ -75,7 +75,10 @@ def built(project: Path = PROJECT) -> dict[str, Image]:
 def record(images: Mapping[str, Image], project: Path = PROJECT) -> None:
     """Write down what was built."""
     document = {name: asdict(image) for name, image in sorted(images.items())}
-    (project / BUILT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    path = project / BUILT
+    whole = path.with_suffix(".new")  # others may read it meanwhile
+    whole.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    whole.replace(path)
 
 
 def references(*names: str, project: Path = PROJECT) -> list[str]:

@@ -25,7 +25,10 @@ def command(uri: str, folder: Path, limit: str | None) -> None:
 
     # At once, files on their way included: what has come stays, and the next attempt goes on from it. And said, since
     # an init container's first process gets no SIGTERM that it does not handle.
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(Preempted.exit_code))
-    manifest = fetch_repository(uri, folder, limit=limit, progress=lambda message: click.echo(message, err=True))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: os._exit(Preempted.exit_code))
+    try:
+        manifest = fetch_repository(uri, folder, limit=limit, progress=lambda message: click.echo(message, err=True))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     counts = manifest.counts
     click.echo(f"{folder}: version {counts['version']} of model {counts['model_name']}, repository {manifest.id}")

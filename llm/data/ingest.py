@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from llm.config import DataConfig
+from llm.config.sections import STDLIB
 from llm.data.deduplicate import Deduplicator
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
 from llm.data.readers import Reason, Rejection, read
@@ -41,13 +42,13 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     The counts say what was read, kept, dropped as a duplicate and rejected. Raises UserError for a path without
     text, damaged input, too much that is binary or not UTF-8, or too few documents to split.
     """
-    files = stdlib_files() if config.path == "stdlib" else find_files(config.path)
+    files = stdlib_files() if config.path == STDLIB else find_files(config.path)
     recipe = Recipe(
         "ingest",
         config.model_dump(mode="json", exclude={"path"}),  # the files decide, not how their place is written
         code=CODE,
         inputs={
-            "stdlib": config.path == "stdlib",
+            "stdlib": config.path == STDLIB,
             "files": fingerprint(files),
             "python": platform.python_version(),
             "pyarrow": version("pyarrow"),
@@ -145,7 +146,7 @@ def _read_all(files: list[InputFile], config: DataConfig, log: EventLog) -> Iter
         if done >= next_report:
             log.emit("progress", step="ingest", message=f"{number} of {len(files)} files", done=done, total=total)
             next_report = done + PROGRESS_SHARE * total
-        for found in read_module(file) if config.path == "stdlib" else read(file, config):
+        for found in read_module(file) if config.path == STDLIB else read(file, config):
             if isinstance(found, Document) and found.domain == OVERALL:
                 raise UserError(f"{found.source}: no domain may be called {OVERALL}", "It is the name of the totals.")
             yield found

@@ -55,7 +55,7 @@ class Objects(Protocol):
         """Remove all that begins with `prefix`; nothing is wrong if there is nothing."""
 
     def check_access(self) -> None:
-        """Raise UserError or ServiceError, naming what is wrong, unless we may list and write here."""
+        """Raise UserError or ServiceError, naming what is wrong, unless we may list, write and delete here."""
 
 
 def describe(path: Path, name: str) -> FileEntry:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ PART_BYTES = 16 << 20
 TRANSFERS = 8
 """Parts of one file, or files of one product, that travel at the same time."""
 ATTEMPTS = 6
+CONFLICTS, CONFLICT_SECONDS = 20, 0.1
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 SHA256 = "sha256"
 """Key of an object's own metadata with the hex hash of the whole content."""
@@ -71,7 +73,7 @@ class S3Objects:
             self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content, ChecksumAlgorithm="SHA256")
         return True
 
-    def _write_if_absent(self, key: str, content: bytes) -> bool:
+    def _write_if_absent(self, key: str, content: bytes, tries: int = CONFLICTS) -> bool:
         from botocore.exceptions import ClientError
 
         given: Any = {"Bucket": self._bucket, "Key": key, "Body": content, "ChecksumAlgorithm": "SHA256"}
@@ -80,8 +82,9 @@ class S3Objects:
         except ClientError as error:
             if _status(error) == 412:
                 return False
-            if _status(error) == 409:  # another writes it in this moment
-                return not self._is_there(key) and self._write_if_absent(key, content)
+            if _status(error) == 409 and tries > 1:  # another writes it in this moment
+                time.sleep(CONFLICT_SECONDS)
+                return not self._is_there(key) and self._write_if_absent(key, content, tries - 1)
             if _status(error) != NOT_IMPLEMENTED:
                 raise
             if self._is_there(key):

@@ -24,9 +24,9 @@ REMEDIES = {
     "RequestTimeTooSkewed": "This machine's clock is wrong: set it.",
     "SlowDown": "The server is overloaded: run again later.",
 }
-PASSING = ("RequestTimeout", "SlowDown", "TooManyRequests")
-"""Refusals of a moment, beside the server's own failures (5xx)."""
-NOT_IMPLEMENTED = 501
+PASSING = ("RequestTimeout", "SlowDown", "TooManyRequests", "InternalError", "ServiceUnavailable", "OperationAborted")
+"""Refusals of a moment, beside the server's own failures (5xx): one of several keys is refused in an answer of 200."""
+TOO_MANY, NOT_IMPLEMENTED = 429, 501
 SETTINGS = {
     "ProfileNotFound": "AWS_PROFILE (or AWS_DEFAULT_PROFILE) must be a profile of ~/.aws/config, or not set.",
     "ConfigParseError": "AWS_CONFIG_FILE, or ~/.aws/config, must be as `aws configure` writes it.",
@@ -39,30 +39,35 @@ SETTINGS = {
 @contextmanager
 def explained(bucket: str, endpoint: str | None) -> Iterator[None]:
     """Turn what boto3 raises in the body into UserError (no such bucket), OutageError or ServiceError."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
-    from botocore.exceptions import ConnectionError as NoConnection
+    from boto3.exceptions import Boto3Error, RetriesExceededError
+    from botocore import exceptions as of_botocore
 
     where = place(bucket, endpoint)
     try:
         yield
     except GristmillError:
         raise
-    except ClientError as error:
+    except of_botocore.ClientError as error:
         raise refusal(where, bucket, error.response) from error
-    except NoCredentialsError as error:
+    except of_botocore.NoCredentialsError as error:
         raise ServiceError(f"{where}: there are no credentials", f"Set {KEYS}.") from error
-    except (
-        HTTPClientError,
-        NoConnection,
-    ) as error:  # none, broken, or too slow, after all tries
+    except (of_botocore.CredentialRetrievalError, of_botocore.MetadataRetrievalError) as error:
+        raise OutageError(f"{where}: who gives the credentials does not answer: {error}", "Run again later.") from error
+    except (  # none, broken, or too slow, after all tries
+        of_botocore.HTTPClientError, of_botocore.ConnectionError, of_botocore.IncompleteReadError, RetriesExceededError,
+    ) as error:  # fmt: skip
         raise OutageError(
             f"{where} does not answer: {error}",
             "Check AWS_ENDPOINT_URL, and whether the server runs and can be reached from here; then run again.",
         ) from error
-    except (BotoCoreError, Boto3Error) as error:
+    except RecursionError as error:  # botocore asks about a redirect by a HEAD, and about that one's redirect again
+        raise ServiceError(
+            f"{where} sends every request elsewhere, and names no region",
+            "Check AWS_ENDPOINT_URL: a proxy does that which wants https where it says http.",
+        ) from error
+    except (of_botocore.BotoCoreError, Boto3Error) as error:
         cause = error.__cause__ or error.__context__
-        if isinstance(cause, ClientError):  # a transfer's error hides the answer that it was about
+        if isinstance(cause, of_botocore.ClientError):  # a transfer's error hides the answer that it was about
             raise refusal(where, bucket, cause.response) from error
         raise ServiceError(f"{where}: {error}") from error
 
@@ -86,6 +91,6 @@ def refusal(where: str, bucket: str, response: Any) -> GristmillError:
     if code == "NoSuchBucket":
         return UserError(f"{where} does not exist", f"Make it (aws s3 mb s3://{bucket}), or set storage.uri.")
     remedy = REMEDIES.get(code) or REMEDIES.get(str(status))
-    passes = code in PASSING or (isinstance(status, int) and status >= 500 and status != NOT_IMPLEMENTED)
+    passes = code in PASSING or status == TOO_MANY or ((status or 0) >= 500 and status != NOT_IMPLEMENTED)
     kind = OutageError if passes else ServiceError
     return kind(f"{where} refused: {status} {code}: {words}", *([remedy] if remedy else []))

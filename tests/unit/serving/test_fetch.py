@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -113,10 +112,9 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
 
 
 def test_sigterm_ends_the_command_at_once_though_a_file_is_on_its_way(repository: Manifest, tmp_path: Path) -> None:
-    file = repository.folder / "gristmill" / "3" / "onnx" / "model.onnx"
-    file.unlink()
-    os.mkfifo(file)  # never comes
-    call = "from llm.cli import main; main()"
+    call = (
+        "import time, llm.serving.fetch as f; f._fetch = lambda *_: time.sleep(600); from llm.cli import main; main()"
+    )
     command = [sys.executable, "-c", call, "fetch", repository.uri, str(tmp_path / "served")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -1,48 +1,19 @@
-"""A store in S3: the same products as in a folder, and plain words for what a server refuses."""
+"""A store in S3: what makes no client, what a server refuses, and the words for it. Its laws: test_objects.py."""
 
 from __future__ import annotations
 
 import http.server
-import os
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
-from llm.errors import DamagedError, OutageError, ServiceError, UserError
-from llm.storage import Manifest, Recipe, Store, open_objects
+from llm.errors import OutageError, ServiceError, UserError
+from llm.storage import FileEntry, Store, open_objects
 from llm.storage import s3 as s3_module
-
-RECIPE = Recipe("ingest", {"path": "x"})
-
-
-def make(store: Store, text: str = "hello") -> Manifest:
-    with store.stage("corpus", RECIPE) as stage:
-        (stage.path / "sub").mkdir()
-        (stage.path / "sub" / "text.txt").write_text(text)
-        return stage.commit({"documents": 1})
-
-
-def forget_cache(manifest: Manifest) -> None:
-    for entry in manifest.files:
-        (manifest.folder / entry.path).unlink(missing_ok=True)
-
-
-def test_a_product_has_the_id_that_it_has_in_a_folder(s3: str, tmp_path: Path):
-    assert make(Store(s3)).id == make(Store(tmp_path / "store")).id
-
-
-def test_a_product_is_found_by_another_machine_and_fetched_whole(s3: str):
-    made = make(Store(s3))
-    assert made.uri == f"{s3}/corpus/{made.id}"
-    forget_cache(made)
-    found = Store(s3).find(RECIPE)
-    assert found == made
-    assert (found.verify() / "sub" / "text.txt").read_text() == "hello"
-    assert Manifest.read_uri(made.uri) == made
+from tests.storage_case import RECIPE, make
 
 
 def test_the_manifest_goes_up_last(s3: str, monkeypatch: pytest.MonkeyPatch):
@@ -52,37 +23,6 @@ def test_the_manifest_goes_up_last(s3: str, monkeypatch: pytest.MonkeyPatch):
         make(store)
     assert store.find(RECIPE) is None
     assert store.objects.names() == []
-
-
-def test_a_damaged_file_is_named_with_the_remedy(s3: str):
-    made = make(Store(s3))
-    forget_cache(made)
-    open_objects(made.uri).write("sub/text.txt", b"jello")
-    with pytest.raises(DamagedError, match=r"(?s)sub/text.txt of corpus .* is damaged: .*sha256.*Remove s3://bucket/"):
-        made.verify()
-
-
-def test_a_damaged_product_is_replaced_when_it_is_made_again(s3: str):
-    made = make(Store(s3))
-    open_objects(made.uri).write("sub/text.txt", b"broken, and of another length")
-    forget_cache(made)
-    assert make(Store(s3)) == made
-    forget_cache(made)
-    assert made.file("sub/text.txt").read_text() == "hello"
-
-
-def test_what_is_forgotten_is_made_again(s3: str):
-    store = Store(s3)
-    make(store)
-    store.forget(RECIPE)
-    assert store.find(RECIPE) is None
-
-
-def test_a_bucket_that_is_not_there_is_named(s3: str):
-    with pytest.raises(UserError, match=r"(?s)S3 bucket nowhere at http://.* does not exist.*storage.uri"):
-        Store("s3://nowhere/store").check_access()
-    with pytest.raises(UserError, match="S3 bucket nowhere"):
-        Store("s3://nowhere/store").find(RECIPE)
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///store", "s3://bucket/x?y=1"])
@@ -138,6 +78,9 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
         conditional: list[int] = []  # noqa: RUF012
         written = 0
         not_deleted = ""
+        to_head = 0
+        """What a HEAD is answered with, as AWS says that the region is wrong; 0: as what was written has it."""
+        region = "eu-west-1"
 
         def do_GET(self) -> None:
             status, code = self.answers[min(type(self).asked, len(self.answers) - 1)]
@@ -157,7 +100,9 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
             self.end_headers()
 
         def do_HEAD(self) -> None:
-            self.send_response(200 if self.written else 404)
+            self.send_response(self.to_head or (200 if self.written else 404))
+            if self.to_head and self.region:
+                self.send_header("x-amz-bucket-region", self.region)
             self.end_headers()
 
         def do_POST(self) -> None:
@@ -185,8 +130,10 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
         (403, "InvalidAccessKeyId", "does not know this key: check AWS_ACCESS_KEY_ID"),
         (403, "SignatureDoesNotMatch", "secret does not fit"),
         (403, "AccessDenied", "needs to list, read, write and delete"),
-        (400, "AuthorizationHeaderMalformed", "set AWS_REGION"),
         (400, "ExpiredToken", "get new credentials"),
+        (301, "PermanentRedirect", "The bucket is in another region: set AWS_REGION to it"),
+        (400, "AuthorizationHeaderMalformed", "The region is another one: set AWS_REGION to the bucket's"),
+        (400, "IllegalLocationConstraintException", "The region is another one: set AWS_REGION to the bucket's"),
     ],
 )
 def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
@@ -194,6 +141,22 @@ def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
 ):
     refusing.answers = [(status, code)]
     with pytest.raises(ServiceError, match=rf"(?s)S3 bucket bucket at .* refused: {status} {code}: because.*{remedy}"):
+        Store(s3).check_access()
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(301, "is in another region: set AWS_REGION to it"), (400, "a wrong AWS_REGION or AWS_ENDPOINT_URL does that")],
+)
+def test_a_wrong_region_in_an_answer_without_a_body_is_told_by_its_status(s3: str, refusing, status: int, remedy: str):
+    refusing.to_head = status
+    with pytest.raises(ServiceError, match=rf"(?s)S3 bucket bucket at .* refused: {status} .*{remedy}"):
+        open_objects(s3).problem(FileEntry(path="x", size_bytes=0, sha256=""))
+
+
+def test_a_proxy_that_sends_everything_elsewhere_is_no_traceback(s3: str, refusing):
+    refusing.answers, refusing.to_head, refusing.region = [(301, "")], 301, ""
+    with pytest.raises(ServiceError, match=r"(?s)sends every request elsewhere.*Check AWS_ENDPOINT_URL"):
         Store(s3).check_access()
 
 
@@ -226,16 +189,6 @@ def test_only_what_may_pass_is_an_outage(
     with pytest.raises(ServiceError) as refusal:
         open_objects(s3).names()
     assert isinstance(refusal.value, OutageError) == passes
-
-
-def test_more_than_a_thousand_names_are_listed_and_removed(s3: str):
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    for number in range(1001):
-        client.put_object(Bucket="bucket", Key=f"store/many/{number:04d}", Body=b"")
-    objects = open_objects(s3)
-    assert len(objects.names("many/")) == 1001
-    objects.remove("many/")
-    assert objects.names("many/") == []
 
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(s3: str, refusing):
