@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="name of the model in it")
     parser.add_argument("--folder", type=Path, required=True, help="where to fetch it to")
     parser.add_argument("--limit", help="most that it may hold, like 2Gi")
-    parser.add_argument("--seconds", type=int, default=240, help="how long all of it may take")
+    parser.add_argument("--seconds", type=int, default=180, help="how long all of it may take")
     parser.add_argument("--secret", default="", help="name of the Secret that S3's keys come from, for the messages")
     given = parser.parse_args(arguments)
     trial = Trial()
@@ -86,7 +86,8 @@ class Trial:
         def give_up(number: int, frame: FrameType | None) -> None:
             error = ServiceError(
                 f"the trial was not done after {seconds} s; it was at: {self.at}",
-                "For a larger model or a slower store: trial.timeoutSeconds, and `helm … --timeout` above it.",
+                "For a larger model or a slower store: trial.timeoutSeconds, and `helm … --timeout` above 1.5 times"
+                " that.",
             )
             os.write(2, f"error: {error}\n".encode())  # sys.stderr may be in the middle of a line
             os._exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""What each service account of the platform chart may do, tried with its own token: all else is answered with 403.
+"""What each service account of the charts may do, tried with its own token: all else is answered with 403.
 
 Not a list of what somebody thought of, but every resource that the API server has, subresources too, and every verb
 that it knows for them. Nothing is changed by it: what would change something is sent as a dry run.
@@ -15,7 +15,8 @@ import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from tests.cluster_case import CHARTS, fresh_namespace, helm, kubectl
+from tests.cluster_case import CHARTS, Json, apply, fresh_namespace, helm, kubectl
+from tests.helm_case import documents
 
 TRAIN = {
     *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "patch", "delete")),
@@ -25,7 +26,11 @@ TRAIN = {
     ("", "events", "list"),
 }
 KFP = {("argoproj.io", "workflowtaskresults", "create"), ("argoproj.io", "workflowtaskresults", "patch")}
-ALLOWED = {"pipeline": TRAIN | KFP, "train": TRAIN, "data": set(), "trainer": set()}
+ALLOWED = {
+    "pipeline": TRAIN | KFP, "train": TRAIN, "data": set(), "trainer": set(),
+    "serving": set(), "serving-trial": set(),
+}  # fmt: skip
+"""By the account's name without `gristmill-`; the last two are those of the chart gristmill-serving."""
 FOR_EVERYBODY = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
 """What any account may ask about itself (system:basic-user)."""
 METHODS = {
@@ -78,10 +83,24 @@ def acts(kubeconfig: str) -> list[Act]:
 
 @pytest.fixture(scope="module")
 def place(kubeconfig: str) -> Iterator[str]:
-    """A namespace with the platform, which needs no image and no key for this."""
+    """A namespace with the platform, which needs no image and no key for this, and the accounts of a served model."""
     with fresh_namespace("gristmill-accounts") as namespace:
         helm("install", "gristmill", str(CHARTS / "gristmill-platform"), "-n", namespace, "--set", "s3.existingSecret=")
+        apply(namespace, *accounts_of_serving(namespace))
         yield namespace
+
+
+def accounts_of_serving(namespace: str) -> list[Json]:
+    """The accounts of a release `gristmill-serving` and what gives them rights; nothing that would start a pod."""
+    annotated = "serviceAccount.annotations.example\\.com/role=reader"  # only then the trial has an account of its own
+    chart = str(CHARTS / "gristmill-serving")
+    rendered = helm("template", "gristmill-serving", chart, "-n", namespace, "--set", annotated).stdout
+    found = [
+        each for each in documents(rendered)
+        if each["kind"] == "ServiceAccount" or each["apiVersion"].startswith("rbac.authorization.k8s.io/")
+    ]  # fmt: skip
+    assert {each["metadata"]["name"] for each in found} >= {"gristmill-serving", "gristmill-serving-trial"}
+    return found
 
 
 def connected(kubeconfig: str, place: str, account: str) -> client.ApiClient:

@@ -32,7 +32,7 @@ from llm.storage import Manifest, Recipe, Store
 from llm.storage.uri import bucket_and_prefix
 from llm.tokenizer import load as load_tokenizer
 from llm.tracking.events import EventLog
-from tests.cluster_case import CHARTS, Json, everything, fresh_namespace, helm, kubectl, objects, wait_for
+from tests.cluster_case import CHARTS, Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
 from tests.export_case import EXPORT, Case, make_case, one_thread
 from tests.helm_case import documents
 
@@ -40,9 +40,13 @@ CHART = CHARTS / "gristmill-serving"
 MODEL = "gristmill"
 RELEASE = "mill"
 LONGEST = "a-release-name-of-fifty-three-characters-and-no-more0"
+DAMAGED = f"{MODEL}/3/onnx/model.onnx.data"
 PROMPTS = ("class A:\n", "", "return x<|endoftext|>y", "    if ", "The ")
 TOKENS = 40
 STREAMS = 8
+NOWHERE = f"sha256:{'0' * 64}"
+"""Digest of an image that no node has."""
+DEAD_ENDPOINT = "http://127.0.0.1:9"
 NOT_SLOWER = 0.8
 """Below this the pod's Triton is slower for a reason, and not for what else the machine does."""
 
@@ -57,11 +61,16 @@ class Models:
     slow: tuple[Manifest, Manifest]
     """Versions 1 and 2 that take 5 ms a token, so that answers are under way when pods come and go."""
     damaged: Manifest
-    """A file of it was changed in S3."""
+    """A file of it, DAMAGED, was changed in S3."""
     unloadable: Manifest
     """Its files are what its manifest says, and Triton cannot load them."""
     default: Manifest
     """A model of the default size, untrained: how fast it is does not depend on its weights."""
+
+    @property
+    def damage(self) -> str:
+        """What is said of the damaged one, as a pattern."""
+        return rf"error: {re.escape(DAMAGED)} of repository {self.damaged.id}: .* damaged"
 
     def answers(self, version: int) -> dict[str, str]:
         """The checkpoint's own greedy decoding of the prompts."""
@@ -79,7 +88,7 @@ def models(store_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         store = Store(store_uri)
         plain = repository.build(ServingConfig(), cases[0].exported, 1, store, EventLog(folder / "events.jsonl"))
         damaged = made(store, cases[0], 3, "damaged")
-        damage(damaged, f"{MODEL}/3/onnx/model.onnx.data")
+        damage(damaged, DAMAGED)
         yield Models(
             cases, plain, (made(store, cases[0], 1, "slow"), made(store, cases[1], 2, "slow")), damaged,
             made(store, cases[0], 3, "unloadable"), default_model(cases[0], store),
@@ -293,7 +302,27 @@ def test_what_is_missing_is_named_before_anything_is_made(serving: Serving, mode
     assert f"error: there is no product at {models.plain.uri}0" in said
     said = serving.refusal(models.cases[0].checkpoint.uri.replace("file://", "s3://nowhere"))
     assert "error: S3 bucket nowhere at" in said
-    assert not objects(serving.namespace, "deployments,services,serviceaccounts", "-l", "app.kubernetes.io/name")
+    assert nothing_is_made(serving)
+
+
+def test_a_wrong_key_and_a_dead_store_are_named_before_anything_is_made(serving: Serving, models: Models) -> None:
+    bucket, _ = bucket_and_prefix(models.plain.uri)
+    keys = {"AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"], "AWS_SECRET_ACCESS_KEY": "wrong"}
+    apply(serving.namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong"}, "stringData": keys})
+    try:
+        said = serving.refusal(models.plain.uri, "s3.existingSecret=wrong")
+        assert f"error: S3 bucket {bucket} at {serving.endpoint} refused: 403 " in said
+        assert "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
+    finally:
+        kubectl("-n", serving.namespace, "delete", "secret", "wrong")
+    said = serving.refusal(models.plain.uri, f"s3.endpoint={DEAD_ENDPOINT}")
+    assert f"error: S3 bucket {bucket} at {DEAD_ENDPOINT} does not answer: " in said
+    assert nothing_is_made(serving)
+
+
+def nothing_is_made(serving: Serving) -> bool:
+    """Whether the release has no object."""
+    return not objects(serving.namespace, "deployments,services,serviceaccounts", "-l", "app.kubernetes.io/name")
 
 
 def test_a_model_from_s3_streams_the_checkpoints_greedy_decoding(serving: Serving, models: Models) -> None:
@@ -329,7 +358,7 @@ def test_an_upgrade_to_version_2_under_load_fails_and_falsifies_no_answer(servin
 def test_a_broken_version_3_is_refused_with_the_reason_and_version_2_goes_on(serving: Serving, models: Models) -> None:
     running = serving.hashes()
     reasons = {
-        models.damaged.uri: rf"error: {MODEL}/3/onnx/model\.onnx\.data of repository {models.damaged.id}: .* damaged",
+        models.damaged.uri: models.damage,
         models.unloadable.uri: rf"error: Triton could not load {MODEL}: .*version 3 .*model\.onnx failed",
     }
     with load(serving.url, models, 2):
@@ -341,16 +370,53 @@ def test_a_broken_version_3_is_refused_with_the_reason_and_version_2_goes_on(ser
             assert serving.hashes() == running
 
 
+def test_an_image_that_no_node_has_fails_the_upgrade_and_changes_nothing(serving: Serving, models: Models) -> None:
+    running = serving.pods()
+    image = (f"image.digest={NOWHERE}", "image.pullPolicy=Never")
+    with load(serving.url, models, 2):
+        said = serving.refusal(models.slow[1].uri, *image, "trial.timeoutSeconds=10")
+    assert f"Job/{serving.namespace}/{RELEASE}-trial not ready. status: Failed" in said
+    assert NOWHERE in kubectl("-n", serving.namespace, "events", "--types=Warning"), "what the chart's README names"
+    assert serving.pods() == running
+    serving.upgrade(models.slow[1].uri)
+    assert serving.pods() == running
+    wait_for(lambda: names(serving) == set(running), "the trials' pods to be gone")
+    assert not [name for name in everything(serving.namespace) if "trial" in name]
+
+
 def test_a_broken_version_3_without_a_trial_never_gets_a_request_and_is_rolled_back(
     serving: Serving, models: Models
 ) -> None:
+    running = serving.pods()
     with load(serving.url, models, 2):
-        said = serving.refusal(models.unloadable.uri, "trial.enabled=false", timeout="30s")
-        assert f"Deployment/{serving.namespace}/{RELEASE} not ready" in said
-        assert len(serving.pods()) == 2
+        pod = broken_without_a_trial(serving, models.damaged.uri, timeout="10s")
+        wait_for(lambda: re.search(models.damage, last_words(serving, pod)), "the fetch to name the damaged file")
         serving.helm("rollback", "--wait", "--timeout", "4m")
-        assert len(serving.pods()) == 1
+        assert serving.pods() == running
+        broken_without_a_trial(serving, models.unloadable.uri, timeout="30s")
+        serving.helm("rollback", "--wait", "--timeout", "4m")
+        assert serving.pods() == running
     serving.helm("test")
+
+
+def broken_without_a_trial(serving: Serving, uri: str, timeout: str) -> str:
+    """Upgrade to a model that never serves; gives the pod that stands beside those that go on serving."""
+    running = serving.pods()
+    said = serving.refusal(uri, "trial.enabled=false", timeout=timeout)
+    assert f"Deployment/{serving.namespace}/{RELEASE} not ready" in said
+    pods = serving.pods()
+    assert set(running) < set(pods)
+    (pod,) = set(pods) - set(running)
+    return pod
+
+
+def last_words(serving: Serving, pod: str) -> str:
+    """Why the fetch of a pod failed, as `kubectl describe pod` shows it."""
+    (found,) = [each for each in objects(serving.namespace, "pods") if each["metadata"]["name"] == pod]
+    states = [
+        each[state] for each in found["status"].get("initContainerStatuses", []) for state in ("state", "lastState")
+    ]
+    return "\n".join(state["terminated"].get("message", "") for state in states if "terminated" in state)
 
 
 def test_nodes_are_drained_one_pod_at_a_time_and_no_answer_is_lost(serving: Serving, models: Models) -> None:

@@ -1,4 +1,4 @@
-{{/* What a schema cannot say, or says badly: values that contradict one another, and Secrets that are not there. */}}
+{{/* What a schema cannot say, or says badly: values that contradict one another, and Secrets and a CRD that are not there. */}}
 
 {{- define "gristmill-serving.checkName" -}}
 {{- $name := include "gristmill-serving.fullname" . }}
@@ -14,10 +14,15 @@
 {{- if and (hasPrefix "s3://" .Values.model.uri) (not .Values.s3.existingSecret) (not .Values.serviceAccount.annotations) }}
 {{- fail (printf "\nerror: model.uri=%s is in S3, and s3.existingSecret is empty: nothing says with which keys\n  Make a Secret with keys that may read the bucket, and name it:\n    kubectl --namespace %s create secret generic gristmill-s3 --from-literal=AWS_ACCESS_KEY_ID=… --from-literal=AWS_SECRET_ACCESS_KEY=…\n    helm … --set s3.existingSecret=gristmill-s3\n  Or give the pods an identity of the cloud: serviceAccount.annotations.\n" .Values.model.uri .Release.Namespace) }}
 {{- end }}
-{{- $replicas := int .Values.replicas }}
+{{- $fewest := include "gristmill-serving.fewestPods" . | int }}
+{{- $most := int .Values.autoscaling.maxReplicas }}
+{{- if and .Values.autoscaling.enabled (gt $fewest $most) }}
+{{- fail (printf "\nerror: autoscaling.minReplicas=%d is more than autoscaling.maxReplicas=%d\n  Lower the one or raise the other.\n" $fewest $most) }}
+{{- end }}
 {{- $away := int .Values.podDisruptionBudget.maxUnavailable }}
-{{- if and (gt $replicas 1) (ge $away $replicas) }}
-{{- fail (printf "\nerror: podDisruptionBudget.maxUnavailable=%d lets all of replicas=%d go at once\n  Allowed: 1 to %d.\n" $away $replicas (sub $replicas 1)) }}
+{{- if and (gt $fewest 1) (ge $away $fewest) }}
+{{- $key := ternary "autoscaling.minReplicas" "replicas" .Values.autoscaling.enabled }}
+{{- fail (printf "\nerror: podDisruptionBudget.maxUnavailable=%d lets all of %s=%d go at once\n  Allowed: 1 to %d.\n" $away $key $fewest (sub $fewest 1)) }}
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if has .name (list "GRISTMILL_CPUS" "POD_UID" "HOME") }}
@@ -44,11 +49,21 @@
 {{- end }}
 
 {{/*
-Without a cluster (`helm template`, `helm lint`) nothing is known, and nothing is refused: then the API versions are Helm's own list,
-which has group versions ("v1") but no kinds ("v1/Secret").
+"yes" where the cluster's APIs are known. Without a cluster (`helm template`, `helm lint`) nothing is known, and nothing is refused:
+then the API versions are Helm's own list, which has group versions ("v1") but no kinds ("v1/Secret").
 */}}
+{{- define "gristmill-serving.clusterIsKnown" -}}
+{{- if .Capabilities.APIVersions.Has "v1/Secret" }}yes{{ end }}
+{{- end }}
+
+{{- define "gristmill-serving.checkKeda" -}}
+{{- if and .Values.autoscaling.enabled (include "gristmill-serving.clusterIsKnown" .) (not (.Capabilities.APIVersions.Has "keda.sh/v1alpha1/ScaledObject")) }}
+{{- fail "\nerror: autoscaling.enabled=true needs KEDA, and the cluster has no CRD scaledobjects.keda.sh (v1alpha1)\n  An administrator installs it, 2.20 or later:\n    helm install keda keda --repo https://kedacore.github.io/charts --namespace keda --create-namespace\n  Or leave autoscaling.enabled=false, and set the number of pods with replicas.\n" }}
+{{- end }}
+{{- end }}
+
 {{- define "gristmill-serving.checkSecrets" -}}
-{{- if and .Values.verifySecrets (.Capabilities.APIVersions.Has "v1/Secret") }}
+{{- if and .Values.verifySecrets (include "gristmill-serving.clusterIsKnown" .) }}
 {{- if and (hasPrefix "s3://" .Values.model.uri) .Values.s3.existingSecret }}
 {{- include "gristmill-serving.checkSecret" (list . "s3.existingSecret" .Values.s3.existingSecret (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY")) }}
 {{- end }}

@@ -105,6 +105,11 @@ AWS_DEFAULT_REGION.
 {{- end }}
 {{- end }}
 
+{{/* Serving pods that there are at least. */}}
+{{- define "gristmill-serving.fewestPods" -}}
+{{ ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int }}
+{{- end }}
+
 {{/* Volumes that a Triton needs. */}}
 {{- define "gristmill-serving.volumes" -}}
 - name: models

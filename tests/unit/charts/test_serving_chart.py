@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ import pytest
 import yaml
 
 from llm import __version__
-from tests.helm_case import CHARTS, Helm, comments, misread, tidy
+from tests.helm_case import A_CLUSTER, CHARTS, Helm, comments, misread, tidy
 
 CHART = CHARTS / "gristmill-serving"
 FEATURES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 LONGEST = "a-release-name-of-fifty-three-characters-and-no-more0"
+KEDA = "keda.sh/v1alpha1/ScaledObject"
+SCALED = "autoscaling.enabled=true"
 S3 = ("model.uri=s3://models/store/repository/0123456789abcdef", "s3.existingSecret=keys")
+HELM_WAITS_SECONDS = 300
+"""Without --timeout."""
+ONE_VALUE = "extraEnv[0].name=A", "extraEnv[0].value=b"
+PEER = "networkPolicy.from[0]"
+RULE = "networkPolicy.extraEgress[0]"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 Object = dict[str, Any]
 
@@ -147,8 +157,109 @@ def test_one_replica_has_no_budget_which_would_hold_up_every_drain(helm: Helm) -
     assert not [each for each in helm.documents() if each["kind"] == "PodDisruptionBudget"]
 
 
+def test_by_default_nothing_is_scaled_and_the_release_says_how_many_pods(helm: Helm) -> None:
+    objects = helm.documents(*sets("replicas=3"))
+    assert not [each for each in objects if each["kind"] == "ScaledObject"]
+    assert only(objects, "Deployment")["spec"]["replicas"] == 3
+
+
+def test_scaled_by_keda_the_pods_of_the_deployment_follow_the_sum_of_their_queues(helm: Helm) -> None:
+    settings = ("maxReplicas=6", "waitingRequests=1000000", "pollingSeconds=5", "scaleDownSeconds=60")
+    objects = helm.documents(*sets(SCALED, "model.name=prose", *(f"autoscaling.{each}" for each in settings)))
+    deployment, service = only(objects, "Deployment"), only(objects, "Service")
+    assert "replicas" not in deployment["spec"], "Helm would set it back with every upgrade"
+    spec = only(objects, "ScaledObject")["spec"]
+    assert spec["scaleTargetRef"] == {
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment["metadata"]["name"],
+    }  # fmt: skip
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"], spec["pollingInterval"]) == (1, 6, 5)
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior == {"scaleDown": {"stabilizationWindowSeconds": 60}}
+    (container,) = pods(objects)["Deployment"]["containers"]
+    port = next(port["containerPort"] for port in container["ports"] if port["name"] == "metrics")
+    (trigger,) = spec["triggers"]
+    assert (trigger["type"], trigger["useCachedMetrics"]) == ("metrics-api", True)
+    assert trigger["metadata"] == {
+        "url": f"http://{service['metadata']['name']}.ml.svc:{port}/metrics",
+        "format": "prometheus",
+        "valueLocation": 'nv_inference_pending_request_count{model="prose"}',
+        "aggregateFromKubeServiceEndpoints": "true",
+        "aggregationType": "sum",
+        "targetValue": "1000000",
+    }
+
+
+def test_the_budget_of_scaled_pods_looks_at_the_fewest(helm: Helm) -> None:
+    def budgets(*settings: str) -> list[Object]:
+        return [each for each in helm.documents(*sets(SCALED, *settings)) if each["kind"] == "PodDisruptionBudget"]
+
+    assert len(budgets("autoscaling.minReplicas=2")) == 1
+    assert budgets("replicas=3") == []
+
+
+def test_only_scaled_pods_let_in_keda_and_only_to_their_metrics(helm: Helm) -> None:
+    rules = only(helm.documents(*sets(SCALED, "autoscaling.kedaNamespace=scaling")), "NetworkPolicy")["spec"]["ingress"]
+    assert rules[1:] == [
+        {
+            "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scaling"}}}],
+            "ports": [{"protocol": "TCP", "port": "metrics"}],
+        }
+    ]
+    assert only(helm.documents(), "NetworkPolicy")["spec"]["ingress"] == rules[:1]
+
+
+def test_a_cluster_without_keda_is_refused_with_the_way_to_install_it(helm: Helm) -> None:
+    def known(*versions: str) -> list[str]:
+        return [part for version in (*A_CLUSTER, *versions) for part in ("--api-versions", version)]
+
+    said = helm.refusal(*known(), *sets(SCALED))
+    assert "error: autoscaling.enabled=true needs KEDA, and the cluster has no CRD scaledobjects.keda.sh" in said
+    assert "2.20 or later" in said
+    assert "helm install keda keda --repo https://kedacore.github.io/charts" in said
+    assert helm.template(*known(KEDA), *sets(SCALED))
+    assert helm.template(*known())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [(("replicas=3",), "on 3 pod(s)."), ((SCALED, "replicas=3", "autoscaling.minReplicas=2"), "on 2 to 4 pods.")],
+)
+def test_the_notes_say_on_how_many_pods(helm: Helm, settings: tuple[str, ...], words: str) -> None:
+    done = helm.run("install", "mill", CHART, "--namespace", "ml", "--dry-run=client", *sets(*S3, *settings))
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout.partition("NOTES:")[2]
+
+
 def test_without_the_trial_nothing_of_it_is_left(helm: Helm) -> None:
     assert not [each for each in helm.documents(*sets("trial.enabled=false")) if "trial" in each["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("seconds", [10, 180, 900])
+def test_a_trial_that_started_late_still_says_why_it_failed_before_its_job_is_stopped(helm: Helm, seconds: int) -> None:
+    job = trial(helm, f"trial.timeoutSeconds={seconds}")
+    assert f"--seconds={seconds}" in job["template"]["spec"]["containers"][0]["command"]
+    assert job["activeDeadlineSeconds"] - seconds >= max(20, seconds / 2)
+
+
+def test_by_default_a_trial_that_never_starts_has_failed_before_helm_gives_up(helm: Helm) -> None:
+    job = trial(helm)
+    assert job["activeDeadlineSeconds"] + job["template"]["spec"]["terminationGracePeriodSeconds"] < HELM_WAITS_SECONDS
+
+
+def trial(helm: Helm, *settings: str) -> Object:
+    """Spec of the trial's Job."""
+    (job,) = (each["spec"] for each in helm.documents(*sets(*settings)) if each["kind"] == "Job")
+    return job
+
+
+def test_a_spread_with_a_selector_of_its_own_keeps_it_and_one_without_means_the_replicas(helm: Helm) -> None:
+    rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    own = {**rule, "labelSelector": {"matchLabels": {"team": "research"}}}
+    objects = helm.documents("--set-json", f"topologySpreadConstraints={json.dumps([rule, own])}")
+    selector = only(objects, "Deployment")["spec"]["selector"]
+    assert pods(objects)["Deployment"]["topologySpreadConstraints"] == [
+        {**rule, "labelSelector": selector, "matchLabelKeys": ["pod-template-hash"]}, own,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -204,7 +315,8 @@ def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
     values = (
         'model={"uri": "s3://models/x", "name": "1"}', 's3={"existingSecret": "123"}', "replicas=2",
         'image={"pullSecrets": ["456"]}', 'priorityClassName="7"', 'commonLabels={"team": "8"}',
-        'topologySpreadConstraints=[{"maxSkew": 1}]',
+        'topologySpreadConstraints=[{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]',
+        'autoscaling={"enabled": true, "minReplicas": 2, "kedaNamespace": "9"}',
     )  # fmt: skip
     objects = helm.documents(*[part for value in values for part in ("--set-json", value)], release="true")
     assert misread(objects) == []
@@ -240,6 +352,17 @@ def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
             "error: podDisruptionBudget.maxUnavailable=2 lets all of replicas=2 go at once\n  Allowed: 1 to 1.",
         ),
         (
+            (SCALED, "replicas=9", "autoscaling.minReplicas=2", "podDisruptionBudget.maxUnavailable=3"),
+            "error: podDisruptionBudget.maxUnavailable=3 lets all of autoscaling.minReplicas=2 go at once",
+        ),
+        (
+            (SCALED, "autoscaling.minReplicas=5"),
+            "error: autoscaling.minReplicas=5 is more than autoscaling.maxReplicas=4",
+        ),
+        (("autoscaling.minReplicas=0",), "at '/autoscaling/minReplicas': minimum: got 0, want 1"),
+        (("autoscaling.scaleDownSeconds=3601",), "at '/autoscaling/scaleDownSeconds': maximum"),
+        (("autoscaling.kedaNamespace=a.b",), "at '/autoscaling/kedaNamespace'"),
+        (
             ("resources.requests.memory=3Gi",),
             "error: resources asks for more memory than it may use: requests.memory=3Gi, limits.memory=2Gi",
         ),
@@ -253,6 +376,67 @@ def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
 def test_values_that_cannot_work_are_refused_in_words(helm: Helm, settings: tuple[str, ...], words: str) -> None:
+    assert words in helm.refusal(*sets(*settings))
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [
+        ("tolerations[0].operater=Exists", "/tolerations/0"),
+        ("affinity.nodeAfinity={}", "/affinity"),
+        (f"affinity.nodeAffinity.{REQUIRED}s={{}}", "/affinity/nodeAffinity"),
+        (f"affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerm=x", f"/affinity/nodeAffinity/{REQUIRED}"),
+        (
+            f"affinity.nodeAffinity.{PREFERRED}[0].preference.matchExpression[0]=x",
+            f"/affinity/nodeAffinity/{PREFERRED}/0/preference",
+        ),
+        (f"affinity.podAffinity.{REQUIRED}[0].namespace=x", f"/affinity/podAffinity/{REQUIRED}/0"),
+        (
+            f"affinity.podAntiAffinity.{PREFERRED}[0].podAffinityTerm.labelSelector.matchLabel.a=b",
+            f"/affinity/podAntiAffinity/{PREFERRED}/0/podAffinityTerm/labelSelector",
+        ),
+        ("topologySpreadConstraints[0].maxSkw=1", "/topologySpreadConstraints/0"),
+        ("topologySpreadConstraints[0].labelSelector.matchLabel.a=b", "/topologySpreadConstraints/0/labelSelector"),
+        ("extraEnv[0].valu=1", "/extraEnv/0"),
+        ("extraEnv[0].valueFrom.fieldref=x", "/extraEnv/0/valueFrom"),
+        ("extraEnv[0].valueFrom.secretKeyRef.nam=x", "/extraEnv/0/valueFrom/secretKeyRef"),
+        ("extraEnv[0].valueFrom.resourceFieldRef.division=x", "/extraEnv/0/valueFrom/resourceFieldRef"),
+        (f"{PEER}.podSelecter.matchLabels.a=b", "/networkPolicy/from/0"),
+        (f"{PEER}.ipBlock.cdr=192.0.2.0/24", "/networkPolicy/from/0/ipBlock"),
+        (f"{PEER}.podSelector.matchExpressions[0].keys=a", "/networkPolicy/from/0/podSelector/matchExpressions/0"),
+        (f"{RULE}.port[0]=443", "/networkPolicy/extraEgress/0"),
+        (f"{RULE}.to[0].cidr=192.0.2.0/24", "/networkPolicy/extraEgress/0/to/0"),
+        (f"{RULE}.ports[0].protocl=TCP", "/networkPolicy/extraEgress/0/ports/0"),
+    ],
+)
+def test_a_misspelt_key_of_what_a_pod_or_a_policy_says_is_refused_with_its_place(
+    helm: Helm, setting: str, path: str
+) -> None:
+    words = rf"at '{re.escape(path)}': additional properties '\w+' not allowed"
+    assert re.search(words, helm.refusal(*sets(setting)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("tolerations[0].operator=Has",), "at '/tolerations/0/operator': value must be one of 'Exists', 'Equal'"),
+        (("tolerations[0].tolerationSeconds=1m",), "at '/tolerations/0/tolerationSeconds': got string, want integer"),
+        (("topologySpreadConstraints[0].maxSkew=1",), "missing properties 'topologyKey', 'whenUnsatisfiable'"),
+        (("extraEnv[0].name=A", "extraEnv[0].value=1"), "at '/extraEnv/0/value': got number, want string"),
+        ((*ONE_VALUE, "extraEnv[0].valueFrom.fieldRef.fieldPath=x"), "at '/extraEnv/0/valueFrom': false schema"),
+        ((f"{PEER}.ipBlock.cidr=192.0.2.0",), "at '/networkPolicy/from/0/ipBlock/cidr'"),
+        (
+            (f"{PEER}.ipBlock.cidr=192.0.2.0/24", f"{PEER}.podSelector.matchLabels.a=b"),
+            "at '/networkPolicy/from/0': maxProperties: got 2, want 1",
+        ),
+        ((f"{RULE}.ports[0].endPort=5",), "at '/networkPolicy/extraEgress/0/ports/0': properties 'port' required"),
+        ((f"{RULE}.ports[0].port=65536",), "at '/networkPolicy/extraEgress/0/ports/0/port': maximum"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_what_the_api_server_would_refuse_in_the_middle_of_a_release_is_refused_before(
+    helm: Helm, settings: tuple[str, ...], words: str
+) -> None:
     assert words in helm.refusal(*sets(*settings))
 
 
@@ -296,7 +480,7 @@ def test_a_key_that_is_removed_is_missed(helm: Helm, key: str) -> None:
 
 def test_values_and_schema_say_the_same_of_every_key() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    schema = json.loads((CHART / "values.schema.json").read_text())
+    schema = schema_of_values()
     schema["properties"].pop("global")  # Helm's own
     described: dict[str, str] = {}
     _compare(values, schema, (), described)
@@ -314,6 +498,61 @@ def _compare(values: Object, schema: Object, path: tuple[str, ...], described: d
         described[".".join((*path, key))] = inner["description"]
         if isinstance(value, dict) and value and key != "resources":
             _compare(value, inner, (*path, key), described)
+
+
+def schema_of_values() -> Object:
+    schema: Object = json.loads((CHART / "values.schema.json").read_text())
+    return schema
+
+
+def test_no_object_of_the_schema_takes_unknown_keys_and_no_list_takes_anything() -> None:
+    schema = schema_of_values()
+    schema["properties"].pop("global")  # Helm's own
+    seen = 0
+    for place, node in _nodes(schema):
+        if "$ref" in node:
+            assert node["$ref"].removeprefix("#/definitions/") in schema["definitions"], place
+            continue
+        assert "type" in node, place
+        if node["type"] == "object":
+            assert node.get("additionalProperties", True) is not True, place
+            seen += 1
+        if node["type"] == "array":
+            assert "items" in node, place
+    assert seen > 30
+
+
+def test_the_full_example_has_every_key_of_what_a_pod_or_a_policy_says() -> None:
+    # The API server is asked about it in tests/cluster: so it takes every key that the schema lets through.
+    schema = schema_of_values()
+    given = set(_given(schema, schema, yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())))
+    known = {(place, key) for place, node in _nodes(schema) for key in node.get("properties", ())}
+    assert {(place, key) for place, key in known - given if place.startswith(("#", ".affinity"))} == set()
+
+
+def _nodes(node: Object, place: str = "") -> Iterator[tuple[str, Object]]:
+    """All schemas in a schema, each with a name: the keys' path, `[]` for the items of a list, `#` for a definition."""
+    yield place, node
+    for key, inner in node.get("properties", {}).items():
+        yield from _nodes(inner, f"{place}.{key}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            yield from _nodes(node[key], f"{place}[]")
+    for key, inner in node.get("definitions", {}).items():
+        yield from _nodes(inner, f"#{key}")
+
+
+def _given(schema: Object, node: Object, value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Keys that a value has, each with the name of the schema that knows it."""
+    if "$ref" in node:
+        name = node["$ref"].removeprefix("#/definitions/")
+        node, place = schema["definitions"][name], f"#{name}"
+    for inner in value if isinstance(value, list) else ():
+        yield from _given(schema, node["items"], inner, f"{place}[]")
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if key in node.get("properties", {}):
+            yield place, key
+            yield from _given(schema, node["properties"][key], inner, f"{place}.{key}")
 
 
 def test_the_table_of_values_in_the_readme_is_fresh(request: pytest.FixtureRequest) -> None:
