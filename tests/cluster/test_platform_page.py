@@ -1,0 +1,91 @@
+"""docs/platform.md as its reader follows it: the blocks are cut out of the page and run, with nothing but values of
+one's own (section 0) put in their place, and a small model and few steps to the training.
+
+Sections 2 to 5 and 7. The images of section 1 are on the nodes already; section 6 needs Kubeflow Pipelines.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+
+from llm.tracking.events import EventLog
+from tests.cluster_case import kubectl
+from tests.integration.test_pretrain import SMALL
+
+PROJECT = Path(__file__).parents[2]
+PAGE = PROJECT / "docs" / "platform.md"
+TRAIN = "training.pool=cpu training.nodes=2 training.processes=1"
+TIMEOUT_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Where the page is followed."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def follow(self, *sections: int) -> str:
+        """Run the blocks of these sections in one shell; returns what it printed."""
+        text = "\n".join(block for section in sections for block in blocks(section))
+        if 4 in sections:
+            assert text.count(TRAIN) == 1
+            text = text.replace(TRAIN, f"{TRAIN} {shlex.join(SMALL)}")
+        script = f"set -euxo pipefail; trap 'kill $(jobs -p) || true' EXIT\n{text}\n"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+def blocks(section: int) -> list[str]:
+    """The commands of a section of the page."""
+    (text,) = re.findall(rf"^## {section}\. .*?(?=^## )", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+@pytest.fixture
+def reader(kubeconfig: str, images: dict[str, str], pod_endpoint: str, tmp_path: Path) -> Iterator[Reader]:
+    """A folder like the project's, and names for the namespace and the bucket that the page will make."""
+    for name in (".venv", "charts", "build"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    shutil.copy(kubeconfig, tmp_path / "kubeconfig")  # the page sets the namespace in it
+    name = f"gristmill-page-{os.urandom(3).hex()}"
+    region = os.environ.get("AWS_REGION", "us-east-1")
+    prefix = images["train"].partition("@")[0].removesuffix("/train")
+    environment = os.environ | {
+        "KUBECONFIG": str(tmp_path / "kubeconfig"), "POD_S3_ENDPOINT": pod_endpoint, "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region, "BUCKET": name, "NAMESPACE": name, "GRISTMILL_IMAGE_PREFIX": prefix,
+        "GRISTMILL_CACHE": str(tmp_path / "cache"),
+    }  # fmt: skip
+    yield Reader(tmp_path, environment)
+    kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    bucket = boto3.resource("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).Bucket(name)
+    bucket.objects.all().delete()
+    bucket.delete()
+
+
+def test_the_pages_commands_lead_from_an_empty_namespace_to_a_served_model_and_back(reader: Reader) -> None:
+    printed = reader.follow(2, 3, 4, 5)
+    (events,) = (reader.folder / "runs").glob("*/events.jsonl")
+    (job,) = EventLog(events).read("trainjob")
+    assert job["namespace"] == reader.environment["NAMESPACE"], "it was trained in the page's namespace"
+    assert re.search(r"^data: .*\"text_output\"", printed, re.MULTILINE), "the model answered"
+    assert "Rollback was a success" in printed
+    reader.follow(7)
+    left = kubectl("get", "namespaces", reader.environment["NAMESPACE"], "--ignore-not-found")
+    assert not left
