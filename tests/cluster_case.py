@@ -80,6 +80,40 @@ def fresh_namespace(prefix: str) -> Iterator[str]:
         kubectl("delete", "namespace", name, "--wait=false")
 
 
+def restricted_pod(container: Json, *volumes: Json, **others: Any) -> Json:
+    """The spec of a pod that `restricted` admits: one container with the keys of S3, and /tmp to write to."""
+    keys = [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": S3_SECRET, "key": key}}}
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    ]
+    security = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    whole = {
+        "name": "main",
+        "imagePullPolicy": "IfNotPresent",
+        **container,
+        "env": [*keys, *container.get("env", [])],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *container.get("volumeMounts", [])],
+        "securityContext": security,
+    }
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [whole],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
+        **others,
+    }
+
+
+def phase(namespace: str, pod: str) -> str:
+    """Where a pod stands: Pending, Running, Succeeded, Failed."""
+    return kubectl("-n", namespace, "get", "pod", pod, "-o", "jsonpath={.status.phase}")
+
+
 def pod_log(namespace: str, pod: str, container: str | None = None) -> str:
     """What a pod has printed so far; empty if it has not begun."""
     return kubectl("-n", namespace, "logs", pod, *(["-c", container] if container else []), check=False)

@@ -1,7 +1,8 @@
 """The training component as Kubeflow Pipelines runs it: the compiled package's own command, in a pod of a Job.
 
 The pod has the component's image, the service account of the platform chart, the manifests of its inputs as files and
-`{{$}}` filled in as the driver does it. The Job stands for Argo: it replaces a launcher that was lost.
+`{{$}}` filled in as the driver does it. The Job stands for an Argo that replaces a launcher that was lost; a pod alone
+for one that does not.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from kfp import compiler
 from llm.config import RunConfig, to_yaml
 from llm.storage import Manifest
 from pipelines.pretrain import pretrain
-from tests.cluster_case import S3_SECRET, Json, apply
+from tests.cluster_case import Json, apply, restricted_pod
 
 INPUTS = {"shards": "tokenize", "vocabulary": "tokenizer"}
 """Input artifact of the component: the step that makes it."""
+OUTLIVED = ["sh", "-c", '"$@" & wait $!; code=$?; sleep 3; exit $code', "sh"]
+"""First process of a pod alone, as Argo's: a signal from within the pod reaches the launcher and not the first process,
+whose end would be the end of all."""
 
 
 def start_launcher(
@@ -30,12 +34,13 @@ def start_launcher(
     manifests: Mapping[str, Manifest],
     image: str,
     folder: Path,
-    retries: int,
+    retries: int | None,
 ) -> None:
-    """Make the Job; its pods carry the label `job-name=<name>`."""
+    """Make the Job, or a pod alone where `retries` is None; its pods carry the label `launcher=<name>`."""
     files = {f"{artifact}.json": manifests[step].document().decode() for artifact, step in INPUTS.items()}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
-    apply(namespace, config_map, _job(name, _container(config, image, folder), retries))
+    pod = _pod(name, _container(config, image, folder))
+    apply(namespace, config_map, _alone(name, pod) if retries is None else _job(name, pod, retries))
 
 
 def _container(config: RunConfig, image: str, folder: Path) -> Json:
@@ -45,22 +50,11 @@ def _container(config: RunConfig, image: str, folder: Path) -> Json:
     compiled = document["deploymentSpec"]["executors"]["exec-train"]["container"]
     arguments = [argument.replace("{{$}}", json.dumps(_executor_input(config))) for argument in compiled["args"]]
     return {
-        "name": "main",
         "image": image,
-        "imagePullPolicy": "IfNotPresent",
         "command": compiled["command"],
         "args": arguments,
-        "env": [
-            {"name": key, "valueFrom": {"secretKeyRef": {"name": S3_SECRET, "key": key}}}
-            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        ],
         "envFrom": [{"configMapRef": {"name": "gristmill-environment"}}],
-        "volumeMounts": [{"name": "inputs", "mountPath": "/inputs"}, {"name": "tmp", "mountPath": "/tmp"}],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "volumeMounts": [{"name": "inputs", "mountPath": "/inputs"}],
     }
 
 
@@ -79,18 +73,23 @@ def _executor_input(config: RunConfig) -> Json:
     }
 
 
-def _job(name: str, container: Json, retries: int) -> Json:
-    pod = {
-        "serviceAccountName": "gristmill-train",
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": 5,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "inputs", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
-    }
+def _pod(name: str, container: Json) -> Json:
+    """The template of the launcher's pod."""
+    inputs = {"name": "inputs", "configMap": {"name": name}}
+    spec = restricted_pod(container, inputs, serviceAccountName="gristmill-train")
+    return {"metadata": {"labels": {"launcher": name}}, "spec": spec}
+
+
+def _alone(name: str, pod: Json) -> Json:
+    (container,) = pod["spec"]["containers"]
+    spec = {**pod["spec"], "containers": [{**container, "command": [*OUTLIVED, *container["command"]]}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **pod["metadata"]}, "spec": spec}
+
+
+def _job(name: str, pod: Json, retries: int) -> Json:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {"backoffLimit": retries, "template": {"spec": pod}},
+        "spec": {"backoffLimit": retries, "template": pod},
     }

@@ -30,7 +30,7 @@ from llm.storage import Manifest, open_objects
 from llm.training.checkpoint import newest_checkpoint
 from llm.training.train import training_recipe
 from tests.cluster.launcher import start_launcher
-from tests.cluster_case import CHARTS, helm, kubectl, objects, pod_log, pods_of, wait_for
+from tests.cluster_case import CHARTS, apply, helm, kubectl, objects, phase, pod_log, pods_of, wait_for
 
 SMALL = [
     f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py", "data.domain=code", "tokenizer.vocab_size=512",
@@ -41,9 +41,11 @@ SMALL = [
     "tracking.uri=http://127.0.0.1:9", "tracking.timeout_seconds=1", "cluster.unschedulable_after_seconds=10",
 ]  # fmt: skip
 ON_THE_POOL = ["training.pool=cpu", "training.nodes=2", "training.processes=1"]
+ON_ONE_NODE = ["training.nodes=1", "training.processes=1"]
 POOLS = """
 pools:
   cpu: {resources: {requests: {cpu: 100m, memory: 512Mi}}, terminationGracePeriodSeconds: 60, maxRestarts: 5}
+  brief: {resources: {requests: {cpu: 100m, memory: 512Mi}}, terminationGracePeriodSeconds: 20, deadlineSeconds: 60}
   gpu: {resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {nvidia.com/gpu: 1}}}
   nowhere: {resources: {requests: {cpu: 100m, memory: 1Gi}}, nodeSelector: {pool: nowhere}}
 """
@@ -71,8 +73,8 @@ class Case:
             made[step] = run_step(step, context, made)
         return made
 
-    def launch(self, config: RunConfig, retries: int = 0) -> str:
-        """Start the training component as a pod; returns its Job's name."""
+    def launch(self, config: RunConfig, retries: int | None = 0) -> str:
+        """Start the training component as a pod of a Job, or as a pod alone (None); returns the name of either."""
         self.launchers += 1
         name = f"launcher-{self.launchers}"
         start_launcher(self.namespace, name, config, self.given(config), self.image, self.folder, retries)
@@ -80,12 +82,12 @@ class Case:
 
     def log(self, launcher: str) -> str:
         """What the launcher's newest pod printed."""
-        pods = objects(self.namespace, "pods", "-l", f"job-name={launcher}")
+        pods = objects(self.namespace, "pods", "-l", f"launcher={launcher}")
         newest = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
         return "" if newest is None else pod_log(self.namespace, newest["metadata"]["name"])
 
     def end(self, launcher: str) -> str:
-        """Wait for the launcher's end: Complete or Failed."""
+        """Wait for the end of the launcher's Job: Complete or Failed."""
 
         def condition() -> str | None:
             job = objects(self.namespace, "jobs", "--field-selector", f"metadata.name={launcher}")[0]
@@ -146,6 +148,7 @@ def undisturbed(case: Case, record_figure: Callable[[str, str], None]) -> Manife
     first = re.search(r'"kind": "train_started".*?"seconds": ([0-9.]+)', case.events(config))
     assert first is not None
     record_figure("seconds from TrainJob to first step (target 25)", first[1])
+    assert float(first[1]) <= 25
     return done
 
 
@@ -245,7 +248,7 @@ def test_a_pod_that_is_stopped_before_it_listens_ends_at_once(case: Case, tmp_pa
 def test_a_bad_configuration_fails_the_step_with_the_trainers_own_words(case: Case):
     config = case.config("diverging", *ON_THE_POOL, "training.lr=1e30", store="-diverging")
     launcher = case.launch(config)
-    wait_for(lambda: "error:" in case.log(launcher), "the launcher's error", 120)
+    assert case.end(launcher) == "Failed"
     assert re.search(r"error: .*the training diverged(.|\n)*Lower training.lr", case.log(launcher))
 
 
@@ -256,7 +259,7 @@ def test_pods_that_no_node_has_room_for_name_what_is_short(case: Case, pool: str
     pods = [f"training.pool={pool}", "training.nodes=2", "training.processes=1"]
     config = case.config(f"short-{pool}", *pods, store="-short")
     launcher = case.launch(config)
-    wait_for(lambda: "error:" in case.log(launcher), "the launcher's error", 120)
+    assert case.end(launcher) == "Failed"
     assert re.search(rf"error: (.|\n)*{short}", case.log(launcher))
     assert re.search(rf"error: (.|\n)*{pool}", case.log(launcher))
     wait_for(lambda: case.train_job(f"short-{pool}") is None, "the TrainJob to be gone")
@@ -265,7 +268,7 @@ def test_pods_that_no_node_has_room_for_name_what_is_short(case: Case, pool: str
 def test_a_pool_that_is_not_there_is_refused_with_those_that_are(case: Case, tmp_path: Path):
     done = _run(case, tmp_path, "training.pool=gpus")
     assert done.returncode == 2
-    assert re.search(r"error: .*gpus(.|\n)*cpu, gpu, nowhere", done.stderr)
+    assert re.search(r"error: .*gpus(.|\n)*brief, cpu, gpu, nowhere", done.stderr)
     assert case.train_job("refused") is None
 
 
@@ -274,12 +277,12 @@ def test_two_runs_with_one_name_are_not_mixed(case: Case):
     launcher = case.launch(config)
     _wait_for_step(case, config, 1)
     other = case.launch(case.config("twice", *ON_THE_POOL, "training.max_steps=2001", store="-twice"))
-    wait_for(lambda: "error:" in case.log(other), "the second launcher's refusal", 120)
+    assert case.end(other) == "Failed"
     assert re.search(r"error: .*twice", case.log(other))
     job = case.train_job("twice")
     assert job is not None, "the first goes on"
     assert _gristmill("cancel", "twice", f"cluster.namespace={case.namespace}").returncode == 0
-    case.end(launcher)
+    assert case.end(launcher) == "Failed"
 
 
 def test_an_image_that_is_not_on_the_nodes_is_named(case: Case, tmp_path: Path):
@@ -287,19 +290,35 @@ def test_an_image_that_is_not_on_the_nodes_is_named(case: Case, tmp_path: Path):
     done = _run(case, tmp_path, *ON_THE_POOL, environment={"GRISTMILL_TRAIN_IMAGE": wrong})
     assert done.returncode == 2
     assert re.search(rf"error: (.|\n)*{wrong}", done.stderr)
+    wait_for(lambda: case.train_job("refused") is None, "the TrainJob to be gone")
 
 
 def test_an_expired_token_is_said_so(case: Case, tmp_path: Path):
-    kubeconfig = tmp_path / "kubeconfig"
-    server = kubectl("config", "view", "--minify", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}")
-    kubeconfig.write_text(
-        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
-        f"clusters: [{{name: x, cluster: {{server: '{server}', insecure-skip-tls-verify: true}}}}]\n"
-        "users: [{name: x, user: {token: expired}}]\n"
-    )
-    done = _run(case, tmp_path, *ON_THE_POOL, environment={"KUBECONFIG": str(kubeconfig)})
+    done = _run(case, tmp_path, *ON_THE_POOL, environment=_as_bearer_of("expired", tmp_path))
     assert done.returncode == 2
     assert re.search(r"error: .*401", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("account", "words"),
+    [
+        ("gristmill-data", r"403 Forbidden\n.*/gristmill-data may not get trainingruntimes(.|\n)*rbac\.train=true"),
+        ("reader", r"may not create trainjobs\.trainer\.kubeflow\.org in namespace {}\n(.|\n)*Role gristmill-train of"),
+    ],
+    ids=["no rights", "may see pools"],
+)
+def test_an_account_without_rights_is_refused_before_anything_is_made(
+    case: Case, tmp_path: Path, account: str, words: str
+):
+    apply(case.namespace, *_reader_of_pools(case.namespace))
+    token = kubectl("-n", case.namespace, "create", "token", account).strip()
+    store = f"{case.store_uri}-{account}"
+    done = _run(case, tmp_path, *ON_THE_POOL, f"storage.uri={store}", environment=_as_bearer_of(token, tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert re.search(f"error: .*{words.format(case.namespace)}", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert open_objects(store).names() == [], "a step has run"
+    assert case.train_job("refused") is None
 
 
 @pytest.mark.parametrize(
@@ -335,6 +354,54 @@ def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_alo
     wait_for(lambda: case.train_job("refused") is None, "the TrainJob to be gone")
 
 
+def test_a_launcher_that_is_killed_a_second_after_its_sigterm_has_deleted_its_train_job(case: Case):
+    """As Argo ends a step at Terminate. Its pod stays, so it is not the pod's end that takes the TrainJob along."""
+    launcher = _launched_alone(case, "terminated", "training.max_steps=3000")
+    _kill(case, launcher, "kill -TERM -1; sleep 1; kill -KILL -1")
+    wait_for(lambda: case.train_job("terminated") is None, "the TrainJob to be gone", 90)
+    wait_for(lambda: phase(case.namespace, launcher) == "Failed", "the launcher's end", 30)
+
+
+def test_a_train_job_whose_launcher_could_not_delete_it_goes_with_the_launchers_pod(case: Case):
+    launcher = _launched_alone(case, "orphaned", "training.max_steps=3001")
+    _kill(case, launcher, "kill -KILL -1")
+    wait_for(lambda: phase(case.namespace, launcher) == "Failed", "the launcher's end", 30)
+    job = case.train_job("orphaned")
+    assert job is not None
+    assert "deletionTimestamp" not in job["metadata"], "it goes on while its owner is there"
+    assert [(owner["kind"], owner["name"]) for owner in job["metadata"]["ownerReferences"]] == [("Pod", launcher)]
+    kubectl("-n", case.namespace, "delete", "pod", launcher, "--grace-period=0", "--force")
+    wait_for(lambda: case.train_job("orphaned") is None, "the garbage collector", 90)
+    wait_for(lambda: not pods_of(case.namespace, job["metadata"]["name"]), "its pods to be gone", 90)
+
+
+def test_a_suspended_training_is_queued_and_goes_on_when_it_is_resumed(case: Case):
+    """As a queue does it. Trainer (2.0 to 2.3) takes a change of spec.suspend at any time, and JobSet follows."""
+    config = case.config("queued", "training.pool=cpu", *ON_ONE_NODE, "training.max_steps=10", store="-stops")
+    given = case.given(config)
+    launcher = case.launch(config)
+    name = wait_for(lambda: case.train_job("queued"), "the TrainJob")["metadata"]["name"]
+    _suspend(case, name, True)
+    wait_for(lambda: "queued: the TrainJob is suspended" in case.log(launcher), "the launcher to say so", 60)
+    wait_for(lambda: not pods_of(case.namespace, name), "its pods to be gone", 90)
+    _suspend(case, name, False)
+    assert case.end(launcher) == "Complete", case.log(launcher)
+    done = case.checkpoint(config, given)
+    assert done is not None
+    assert done.counts["steps"] == 10
+
+
+def test_a_training_that_outlasts_the_deadline_of_its_pool_fails_in_those_words(case: Case):
+    deadline = "/spec/template/spec/replicatedJobs/0/template/spec/activeDeadlineSeconds"
+    shorter = [{"op": "replace", "path": deadline, "value": 15}]  # the chart gives no less than a minute
+    kubectl("-n", case.namespace, "patch", "trainingruntime", "brief", "--type=json", "-p", json.dumps(shorter))
+    config = case.config("late", "training.pool=brief", *ON_ONE_NODE, "training.max_steps=10000", store="-stops")
+    launcher = case.launch(config)
+    assert case.end(launcher) == "Failed"
+    words = r"error: (.|\n)*The deadline of pool brief has passed \(its deadlineSeconds\)"
+    assert re.search(words, case.log(launcher)), case.log(launcher)
+
+
 def test_pods_are_nearly_as_fast_as_two_ranks_here(case: Case, record_figure: Callable[[str, str], None]):
     """Tokens a second, the pods' against two ranks on this machine: alternating, the medians of three."""
     ratios, pods, here = [], [], []
@@ -352,7 +419,8 @@ def test_pods_are_nearly_as_fast_as_two_ranks_here(case: Case, record_figure: Ca
     record_figure("tokens/s of two pods", f"{statistics.median(pods):,.0f}")
     record_figure("tokens/s of two ranks here", f"{statistics.median(here):,.0f}")
     record_figure("pods against ranks here (target 0.9)", f"{ratio:.2f} ({', '.join(f'{one:.2f}' for one in ratios)})")
-    assert ratio > 0.5, "far below what noise explains"
+    # Not the target: two cores that the control plane uses too vary by a tenth from one training to the next.
+    assert ratio > 0.75
 
 
 _COMMAND = [sys.executable, "-c", "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"]
@@ -375,6 +443,56 @@ def _run(
     image = {"GRISTMILL_TRAIN_IMAGE": case.image}
     return _gristmill("run", "pretrain", *_refused(case, tmp_path, *overrides),
                       environment={**image, **(environment or {})})  # fmt: skip
+
+
+def _as_bearer_of(token: str, folder: Path) -> dict[str, str]:
+    """The environment of somebody who has this token and nothing else."""
+    kubeconfig = folder / "kubeconfig"
+    server = kubectl("config", "view", "--minify", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}")
+    kubeconfig.write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
+        f"clusters: [{{name: x, cluster: {{server: '{server}', insecure-skip-tls-verify: true}}}}]\n"
+        f"users: [{{name: x, user: {{token: '{token}'}}}}]\n"
+    )
+    return {"KUBECONFIG": str(kubeconfig)}
+
+
+def _reader_of_pools(namespace: str) -> list[dict[str, Any]]:
+    """An account `reader` that may see pools and no more."""
+    api, metadata = "rbac.authorization.k8s.io", {"name": "reader"}
+    rule = {"apiGroups": ["trainer.kubeflow.org"], "resources": ["trainingruntimes"], "verbs": ["get", "list"]}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {"apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": metadata,
+         "roleRef": {"apiGroup": api, "kind": "Role", "name": "reader"},
+         "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace}]},
+    ]  # fmt: skip
+
+
+def _launched_alone(case: Case, run: str, *overrides: str) -> str:
+    """A launcher that nothing replaces, and whose training runs; its pod's name."""
+    config = case.config(run, "training.pool=cpu", *ON_ONE_NODE, *overrides, store="-stops")
+    launcher = case.launch(config, retries=None)
+
+    def runs() -> bool:
+        job = case.train_job(run)
+        return job is not None and any(
+            pod["status"]["phase"] == "Running" for pod in pods_of(case.namespace, job["metadata"]["name"])
+        )
+
+    wait_for(runs, "the training to run", 90)
+    return launcher
+
+
+def _kill(case: Case, launcher: str, script: str) -> None:
+    """Run this in the launcher's pod, where -1 is all but the first process and this one, which ends with the first."""
+    kubectl("-n", case.namespace, "exec", launcher, "--", "sh", "-c", script, check=False)
+
+
+def _suspend(case: Case, job: str, suspend: bool) -> None:
+    patch = json.dumps({"spec": {"suspend": suspend}})
+    kubectl("-n", case.namespace, "patch", "trainjob", job, "--type=merge", "-p", patch)
 
 
 @contextmanager
