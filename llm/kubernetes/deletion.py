@@ -11,6 +11,8 @@ from llm.kubernetes.objects import delete_trainjob, pods_of, trainjob
 from llm.kubernetes.watch import pods as of
 
 POLL_SECONDS = 0.5
+SETTLE_SECONDS = 2.0
+"""How long nothing must be seen of a TrainJob before it counts as gone: see `_is_there`."""
 MARGIN_SECONDS = 60.0
 """What controllers and kubelets may take beyond the pods' grace."""
 
@@ -25,15 +27,18 @@ def delete_and_wait(api: Api, jobs: Sequence[Json], tell: Callable[[str], None])
     for job in jobs:
         delete_trainjob(api, _name(job))
     deadline = time.monotonic() + grace + MARGIN_SECONDS
-    told, there = "", list(jobs)
-    while there := [job for job in there if _is_there(api, job)]:
+    told = ""
+    gone_since: float | None = None
+    while jobs and (gone_since is None or time.monotonic() < gone_since + SETTLE_SECONDS):
+        there = [job for job in jobs if _is_there(api, job)]
+        gone_since = None if there else gone_since or time.monotonic()
         pods = [pod for job in there for pod in pods_of(api, _name(job))]
         running = sum(map(of.is_running, pods))
         what = f"waiting for {running} of the pods of {', '.join(map(_name, there))}, which have {grace:.0f} s to save"
         if what != told and running:
             tell(what)
             told = what
-        if time.monotonic() > deadline:
+        if there and time.monotonic() > deadline:
             raise ServiceError(
                 f"TrainJob {', '.join(map(_name, there))} was deleted and is still there after"
                 f" {grace + MARGIN_SECONDS:.0f} s",
@@ -47,8 +52,8 @@ def _is_there(api: Api, job: Json) -> bool:
     """Whether this very TrainJob, and not another of its name, or pods of it are left.
 
     It is deleted in the foreground, so it goes after its JobSet, and that after its pods. But Trainer (2.0 to 2.3) also
-    keeps the JobSet of a TrainJob that is being deleted as it should be: it makes it anew, with pods that are deleted
-    as they start, and those go a moment later.
+    keeps the JobSet of a TrainJob that is being deleted as it should be: it makes it anew, with pods that come a moment
+    after the TrainJob went, and are deleted as they start.
     """
     found = trainjob(api, _name(job))
     if found is not None:

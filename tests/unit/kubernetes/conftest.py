@@ -32,6 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         (obstacles, "EVENTS_EVERY_SECONDS"), (api, "FIRST_WAIT_SECONDS"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, 0.02)
+    monkeypatch.setattr(deletion, "SETTLE_SECONDS", 0.2)
     for name in ("PULL_SECONDS", "CONFIGURATION_SECONDS", "QUIET_SECONDS"):
         monkeypatch.setattr(obstacle, name, 0.2)
     monkeypatch.setattr(obstacles, "PREPARATION_SECONDS", 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,24 @@ def test_pods_that_were_made_in_that_moment_are_waited_for_too(cluster: FakeKube
     cluster.grace_seconds = 0.3
     cancel_training("demo", ClusterConfig())
     assert late
+    assert not cluster.pods
+
+
+def test_pods_that_come_after_the_trainjob_went_are_waited_for_too(cluster: FakeKubernetes):
+    """Trainer makes a JobSet anew whose TrainJob is being deleted, and the garbage collector deletes it again."""
+    create(cluster, "demo")
+    script = cluster.scripts[0]
+    original = cluster.delete
+    later = [threading.Timer(0.1, script.make_pods), threading.Timer(0.5, cluster.pods.clear)]
+
+    def delete(name: str) -> None:
+        original(name)
+        for timer in later:
+            timer.start()
+
+    cluster.delete = delete  # type: ignore[method-assign]
+    cancel_training("demo", ClusterConfig())
+    assert later[1].finished.is_set()
     assert not cluster.pods
 
 
