@@ -46,7 +46,7 @@ class Content:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The attempt's first event: pipeline, command, versions."""
+        """The attempt's first event: pipeline, command, machine."""
         return next(iter(self.attempt.of_kind("run_started")), {})
 
     @property

@@ -63,6 +63,12 @@ class Attempt:
         return found
 
     @property
+    def versions(self) -> dict[str, str | None]:
+        """Versions of the libraries, of all images that a step has run in; None where the only one lacks it."""
+        told = [event.get("versions") or {} for event in self.events if event["kind"] in ("run_started", "versions")]
+        return {name: version for one in told for name, version in one.items()}
+
+    @property
     def failure(self) -> StepOutcome | None:
         """The step that failed, if one did."""
         return next((step for step in self.steps.values() if step.state == "failed"), None)

@@ -135,17 +135,23 @@ def _shared_folder(context: Context, step: str) -> Iterator[None]:
 
 
 def _begin_attempt(context: Context) -> None:
-    """Keep the configuration, and say in the log that this run of Kubeflow Pipelines began, if no step of it has."""
+    """Keep the configuration, and say in the log that this run of Kubeflow Pipelines began, if no step of it has.
+
+    Steps have images of their own: each tells the versions that those before it did not have.
+    """
     context.folder.write_config(to_yaml(context.config))
+    here = {name: version for name, version in versions().items() if version}
     begun = context.log.read("run_started")
     if not begun or begun[-1].get("kfp_run") != kfp_run():
         context.log.emit(
             "run_started",
-            versions={name: version for name, version in versions().items() if version},  # others have other images
+            versions=here,
             config_sha256=sha256_of_json(context.config.model_dump(mode="json")),
             runner="kubeflow",
             kfp_run=kfp_run(),
         )
+    elif more := here.items() - last_attempt(context.folder.events).versions.items():
+        context.log.emit("versions", versions=dict(sorted(more)))
 
 
 def _made(path: str) -> Path:

@@ -41,8 +41,8 @@ def parameters(config: RunConfig) -> dict[str, str]:
 
 
 def tags(event: Event) -> dict[str, str]:
-    """What a run's first event says of its origin; other events give none."""
-    if event["kind"] != "run_started":
+    """What an event says of the run's origin: its first one, and those of versions that other images add."""
+    if event["kind"] not in ("run_started", "versions"):
         return {}
     found = {f"gristmill.{name}": event.get(name) for name in ("pipeline", "command", "config_sha256", "kfp_run")}
     found |= {f"version.{name}": version for name, version in (event.get("versions") or {}).items()}

@@ -211,6 +211,13 @@ def test_a_submitted_run_names_its_run_of_kubeflow_pipelines(sample_run: Callabl
     assert "by hand" not in text
 
 
+def test_versions_are_those_of_all_images(sample_run: Callable[..., Any]):
+    run = sample_run()
+    run.emit("run_started", kfp_run="1f2e", versions={"gristmill": "1.0"})
+    run.emit("versions", versions={"torch": "7.7.7"})
+    assert "torch 7.7.7" in " ".join(page_of(run).text.split())
+
+
 def test_names_of_domains_are_drawn_as_they_are(sample_run: Callable[..., Any]):
     run = sample_run()
     run.domain = "<b>$x^$ 日本語 with a long name"

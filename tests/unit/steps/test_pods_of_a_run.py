@@ -16,6 +16,7 @@ from llm.runs.origin import KFP_RUN
 from llm.steps import STEPS, open_context, report_component, run_component
 from llm.steps.bodies import Context, Given, Step
 from llm.storage import Manifest
+from llm.tracking.events import EventLog
 from llm.tracking.mlflow_sink import deliver
 
 MANIFEST = Manifest(kind="corpus", id="0" * 16, uri="s3://bucket/x", files=())
@@ -81,6 +82,18 @@ def test_three_pods_are_one_run_of_mlflow_with_parameters_and_origin(
     assert "version.gristmill" in run.data.tags
     assert [point.value for point in client.get_metric_history(run.info.run_id, "validation/loss")] == [3.0, 2.0]
     assert run.info.status == "FINISHED"
+
+
+def test_each_image_adds_the_versions_that_those_before_it_did_not_have(
+    pod: Callable[..., None], config: str, database: str, monkeypatch: pytest.MonkeyPatch
+):
+    for step, found in (("tokenize", {"torch": None}), ("train", {"torch": "2.13.0"}), ("evaluate", {"torch": None})):
+        monkeypatch.setattr("llm.steps.run.versions", lambda found=found: {"python": "3.11", **found})
+        pod(step, "a", 1.0)
+    _, (run,) = tracked(database)
+    tags = {name: value for name, value in run.data.tags.items() if name.startswith("version.")}
+    assert tags == {"version.python": "3.11", "version.torch": "2.13.0"}
+    assert len(EventLog(open_context(from_yaml(config)).folder.events).read("versions")) == 1
 
 
 def test_a_submission_is_told_by_its_own_steps(pod: Callable[..., None], config: str, database: str):
