@@ -17,6 +17,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_shared(config)
     _check_splits(config)
     _check_served(config)
+    _check_vocabulary(config)
 
 
 def check_model(model: ModelConfig) -> None:
@@ -130,6 +131,23 @@ def _check_served(config: RunConfig) -> None:
             f"serving.precision={config.serving.precision} is not among export.onnx={list(config.export.onnx)}",
             "What is served must be exported: add it there, or serve another.",
         )
+
+
+def _check_vocabulary(config: RunConfig) -> None:
+    """GenAI's builder knows the output head by its width (`base.py` of onnxruntime-genai 0.18: `hf_lm_head`)."""
+    model, vocab_size = config.model, config.tokenizer.vocab_size
+    widths = {
+        "hidden_size": model.hidden_size,
+        "intermediate_size": model.intermediate_size,
+        "num_key_value_heads": model.num_key_value_heads * model.hidden_size // model.num_attention_heads,
+    }
+    for name, width in widths.items():
+        if width == vocab_size:
+            raise UserError(
+                f"tokenizer.vocab_size={vocab_size} is as wide as a layer of the model (model.{name}):"
+                " ONNX Runtime GenAI's model builder would take that layer for the output head",
+                "Choose a vocabulary of another size.",
+            )
 
 
 def _divisors(number: int) -> str:

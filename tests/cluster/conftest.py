@@ -16,7 +16,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.cluster_case import S3_SECRET, fresh_namespace
+from tests.cluster.trainings import POOLS, Case
+from tests.cluster_case import CHARTS, S3_SECRET, fresh_namespace, helm
 
 IMAGES = Path(__file__).parents[2] / "build" / "images.json"
 POD_ENDPOINT = "GRISTMILL_TEST_POD_S3_ENDPOINT"
@@ -73,6 +74,21 @@ def store_uri(pod_endpoint: str) -> Iterator[str]:
     yield f"s3://{name}/store"
     bucket.objects.all().delete()
     bucket.delete()
+
+
+@pytest.fixture(scope="module")
+def case(
+    namespace: str, store_uri: str, images: dict[str, str], pod_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Case:
+    """A namespace for trainings."""
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "values.yaml").write_text(POOLS)
+    os.environ["GRISTMILL_CACHE"] = str(folder / "cache")
+    helm("install", "gristmill", str(CHARTS / "gristmill-platform"), "-n", namespace, "-f", str(folder / "values.yaml"),
+         "--set", f"s3.endpoint={pod_endpoint}")  # fmt: skip
+    repository, _, digest = images["train"].partition("@")
+    assert digest
+    return Case(namespace, store_uri, f"{repository}@{digest}", folder)
 
 
 FIGURES: dict[str, str] = {}

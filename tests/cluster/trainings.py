@@ -1,0 +1,131 @@
+"""Small trainings for the tests on a cluster: a namespace with the platform chart and its pools, and launchers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llm.config import RunConfig, compose
+from llm.steps import open_context, run_step
+from llm.storage import Manifest, Objects, Recipe, open_objects
+from llm.training.train import training_recipe
+from tests.cluster.launcher import start_launcher
+from tests.cluster_case import objects, pod_log, wait_for
+
+SMALL = [
+    f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py", "data.domain=code", "tokenizer.vocab_size=512",
+    "model.hidden_size=128", "model.intermediate_size=256", "model.num_hidden_layers=2",
+    "model.num_attention_heads=4", "model.num_key_value_heads=2", "model.max_position_embeddings=128",
+    "training.sequence_length=128", "training.global_batch_tokens=4096", "training.micro_batch_size=4",
+    "training.max_steps=40", "training.checkpoint_every_steps=10", "training.validate_every_steps=20",
+    "tracking.uri=http://127.0.0.1:9", "tracking.timeout_seconds=1", "cluster.unschedulable_after_seconds=10",
+]  # fmt: skip
+ON_THE_POOL = ["training.pool=cpu", "training.nodes=2", "training.processes=1"]
+ON_ONE_NODE = ["training.nodes=1", "training.processes=1"]
+POOLS = """
+pools:
+  cpu: {resources: {requests: {cpu: 100m, memory: 512Mi}}, terminationGracePeriodSeconds: 60, maxRestarts: 5}
+  brief: {resources: {requests: {cpu: 100m, memory: 512Mi}}, terminationGracePeriodSeconds: 20, deadlineSeconds: 60}
+  gpu: {resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {nvidia.com/gpu: 1}}}
+  nowhere: {resources: {requests: {cpu: 100m, memory: 1Gi}}, nodeSelector: {pool: nowhere}}
+"""
+
+GRISTMILL = [sys.executable, "-c", "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"]
+
+
+class Case:
+    """A namespace with the platform chart, and what the steps before the training made."""
+
+    def __init__(self, namespace: str, store_uri: str, image: str, folder: Path) -> None:
+        self.namespace, self.store_uri, self.image, self.folder = namespace, store_uri, image, folder
+        self.launchers = 0
+
+    def config(self, run: str, *overrides: str, store: str = "") -> RunConfig:
+        uri = self.store_uri + store
+        places = [f"storage.uri={uri}", f"run.folder={uri}/runs", f"run.name={run}"]
+        return compose([*SMALL, *places, f"cluster.namespace={self.namespace}", *overrides])
+
+    @cached_property
+    def given(self) -> Mapping[str, Manifest]:
+        """Shards and vocabulary, in a store of their own."""
+        context = open_context(self.config("given", store="-given"))
+        made: dict[str, Manifest] = {}
+        for step in ("ingest", "tokenizer", "tokenize"):
+            made[step] = run_step(step, context, made)
+        return made
+
+    def launch(self, config: RunConfig, retries: int | None = 0) -> str:
+        """Start the training component as a pod of a Job, or as a pod alone (None); returns the name of either."""
+        self.launchers += 1
+        name = f"launcher-{self.launchers}"
+        start_launcher(self.namespace, name, config, self.given, self.image, self.folder, retries)
+        return name
+
+    def log(self, launcher: str) -> str:
+        """What the launcher's newest pod printed."""
+        pods = objects(self.namespace, "pods", "-l", f"launcher={launcher}")
+        newest = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
+        return "" if newest is None else pod_log(self.namespace, newest["metadata"]["name"])
+
+    def end(self, launcher: str) -> str:
+        """Wait for the end of the launcher's Job: Complete or Failed."""
+
+        def condition() -> str | None:
+            job = objects(self.namespace, "jobs", "--field-selector", f"metadata.name={launcher}")[0]
+            found = [one["type"] for one in job.get("status", {}).get("conditions", ()) if one["status"] == "True"]
+            return next((one for one in found if one in ("Complete", "Failed")), None)
+
+        ended: str = wait_for(condition, f"the end of {launcher}: {self.log(launcher)}", 240, every=2)
+        return ended
+
+    def train_job(self, run: str) -> dict[str, Any] | None:
+        found = objects(self.namespace, "trainjobs", "-l", f"gristmill.io/run={run}")
+        return found[0] if found else None
+
+    def checkpoint(self, config: RunConfig) -> Manifest:
+        """The finished checkpoint in the store."""
+        found = open_context(config).store.find(self._recipe(config))
+        assert found is not None
+        return found
+
+    def vault(self, config: RunConfig) -> Objects:
+        """Where the training keeps its checkpoints until it is done."""
+        return open_context(config).store.working_objects(self._recipe(config))
+
+    def _recipe(self, config: RunConfig) -> Recipe:
+        return training_recipe(config.model, config.training, self.given["tokenize"], self.given["tokenizer"])
+
+    def events(self, config: RunConfig) -> str:
+        """All events of the run in the store."""
+        home = open_objects(f"{config.run.folder}/{config.run.name}")
+        return b"".join(home.read(name) or b"" for name in home.names("events/")).decode()
+
+    def wait_for_step(self, run: str, step: int) -> None:
+        """Until rank 0 has done this step, by the log of its own pod."""
+
+        def reached() -> bool:
+            job = self.train_job(run)
+            if job is None:
+                return False
+            log = pod_log(self.namespace, f"job/{job['metadata']['name']}-node-0", "node")
+            return any(int(one) >= step for one in re.findall(r'"train_step", "step": (\d+)', log))
+
+        wait_for(reached, f"step {step}", 180, every=0.1)
+
+    def arguments_here(self, folder: Path, *overrides: str) -> list[str]:
+        """Arguments of a run that is called `here`, on this machine, with a store on S3."""
+        return [*SMALL, f"storage.uri={self.store_uri}-here", f"run.folder={folder / 'runs'}", "run.name=here",
+                f"cluster.namespace={self.namespace}", "tracking.uri=null", *overrides]  # fmt: skip
+
+
+def gristmill(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GRISTMILL, *arguments], capture_output=True, text=True, timeout=300, env={**os.environ, **(environment or {})}
+    )
