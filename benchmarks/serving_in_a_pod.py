@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAIRS = 5
-ROUNDS = 4
+ROUNDS = 3
 ROUND_SECONDS = 1.2
 STREAMS = 8
 TOKENS = 50

@@ -283,7 +283,8 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
         find_installation()
     except UserError as error:
         pytest.skip(str(error))
-    serving.upgrade(models.default.uri, "resources.requests.cpu=500m")
+    soon_gone = ("drain.delaySeconds=1", "drain.idleSeconds=1")
+    serving.upgrade(models.default.uri, "resources.requests.cpu=500m", *soon_gone)
     comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving), pairs=4)
     record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
     assert max(comparison.ratio, comparison.fastest) > NOT_SLOWER
