@@ -7,10 +7,10 @@ node that is this machine: a cluster elsewhere is measured with its network and 
 other one; it gets as many threads as the pod has (GRISTMILL_CPUS, 1 unless set).
 
 Two processes of one server differ by up to a tenth for as long as they live, wherever they run, so several pairs are
-measured: COMMAND, run by the shell, replaces the pod and waits for its successor (`kubectl rollout restart …`, then
-`rollout status`); without it, the server here alone is started anew. Eight clients stream from one and then from the
-other, in short turns and with the order changing, so that a busy machine slows both alike. The figure is the median of
-all turns' ratios.
+measured: COMMAND, run by the shell, replaces the pod and waits for its successor (`kubectl delete pod …`, then
+`kubectl rollout status …`); without it, the server here alone is started anew. Eight clients stream from one and then
+from the other, in short turns and with the order changing, so that a busy machine slows both alike. The figure is the
+median of all turns' ratios.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     uri, pod_url, command = (*sys.argv[1:], "")[:3]
-    comparison = compare(uri, pod_url, lambda: subprocess.run(command, shell=True, check=True))
+    comparison = compare(uri, pod_url, lambda: subprocess.run(command, shell=True, check=True, stdout=sys.stderr))
     print(comparison)
     return 0 if comparison.ratio >= TARGET else 1
 
@@ -85,20 +85,20 @@ def compare(uri: str, pod_url: str, replace_pod: Callable[[], object], pairs: in
     comparison = Comparison([], [])
     with tempfile.TemporaryDirectory(prefix="gristmill-benchmark-") as folder:
         fetch_repository(uri, Path(folder))
-        for _ in range(pairs):
+        for pair in range(pairs):
             replace_pod()
             ports = dict(zip(("http_port", "grpc_port", "metrics_port"), _free_ports(3), strict=True))
             config = ServingConfig(model_name=MODEL, **ports)
             with TritonServer(find_installation(), Path(folder), config) as server:
                 server.load(MODEL)
-                _take_turns({server.url: comparison.host, pod_url: comparison.pod})
+                _take_turns({server.url: comparison.host, pod_url: comparison.pod}, pair)
     return comparison
 
 
-def _take_turns(measured: dict[str, list[float]]) -> None:
+def _take_turns(measured: dict[str, list[float]], first: int) -> None:
     for url in measured:  # warms up
         tokens_per_second(url)
-    for number in range(ROUNDS):
+    for number in range(first, first + ROUNDS):
         for url in list(measured)[:: 1 if number % 2 else -1]:
             measured[url].append(tokens_per_second(url))
 

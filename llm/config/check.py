@@ -136,17 +136,18 @@ def _check_served(config: RunConfig) -> None:
 def _check_vocabulary(config: RunConfig) -> None:
     """GenAI's builder knows the output head by its width (`base.py` of onnxruntime-genai 0.18: `hf_lm_head`)."""
     model, vocab_size = config.model, config.tokenizer.vocab_size
+    head_size = model.hidden_size // model.num_attention_heads
     widths = {
-        "hidden_size": model.hidden_size,
-        "intermediate_size": model.intermediate_size,
-        "num_key_value_heads": model.num_key_value_heads * model.hidden_size // model.num_attention_heads,
+        f"model.hidden_size={model.hidden_size}": model.hidden_size,
+        f"model.intermediate_size={model.intermediate_size}": model.intermediate_size,
+        f"model.num_key_value_heads={model.num_key_value_heads} of {head_size}": model.num_key_value_heads * head_size,
     }
-    for name, width in widths.items():
+    for layer, width in widths.items():
         if width == vocab_size:
             raise UserError(
-                f"tokenizer.vocab_size={vocab_size} is as wide as a layer of the model (model.{name}):"
+                f"tokenizer.vocab_size={vocab_size} is as wide as a layer of the model ({layer}):"
                 " ONNX Runtime GenAI's model builder would take that layer for the output head",
-                "Choose a vocabulary of another size.",
+                f"Choose another vocabulary: tokenizer.vocab_size={vocab_size + 1}, for example.",
             )
 
 

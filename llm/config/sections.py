@@ -59,7 +59,7 @@ class TokenizerConfig(Section):
     """The byte-level BPE tokenizer."""
 
     vocab_size: Annotated[int, Field(ge=257, le=1 << 20)] = 4096
-    """Entries of the vocabulary, the 256 bytes and `<|endoftext|>` included."""
+    """Entries of the vocabulary, the 256 bytes and `<|endoftext|>` included; not the width of a layer."""
 
 
 class ModelConfig(Section):

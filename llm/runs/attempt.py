@@ -64,7 +64,7 @@ class Attempt:
 
     @property
     def versions(self) -> dict[str, str | None]:
-        """Versions of the libraries, of all images that a step has run in; None where the only one lacks it."""
+        """Versions of the libraries where the run began and in the images of its steps; None if none has it."""
         told = [event.get("versions") or {} for event in self.events if event["kind"] in ("run_started", "versions")]
         return {name: version for one in told for name, version in one.items()}
 

@@ -1,4 +1,4 @@
-"""Where an attempt at a run comes from: what its first event says beside the command and the configuration."""
+"""Where an attempt at a run comes from: the submission, the versions, the machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 
 from llm import __version__
 
-LIBRARIES = ("torch", "deepspeed", "kfp", "mlflow", "great_expectations", "transformers", "onnxruntime")
+LIBRARIES = (
+    "torch", "deepspeed", "kfp", "mlflow-skinny", "great_expectations", "transformers", "onnxruntime",
+    "onnxruntime-genai",
+)  # fmt: skip
+"""As distributions: mlflow-skinny is in mlflow, and in the images alone."""
 KFP_RUN = "GRISTMILL_KFP_RUN"
 """Environment variable of a step's pod with the id that Kubeflow Pipelines gave its run (`components.environment`)."""
 

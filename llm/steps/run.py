@@ -86,6 +86,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
         context = open_context(from_yaml(config))
         manifests = {source: Manifest.read(path) for source, path in given.items()}
         with _shared_folder(context, name):
+            _tell_versions(context)
             manifest = run_step(name, context, manifests)
         manifest.write(output)
     except GristmillError as error:
@@ -135,23 +136,29 @@ def _shared_folder(context: Context, step: str) -> Iterator[None]:
 
 
 def _begin_attempt(context: Context) -> None:
-    """Keep the configuration, and say in the log that this run of Kubeflow Pipelines began, if no step of it has.
-
-    Steps have images of their own: each tells the versions that those before it did not have.
-    """
+    """Keep the configuration, and say in the log that this run of Kubeflow Pipelines began, if no step of it has."""
     context.folder.write_config(to_yaml(context.config))
-    here = {name: version for name, version in versions().items() if version}
     begun = context.log.read("run_started")
     if not begun or begun[-1].get("kfp_run") != kfp_run():
         context.log.emit(
             "run_started",
-            versions=here,
+            versions={name: version for name, version in versions().items() if version},  # others have other images
             config_sha256=sha256_of_json(context.config.model_dump(mode="json")),
             runner="kubeflow",
             kfp_run=kfp_run(),
         )
-    elif more := here.items() - last_attempt(context.folder.events).versions.items():
-        context.log.emit("versions", versions=dict(sorted(more)))
+
+
+def _tell_versions(context: Context) -> None:
+    """Say which versions this step's image has that nobody told of the attempt; images may differ in one."""
+    told = last_attempt(context.folder.events).versions
+    more = {}
+    for name, version in versions().items():
+        known = told.get(name)
+        if version is not None and version not in (known or "").split(", "):
+            more[name] = f"{known}, {version}" if known else version
+    if told and more:
+        context.log.emit("versions", versions=more)
 
 
 def _made(path: str) -> Path:

@@ -41,7 +41,7 @@ def parameters(config: RunConfig) -> dict[str, str]:
 
 
 def tags(event: Event) -> dict[str, str]:
-    """What an event says of the run's origin: its first one, and those of versions that other images add."""
+    """What an event says of the run's origin: `run_started`, and `versions` of the images of later steps."""
     if event["kind"] not in ("run_started", "versions"):
         return {}
     found = {f"gristmill.{name}": event.get(name) for name in ("pipeline", "command", "config_sha256", "kfp_run")}

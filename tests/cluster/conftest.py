@@ -16,7 +16,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.cluster.trainings import POOLS, Case
+from tests.cluster.trainjob_case import POOLS, Case
 from tests.cluster_case import CHARTS, S3_SECRET, fresh_namespace, helm
 
 IMAGES = Path(__file__).parents[2] / "build" / "images.json"
@@ -79,16 +79,17 @@ def store_uri(pod_endpoint: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def case(
     namespace: str, store_uri: str, images: dict[str, str], pod_endpoint: str, tmp_path_factory: pytest.TempPathFactory
-) -> Case:
+) -> Iterator[Case]:
     """A namespace for trainings."""
     folder = tmp_path_factory.mktemp("training")
     (folder / "values.yaml").write_text(POOLS)
-    os.environ["GRISTMILL_CACHE"] = str(folder / "cache")
     helm("install", "gristmill", str(CHARTS / "gristmill-platform"), "-n", namespace, "-f", str(folder / "values.yaml"),
          "--set", f"s3.endpoint={pod_endpoint}")  # fmt: skip
     repository, _, digest = images["train"].partition("@")
     assert digest
-    return Case(namespace, store_uri, f"{repository}@{digest}", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRISTMILL_CACHE", str(folder / "cache"))
+        yield Case(namespace, store_uri, f"{repository}@{digest}", folder)
 
 
 FIGURES: dict[str, str] = {}

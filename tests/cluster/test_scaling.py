@@ -14,7 +14,7 @@ import pytest
 
 from llm.errors import GristmillError
 from llm.serving.client import stream
-from tests.cluster.servings import CHART, MODEL, RELEASE, node_address
+from tests.cluster.release_case import CHART, MODEL, RELEASE, node_address
 from tests.cluster_case import Json, fresh_namespace, helm, kubectl, objects, wait_for
 
 CRD = "scaledobjects.keda.sh"

@@ -21,7 +21,7 @@ from llm.errors import UserError
 from llm.serving.client import stream
 from llm.serving.triton import find_installation
 from llm.storage.uri import bucket_and_prefix
-from tests.cluster.servings import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load, make_models
+from tests.cluster.release_case import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load, make_models
 from tests.cluster_case import Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
 from tests.export_case import one_thread
 from tests.helm_case import documents
@@ -283,7 +283,7 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
         find_installation()
     except UserError as error:
         pytest.skip(str(error))
-    soon_gone = ("drain.delaySeconds=1", "drain.idleSeconds=1")
+    soon_gone = ("drain.delaySeconds=1", "drain.idleSeconds=1")  # another_pod waits for the drain
     serving.upgrade(models.default.uri, "resources.requests.cpu=500m", *soon_gone)
     comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving), pairs=4)
     record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
@@ -291,7 +291,7 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
 
 
 def another_pod(serving: Serving) -> None:
-    """Replace the pod, as it stands alone: what is measured next has the machine for itself."""
+    """Delete the only pod, wait for its successor: after a rollout, the old one would drain beside what is measured."""
     kubectl("-n", serving.namespace, "delete", "pod", *serving.pods(), "--wait")
     kubectl("-n", serving.namespace, "rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
 

@@ -1,4 +1,4 @@
-"""A training on a real cluster: two pods over gloo, checkpoints in S3, followed, lost and gone on with; its figures."""
+"""A training on a real cluster: two pods over gloo, checkpoints in S3, interrupted and resumed, and how fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from llm.steps import open_context, run_step
 from llm.storage import Manifest
-from tests.cluster.trainings import ON_THE_POOL, Case
+from tests.cluster.trainjob_case import ON_THE_POOL, Case
 from tests.cluster_case import kubectl, pods_of, wait_for
 
 

@@ -1,4 +1,4 @@
-"""What a training on a cluster is refused for, in which words, and that nothing is made then."""
+"""How a training on a cluster fails, and in which words: before anything is made, where that can be known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm.storage import open_objects
-from tests.cluster.trainings import ON_THE_POOL, Case, gristmill
+from tests.cluster.trainjob_case import ON_THE_POOL, Case, gristmill
 from tests.cluster_case import apply, kubectl, wait_for
 
 
@@ -39,7 +39,7 @@ def test_a_pool_that_is_not_there_is_refused_with_those_that_are(case: Case, tmp
     done = _run(case, tmp_path, "training.pool=gpus")
     assert done.returncode == 2
     assert re.search(r"error: .*gpus(.|\n)*brief, cpu, gpu, nowhere", done.stderr)
-    assert case.train_job("here") is None
+    assert case.train_job("workstation") is None
 
 
 def test_two_runs_with_one_name_are_not_mixed(case: Case):
@@ -60,7 +60,7 @@ def test_an_image_that_is_not_on_the_nodes_is_named(case: Case, tmp_path: Path):
     done = _run(case, tmp_path, *ON_THE_POOL, environment={"GRISTMILL_TRAIN_IMAGE": wrong})
     assert done.returncode == 2
     assert re.search(rf"error: (.|\n)*{wrong}", done.stderr)
-    wait_for(lambda: case.train_job("here") is None, "the TrainJob to be gone")
+    wait_for(lambda: case.train_job("workstation") is None, "the TrainJob to be gone")
 
 
 def test_an_expired_token_is_said_so(case: Case, tmp_path: Path):
@@ -88,7 +88,7 @@ def test_an_account_without_rights_is_refused_before_anything_is_made(
     assert re.search(f"error: .*{words.format(case.namespace)}", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert open_objects(store).names() == [], "a step has run"
-    assert case.train_job("here") is None
+    assert case.train_job("workstation") is None
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_a_store_that_cannot_be_used_is_named_before_anything_is_made(
     assert done.returncode == 2, done.stderr
     assert re.search(f"error: {words}", done.stderr)
     assert "Traceback" not in done.stderr
-    assert case.train_job("here") is None
+    assert case.train_job("workstation") is None
 
 
 def _run(
     case: Case, tmp_path: Path, *overrides: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     image = {"GRISTMILL_TRAIN_IMAGE": case.image}
-    return gristmill("run", "pretrain", *case.arguments_here(tmp_path, *overrides),
+    return gristmill("run", "pretrain", *case.workstation_arguments(tmp_path, *overrides),
                       environment={**image, **(environment or {})})  # fmt: skip
 
 

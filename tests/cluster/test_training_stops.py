@@ -15,21 +15,26 @@ from pathlib import Path
 from llm.kubernetes.trainjob import TrainJobSpec, manifest
 from llm.runs import RunFolder
 from llm.training.checkpoint import newest_checkpoint
-from tests.cluster.trainings import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
+from tests.cluster.trainjob_case import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
 from tests.cluster_case import kubectl, objects, phase, pods_of, wait_for
 
 
 def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_along(case: Case, tmp_path: Path):
-    command = [*GRISTMILL, "run", "pretrain", *case.arguments_here(tmp_path, *ON_THE_POOL, "training.max_steps=3000")]
+    command = [
+        *GRISTMILL,
+        "run",
+        "pretrain",
+        *case.workstation_arguments(tmp_path, *ON_THE_POOL, "training.max_steps=3000"),
+    ]
     environment = {**os.environ, "GRISTMILL_TRAIN_IMAGE": case.image}
     errors = tmp_path / "stderr"
     with errors.open("w") as output, subprocess.Popen(command, env=environment, stderr=output) as process:
-        events = RunFolder(tmp_path / "runs" / "here").events
+        events = RunFolder(tmp_path / "runs" / "workstation").events
         wait_for(lambda: events.is_file() and '"train_step"' in events.read_text(), "a step", 180)
-        assert case.train_job("here") is not None
+        assert case.train_job("workstation") is not None
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 75, errors.read_text()
-    wait_for(lambda: case.train_job("here") is None, "the TrainJob to be gone")
+    wait_for(lambda: case.train_job("workstation") is None, "the TrainJob to be gone")
 
 
 def test_a_launcher_that_is_killed_a_second_after_its_sigterm_has_deleted_its_train_job(case: Case):

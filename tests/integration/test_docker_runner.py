@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llm.images import OF_STEPS, built, unbuilt
-from llm.runs.folder import RunFolder
+from llm.runs import RunFolder, last_attempt
 from llm.steps import STEPS
 from llm.tracking.events import EventLog
 from tests.integration.test_pretrain import PATIENCE_SECONDS, SMALL, STEPS_OF_TRAINING, manifest, steps_trained
@@ -101,6 +101,13 @@ def test_the_log_says_in_which_images_the_steps_ran(in_containers):
     (started,) = EventLog(in_containers[1].events).read("run_started")
     assert started["runner"] == "docker"
     assert started["images"] == {name: built()[name].id for name in OF_STEPS}
+
+
+def test_the_versions_of_the_images_are_told_too(in_containers):
+    inside = docker(
+        "run", "--rm", built()["train"].id, "python3", "-c", "import platform; print(platform.python_version())"
+    )
+    assert inside.strip() in last_attempt(in_containers[1].events).versions["python"].split(", ")
 
 
 def test_memory_of_containers_is_counted(in_containers):

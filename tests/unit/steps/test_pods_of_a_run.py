@@ -84,16 +84,23 @@ def test_three_pods_are_one_run_of_mlflow_with_parameters_and_origin(
     assert run.info.status == "FINISHED"
 
 
-def test_each_image_adds_the_versions_that_those_before_it_did_not_have(
+def test_each_image_adds_the_versions_that_nobody_told_before(
     pod: Callable[..., None], config: str, database: str, monkeypatch: pytest.MonkeyPatch
 ):
-    for step, found in (("tokenize", {"torch": None}), ("train", {"torch": "2.13.0"}), ("evaluate", {"torch": None})):
-        monkeypatch.setattr("llm.steps.run.versions", lambda found=found: {"python": "3.11", **found})
+    for step, found in (
+        ("tokenize", {"torch": None, "kfp": "2.17.0"}),
+        ("train", {"torch": "2.13.0", "kfp": "2.17.0"}),
+        ("evaluate", {"torch": "2.13.0", "kfp": "2.17.1"}),
+        ("export", {"torch": None, "kfp": "2.17.0"}),
+    ):
+        monkeypatch.setattr("llm.steps.run.versions", lambda found=found: found)
         pod(step, "a", 1.0)
     _, (run,) = tracked(database)
     tags = {name: value for name, value in run.data.tags.items() if name.startswith("version.")}
-    assert tags == {"version.python": "3.11", "version.torch": "2.13.0"}
-    assert len(EventLog(open_context(from_yaml(config)).folder.events).read("versions")) == 1
+    assert tags == {"version.torch": "2.13.0", "version.kfp": "2.17.0, 2.17.1"}
+    events = open_context(from_yaml(config)).folder.events
+    assert len(EventLog(events).read("versions")) == 2
+    assert last_attempt(events).versions == {"torch": "2.13.0", "kfp": "2.17.0, 2.17.1"}
 
 
 def test_a_submission_is_told_by_its_own_steps(pod: Callable[..., None], config: str, database: str):

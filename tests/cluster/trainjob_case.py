@@ -82,7 +82,7 @@ class Case:
             found = [one["type"] for one in job.get("status", {}).get("conditions", ()) if one["status"] == "True"]
             return next((one for one in found if one in ("Complete", "Failed")), None)
 
-        ended: str = wait_for(condition, f"the end of {launcher}: {self.log(launcher)}", 240, every=2)
+        ended: str = wait_for(condition, f"the end of {launcher}", 240, every=2)
         return ended
 
     def train_job(self, run: str) -> dict[str, Any] | None:
@@ -119,10 +119,10 @@ class Case:
 
         wait_for(reached, f"step {step}", 180, every=0.1)
 
-    def arguments_here(self, folder: Path, *overrides: str) -> list[str]:
-        """Arguments of a run that is called `here`, on this machine, with a store on S3."""
-        return [*SMALL, f"storage.uri={self.store_uri}-here", f"run.folder={folder / 'runs'}", "run.name=here",
-                f"cluster.namespace={self.namespace}", "tracking.uri=null", *overrides]  # fmt: skip
+    def workstation_arguments(self, folder: Path, *overrides: str) -> list[str]:
+        """Arguments of a run that is called `workstation`, on this machine, with a store on S3."""
+        places = [f"storage.uri={self.store_uri}-workstation", f"run.folder={folder / 'runs'}", "tracking.uri=null"]
+        return [*SMALL, *places, "run.name=workstation", f"cluster.namespace={self.namespace}", *overrides]
 
 
 def gristmill(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

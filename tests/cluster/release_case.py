@@ -1,4 +1,4 @@
-"""What the serving chart's tests serve, the release that they look at, and the clients that go on asking meanwhile."""
+"""A release of the serving chart: the models that it serves, and the clients that go on asking meanwhile."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Serving:
     def refusal(self, uri: str, *settings: str, timeout: str = "4m") -> str:
         """What helm says of an upgrade that must fail."""
         done = self._upgrade(uri, *settings, check=False, timeout=timeout)
-        assert done.returncode != 0
+        assert done.returncode != 0, done.stdout
         return (done.stdout + done.stderr).replace("\\n", "\n")
 
     def _upgrade(self, uri: str, *settings: str, check: bool, timeout: str = "4m") -> subprocess.CompletedProcess[str]:
@@ -229,4 +229,5 @@ def load(url: str, models: Models, *versions: int) -> Iterator[Load]:
         running.over.set()
         for thread in threads:
             thread.join()
-    assert (running.failed, running.wrong) == ([], [])
+    assert not running.failed, running.failed
+    assert not running.wrong, running.wrong
