@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
 from typing import TYPE_CHECKING
 
@@ -108,14 +109,25 @@ def _choice(interrupted: Interrupted, cancel_on_interrupt: bool) -> Choice:
     if not asks:
         return Choice.CANCEL
     say("\nthe run goes on in the cluster")
+    choices = {"c": Choice.CANCEL, "l": Choice.LEAVE, "w": Choice.WAIT, "": Choice.WAIT}
+    while True:
+        click.echo("[c]ancel it, [l]eave it running, or [w]ait on? (Ctrl-C cancels) [w]: ", nl=False, err=True)
+        line = _typed_line()
+        if line is None:
+            return Choice.LEAVE
+        if (choice := choices.get(line.strip())) is not None:
+            return choice
+        say(f"{line.strip()!r} is none of c, l, w")
+
+
+def _typed_line() -> str | None:
+    """A line from the terminal; None if the terminal is gone.
+
+    A Ctrl-C that comes just before a read blocks is seen only after it, so the read waits until there is a line.
+    """
     try:
-        answer = click.prompt(
-            "[c]ancel it, [l]eave it running, or [w]ait on? (Ctrl-C cancels)",
-            type=click.Choice(["c", "l", "w"]),
-            default="w",
-            show_choices=False,
-            err=True,
-        )
-    except click.Abort:  # the terminal is gone
-        return Choice.LEAVE
-    return {"c": Choice.CANCEL, "l": Choice.LEAVE, "w": Choice.WAIT}[answer]
+        while not select.select([sys.stdin], [], [], 0.2)[0]:
+            continue
+        return sys.stdin.readline() or None
+    except OSError:
+        return None

@@ -59,7 +59,9 @@ class Terminal:
 
     def end(self) -> int:
         """The exit code; what was written until then is in `written`."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it did not end: {self.written}"
             self._read()
         self._read()
         return self.process.wait(PATIENCE_SECONDS)
@@ -77,8 +79,14 @@ class Terminal:
                 time.sleep(0.05)
 
 
-class OnATerminal(io.StringIO):
-    """What is typed there."""
+class OnATerminal(io.TextIOWrapper):
+    """What is typed there, and then its end."""
+
+    def __init__(self, typed: str) -> None:
+        ours, theirs = os.pipe()
+        os.write(theirs, typed.encode())
+        os.close(theirs)
+        super().__init__(os.fdopen(ours, "rb"))
 
     def isatty(self) -> bool:
         return True
@@ -137,17 +145,33 @@ def test_on_a_terminal_ctrl_c_asks_and_a_second_one_cancels(kfp: KfpServer):
     assert kfp.only_run.terminated
 
 
+@contextmanager
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator[None]:
+    """Have that typed on a terminal, which is gone afterwards."""
+    with OnATerminal(text) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+        yield
+
+
 @pytest.mark.parametrize("answer", ["c", "l"])
 def test_the_answer_decides(capsys, kfp: KfpServer, monkeypatch: pytest.MonkeyPatch, answer: str):
     kfp.next_script = TRAINING
-    monkeypatch.setattr("sys.stdin", OnATerminal(f"what?\n{answer}\n"))
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     interrupt_at(kfp, LOOK, signal.SIGINT)
-    ended = gristmill(capsys, *submitting(kfp))
+    with typed(monkeypatch, f"what?\n{answer}\n"):
+        ended = gristmill(capsys, *submitting(kfp))
     assert kfp.only_run.terminated == (answer == "c")
     assert ended.code == (75 if answer == "c" else 130)
     if answer == "l":
         assert f"the run goes on: gristmill status {NAME} --wait | gristmill cancel {NAME}" in ended.err
+
+
+def test_a_terminal_that_is_gone_leaves_the_run(capsys, kfp: KfpServer, monkeypatch: pytest.MonkeyPatch):
+    kfp.next_script = TRAINING
+    interrupt_at(kfp, LOOK, signal.SIGINT)
+    with typed(monkeypatch, ""):
+        assert gristmill(capsys, *submitting(kfp)).code == 130
+    assert not kfp.only_run.terminated
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
