@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-PAIRS = 5
+PAIRS = 4
 ROUNDS = 3
 ROUND_SECONDS = 1.2
 STREAMS = 8
@@ -75,7 +75,7 @@ def main() -> int:
     return 0 if comparison.ratio >= TARGET else 1
 
 
-def compare(uri: str, pod_url: str, replace_pod: Callable[[], object], pairs: int = PAIRS) -> Comparison:
+def compare(uri: str, pod_url: str, replace_pod: Callable[[], object]) -> Comparison:
     """Serve the repository here too, and let both answer in turns; then the same with two other processes."""
     from llm.config import ServingConfig
     from llm.serving.fetch import fetch_repository
@@ -85,7 +85,7 @@ def compare(uri: str, pod_url: str, replace_pod: Callable[[], object], pairs: in
     comparison = Comparison([], [])
     with tempfile.TemporaryDirectory(prefix="gristmill-benchmark-") as folder:
         fetch_repository(uri, Path(folder))
-        for pair in range(pairs):
+        for pair in range(PAIRS):
             replace_pod()
             ports = dict(zip(("http_port", "grpc_port", "metrics_port"), _free_ports(3), strict=True))
             config = ServingConfig(model_name=MODEL, **ports)

@@ -285,7 +285,7 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
         pytest.skip(str(error))
     soon_gone = ("drain.delaySeconds=1", "drain.idleSeconds=1")  # another_pod waits for the drain
     serving.upgrade(models.default.uri, "resources.requests.cpu=500m", *soon_gone)
-    comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving), pairs=4)
+    comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving))
     record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
     assert max(comparison.ratio, comparison.fastest) > NOT_SLOWER
 

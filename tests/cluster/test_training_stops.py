@@ -20,12 +20,8 @@ from tests.cluster_case import kubectl, objects, phase, pods_of, wait_for
 
 
 def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_along(case: Case, tmp_path: Path):
-    command = [
-        *GRISTMILL,
-        "run",
-        "pretrain",
-        *case.workstation_arguments(tmp_path, *ON_THE_POOL, "training.max_steps=3000"),
-    ]
+    arguments = case.workstation_arguments(tmp_path, *ON_THE_POOL, "training.max_steps=3000")
+    command = [*GRISTMILL, "run", "pretrain", *arguments]
     environment = {**os.environ, "GRISTMILL_TRAIN_IMAGE": case.image}
     errors = tmp_path / "stderr"
     with errors.open("w") as output, subprocess.Popen(command, env=environment, stderr=output) as process:
