@@ -78,8 +78,8 @@ def main() -> int:
 def compare(uri: str, pod_url: str, replace_pod: Callable[[], object]) -> Comparison:
     """Serve the repository here too, and let both answer in turns; then the same with two other processes."""
     from llm.config import ServingConfig
-    from llm.serving.fetch import fetch_repository
-    from llm.serving.triton import TritonServer, find_installation
+    from llm.serving.pod.fetch import fetch_repository
+    from llm.serving.triton.server import TritonServer, find_installation
 
     os.environ.setdefault("GRISTMILL_CPUS", "1")
     comparison = Comparison([], [])
@@ -112,7 +112,7 @@ def tokens_per_second(url: str, seconds: float = ROUND_SECONDS) -> float:
 
 
 def _stream_until(url: str, deadline: float, index: int) -> int:
-    from llm.serving.client import stream
+    from llm.serving.triton.client import stream
 
     tokens = 0
     while time.monotonic() < deadline:

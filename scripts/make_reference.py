@@ -29,7 +29,7 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Made from `llm/config/sections.py` by `make reference`. Set a key with `KEY=VALUE` on the command line",
+        "Made from `llm/config/sections/` by `make reference`. Set a key with `KEY=VALUE` on the command line",
         "(`gristmill run pretrain training.lr=1e-3`); named settings of a group with `model=small`, `training=cpu`.",
     ]
     for name, field in RunConfig.model_fields.items():

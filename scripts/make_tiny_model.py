@@ -18,12 +18,12 @@ from llm.data.documents import CorpusWriter, Document
 from llm.export.export import export
 from llm.model import Decoder, initialise
 from llm.model.weights import save
-from llm.serving import repository
+from llm.runs.events import EventLog
+from llm.serving.triton import repository
 from llm.storage import Manifest, Recipe, Store, sha256_of_file
 from llm.storage.manifest import MANIFEST_NAME
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer.train import train_tokenizer
-from llm.tracking.events import EventLog
 
 PROJECT = Path(__file__).resolve().parents[1]
 TARGET = PROJECT / "build" / "tiny-model"

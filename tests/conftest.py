@@ -10,8 +10,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from llm.runs.events import EventLog
 from llm.storage import Store
-from llm.tracking.events import EventLog
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,10 +19,10 @@ from llm.data.documents import CorpusWriter, Document
 from llm.export.export import export
 from llm.model import Decoder, initialise
 from llm.model.weights import save
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer.train import train_tokenizer
-from llm.tracking.events import EventLog
 
 MODULES = ("abc", "bisect", "cmd", "code", "copy", "fnmatch", "glob", "heapq", "keyword", "queue", "shelve", "stat")
 MODEL = ModelConfig(

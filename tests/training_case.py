@@ -15,8 +15,8 @@ import yaml
 from llm.config import ModelConfig, TrainingConfig
 from llm.data.shards import ShardWriter, write_meta
 from llm.errors import GristmillError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 
 VOCABULARY = 64
 MODEL = ModelConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,

@@ -19,11 +19,11 @@ from llm.errors import EXIT_FAULT, GristmillError, UserError
 
 VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
-    "compile": ("llm.cli.compile", "Compile a pipeline to a package for Kubeflow Pipelines."),
-    "submit": ("llm.cli.submit", "Run a whole pipeline on a cluster."),
-    "status": ("llm.cli.status", "Print how the runs on a cluster stand."),
-    "logs": ("llm.cli.logs", "Print what the steps of a run on a cluster print."),
-    "cancel": ("llm.cli.cancel", "End a run on a cluster, and its training."),
+    "compile": ("llm.cli.cluster.compile", "Compile a pipeline to a package for Kubeflow Pipelines."),
+    "submit": ("llm.cli.cluster.submit", "Run a whole pipeline on a cluster."),
+    "status": ("llm.cli.cluster.status", "Print how the runs on a cluster stand."),
+    "logs": ("llm.cli.cluster.logs", "Print what the steps of a run on a cluster print."),
+    "cancel": ("llm.cli.cluster.cancel", "End a run on a cluster, and its training."),
     "runs": ("llm.cli.runs", "List the runs and how they ended."),
     "report": ("llm.cli.report", "Print the path of a run's report, or open it."),
     "generate": ("llm.cli.generate", "Continue a text with a trained model."),

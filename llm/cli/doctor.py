@@ -32,7 +32,7 @@ def command() -> int:
     _line(True, "processors", str(os.cpu_count()))
     from llm.errors import GristmillError
     from llm.export.tensorrt import missing_reason
-    from llm.serving.triton import find_installation
+    from llm.serving.triton.server import find_installation
 
     reason = missing_reason()
     _optional("TensorRT", reason or "installed")

@@ -21,7 +21,7 @@ def command(uri: str, folder: Path, limit: str | None) -> None:
     URI is s3://BUCKET/PREFIX/repository/ID or the file:// URI of the same on this machine. What the folder has already
     is not fetched again. SIGTERM ends it at once, with exit code 75.
     """
-    from llm.serving.fetch import fetch_repository
+    from llm.serving.pod.fetch import fetch_repository
 
     # At once, files on their way included: what has come stays, and the next attempt goes on from it. And said, since
     # an init container's first process gets no SIGTERM that it does not handle.

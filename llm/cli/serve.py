@@ -15,10 +15,10 @@ def command(overrides: tuple[str, ...]) -> None:
     """Serve the champion with Triton until stopped; `make triton` installs it."""
     config = compose(overrides)
     from llm.registry import champion
-    from llm.serving.repository import build
-    from llm.serving.triton import TritonServer, find_installation
+    from llm.runs.events import EventLog
+    from llm.serving.triton.repository import build
+    from llm.serving.triton.server import TritonServer, find_installation
     from llm.storage import Store
-    from llm.tracking.events import EventLog
 
     installation = find_installation()
     current = champion(config.tracking, config.run)

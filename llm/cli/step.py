@@ -41,7 +41,7 @@ def command_for(name: str) -> click.Command:
 
 def _end_as_judged(gate: Manifest) -> None:
     """Print the verdict in words; raises GateNotPassed unless it is PASS."""
-    from llm.evaluation.words import verdict_in_words
+    from llm.evaluation.gate.words import verdict_in_words
 
     headline, *reasons = verdict_in_words(json.loads(gate.file("gate.json").read_text(encoding="utf-8")))
     if gate.counts["verdict"] != "PASS":

@@ -24,8 +24,8 @@ from llm.data.sources import InputFile, check_unchanged, find_files, fingerprint
 from llm.data.split import check_no_split_is_empty, split_of
 from llm.data.stdlib_corpus import read_module, stdlib_files
 from llm.errors import UserError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 
 NAMED = 5
 PROGRESS_SHARE = 0.1

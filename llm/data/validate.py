@@ -23,8 +23,8 @@ from llm.config import CONFIGS, ValidationConfig, nearest
 from llm.data.data_docs import write_data_docs
 from llm.data.statistics import statistics
 from llm.errors import UserError, ValidationFailed
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 
 if TYPE_CHECKING:
     import polars as pl

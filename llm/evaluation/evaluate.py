@@ -26,27 +26,27 @@ import polars as pl
 from llm.config.sections import EvaluationConfig
 from llm.data.documents import read_split
 from llm.errors import UserError
-from llm.evaluation.bootstrap import estimate_ratio
-from llm.evaluation.compressors import gzip_bits_per_byte, xz_bits_per_byte
-from llm.evaluation.pairing import PROTOCOL
-from llm.evaluation.score import score_documents
-from llm.evaluation.selection import COLUMNS, join_origins, select_documents
+from llm.evaluation.bits_per_byte.compressors import gzip_bits_per_byte, xz_bits_per_byte
+from llm.evaluation.bits_per_byte.score import score_documents
+from llm.evaluation.bits_per_byte.selection import COLUMNS, join_origins, select_documents
+from llm.evaluation.statistics.bootstrap import estimate_ratio
+from llm.evaluation.statistics.pairing import PROTOCOL
 from llm.generation import Generator, Sampling
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import tokenizer_of
-from llm.tracking.events import EventLog
 
 CODE = (
     "llm.model",
     "llm.generation",
     "llm.tokenizer",
-    "llm.evaluation.bootstrap",
-    "llm.evaluation.compressors",
+    "llm.evaluation.statistics.bootstrap",
+    "llm.evaluation.bits_per_byte.compressors",
     "llm.evaluation.evaluate",
-    "llm.evaluation.pairing",
-    "llm.evaluation.score",
-    "llm.evaluation.selection",
-    "llm.evaluation.windows",
+    "llm.evaluation.statistics.pairing",
+    "llm.evaluation.bits_per_byte.score",
+    "llm.evaluation.bits_per_byte.selection",
+    "llm.evaluation.bits_per_byte.windows",
 )
 """Sources that decide an evaluation's numbers."""
 

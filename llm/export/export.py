@@ -21,10 +21,10 @@ from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
 from llm.model.weights import load as load_model
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
-from llm.tracking.events import EventLog
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
 CODE = ("llm.export", "llm.model", "llm.tokenizer")

@@ -12,7 +12,7 @@ from llm.kubernetes.own_pod import own_pod, training_image
 from llm.kubernetes.pool import read_pool
 from llm.kubernetes.stop import DeletesWhenStopped
 from llm.kubernetes.trainjob import TrainJobSpec, manifest, trainjob_name
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 PATIENCE_SECONDS = 600.0
 """How long an outage of the API server is waited out once the TrainJob is there: an upgrade of a control plane."""

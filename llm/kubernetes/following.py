@@ -19,7 +19,7 @@ from llm.kubernetes.watch.intake import Intake
 from llm.kubernetes.watch.log_stream import LogStream
 from llm.kubernetes.watch.obstacle import Obstacle
 from llm.kubernetes.watch.obstacles import Obstacles
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 POLL_SECONDS = 1.0
 REST_OF_LOG_SECONDS = 60.0

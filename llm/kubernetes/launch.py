@@ -9,7 +9,7 @@ from llm.kubernetes.api import connect
 from llm.kubernetes.follow import follow
 from llm.kubernetes.pool import check_right, read_pool
 from llm.kubernetes.trainjob import TrainJobSpec
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 TASK = "train"
 POD = ("python", "-m", "llm.training.pod")

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llm.tracking.progress import scaled
+from llm.words import scaled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

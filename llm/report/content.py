@@ -16,8 +16,8 @@ from llm.errors import UserError
 from llm.report.training import Training, read_training
 from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.folder import RunFolder
-from llm.runs.listing import local_time
 from llm.storage import Manifest
+from llm.words import local_time
 
 T = TypeVar("T")
 

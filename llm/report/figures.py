@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llm.tracking.progress import duration, scaled
+from llm.words import MISSING, duration, scaled, size
 
-MISSING = "n/a"
 NO_BREAK = "\u00a0"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -25,17 +24,6 @@ def fixed(number: float | None, digits: int = 3) -> str:
 def signed(number: float | None, digits: int = 4) -> str:
     """With its sign, a real minus: `−0.0214`."""
     return MISSING if number is None else f"{number:+.{digits}f}".replace("-", "−")
-
-
-def size(number_bytes: float | None) -> str:
-    """Three digits in bytes, KiB, MiB or GiB: `12.4 MiB`."""
-    if number_bytes is None:
-        return MISSING
-    for unit in ("bytes", "KiB", "MiB"):
-        if number_bytes < 999.5:  # above, three digits would round to 1e+03
-            return f"{number_bytes:.3g}{NO_BREAK}{unit}"
-        number_bytes /= 1024
-    return f"{number_bytes:.3g}{NO_BREAK}GiB"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -65,7 +53,12 @@ def against(model: float | None, other: float | None) -> str:
     return f"the model needs {abs(100 * ratio):.0f}{NO_BREAK}% {'more' if ratio > 0 else 'less'}"
 
 
+def unbroken(words: Callable[[float | None], str]) -> Callable[[float | None], str]:
+    """The same words, which no line break of a page separates from their units."""
+    return lambda number: words(number).replace(" ", NO_BREAK)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
-    "against": against, "count": count, "duration": duration, "fixed": fixed, "measured": measured, "percent": percent,
-    "scaled": scaled, "signed": signed, "size": size,
+    "against": against, "count": count, "duration": unbroken(duration), "fixed": fixed, "measured": measured,
+    "percent": percent, "scaled": scaled, "signed": signed, "size": unbroken(size),
 }  # fmt: skip

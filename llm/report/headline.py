@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llm.errors import EXIT_OK, GateNotPassed, Preempted
-from llm.evaluation.words import verdict_in_words
+from llm.evaluation.gate.words import verdict_in_words
 from llm.report.content import Content
 from llm.runs.attempt import StepOutcome
 

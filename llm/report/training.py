@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm.tracking.events import read_events
+from llm.runs.events import read_events
 
 Point = tuple[int, float]
 Line = Mapping[str, Any]

@@ -3,7 +3,7 @@
 A step in a container is held to what a step in a pod is: the image's libraries and sources, a root that cannot be
 written, the caller's user. What it shares with us is what the configuration names (`llm.runner.mounts`), the network,
 and the process numbers: so a stop reaches the step itself, which saves its checkpoint, and the step sees our end,
-however that comes, and ends with us (`llm.steps.process`). That asks for a daemon on this machine's own kernel.
+however that comes, and ends with us (`llm.process.stop`). That asks for a daemon on this machine's own kernel.
 """
 
 from __future__ import annotations

@@ -23,15 +23,15 @@ from typing import Any, Protocol, TextIO
 
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
+from llm.process.memory import MemorySampler
+from llm.process.stop import RUNNER_PID
 from llm.report import write_report
-from llm.runner.memory import MemorySampler
 from llm.runner.preflight import preflight
 from llm.runner.subprocesses import Subprocesses
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder, run_name
 from llm.runs.origin import machine, versions
-from llm.steps.process import RUNNER_PID
 from llm.storage import Manifest, only_process_in, sha256_of_json
-from llm.tracking.events import EventLog
 from llm.tracking.progress import Follower
 
 

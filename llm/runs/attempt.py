@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.errors import EXIT_OK, GateNotPassed, Preempted
-from llm.tracking.events import read_events
+from llm.runs.events import read_events
 
 Event = dict[str, Any]
 State = Literal["finished", "not promoted", "stopped", "failed", "running", "interrupted"]

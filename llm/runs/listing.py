@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
 from llm.storage import Manifest
+from llm.words import local_time
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,6 @@ def summarise(folder: RunFolder) -> RunSummary:
         seconds=attempt.seconds,
         started=None if attempt.started is None else local_time(attempt.started),
     )
-
-
-def local_time(seconds: float) -> str:
-    """A time since the epoch as local ISO 8601 to the second."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _count(folder: RunFolder, attempt: Attempt, step: str, name: str) -> Any:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm.config import RunConfig
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Store, identity
-from llm.tracking.events import EventLog
 
 if TYPE_CHECKING:
     from llm.training.train import Elsewhere
@@ -114,8 +114,8 @@ def _evaluate(context: Context, given: Given) -> Manifest:
 def _gate(context: Context, given: Given) -> Manifest:
     """Compare the model with the champion: PASS, FAIL or INCONCLUSIVE."""
     from llm.evaluation.evaluate import rescore
-    from llm.evaluation.gate import Champion, checkpoint_of, judge
-    from llm.evaluation.pairing import covers
+    from llm.evaluation.gate.gate import Champion, checkpoint_of, judge
+    from llm.evaluation.statistics.pairing import covers
     from llm.registry import champion
 
     current = champion(context.config.tracking, context.config.run)
@@ -160,7 +160,7 @@ def _promote(context: Context, given: Given) -> Manifest:
 
 def _deploy(context: Context, given: Given) -> Manifest:
     """Build the Triton model repository of the registered version."""
-    from llm.serving.repository import build
+    from llm.serving.triton.repository import build
 
     version = int(given["register"].counts["version"])
     return build(context.config.serving, given["export"], version, context.store, context.log)

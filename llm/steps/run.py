@@ -15,14 +15,14 @@ from pathlib import Path
 
 from llm.config import RunConfig, from_yaml, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
+from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import last_attempt
+from llm.runs.events import EventLog
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
 from llm.runs.origin import kfp_run, versions
 from llm.steps.bodies import STEPS, Context
-from llm.steps.process import die_with_runner, stoppable
 from llm.storage import Manifest, Store, is_s3, open_objects, sha256_of_json
-from llm.tracking.events import EventLog
 from llm.tracking.progress import Follower
 
 POD_LINE_SECONDS = 5.0

@@ -12,60 +12,30 @@ rename, in S3 by its manifest, which goes up last: either way it is whole or abs
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import importlib.util
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.errors import DamagedError, UserError
+from llm.errors import DamagedError
 from llm.storage.atomic_write import make_folder, sync
-from llm.storage.hashes import sha256_of_file, sha256_of_json
+from llm.storage.disk import disk_full, is_disk_full
 from llm.storage.local import LocalObjects
 from llm.storage.manifest import MANIFEST_NAME, Manifest, Parent, describe_files, identity
 from llm.storage.objects import Objects
 from llm.storage.open import open_objects
+from llm.storage.recipe import Recipe, recipe_name
 from llm.storage.s3 import S3Objects
 from llm.storage.uri import cache_folder, is_s3, local_path
 
 PARTIAL = ".partial-"
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_AFTER_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a step's result.
-
-    `code` names the packages whose sources take part (`("llm.data",)`); `inputs` holds fingerprints of what is
-    not in the store (the user's own files, library versions that change the output).
-    """
-
-    step: str
-    config: Mapping[str, Any]
-    parents: Sequence[Manifest] = ()
-    code: Sequence[str] = ()
-    inputs: Mapping[str, Any] | None = None
-
-    @property
-    def key(self) -> str:
-        """16 hex digits that change when anything does that could change the result."""
-        return sha256_of_json(
-            {
-                "step": self.step,
-                "config": dict(self.config),
-                "parents": [(parent.kind, parent.id) for parent in self.parents],
-                "code": {name: code_fingerprint(name) for name in self.code},
-                "inputs": dict(self.inputs or {}),
-            }
-        )[:16]
 
 
 @dataclass(frozen=True)
@@ -200,41 +170,6 @@ class Store:
     def check_access(self) -> None:
         """Raise UserError or ServiceError now rather than in a later step if the store cannot be written."""
         self.objects.check_access()
-
-
-def recipe_name(recipe: Recipe) -> str:
-    """Name in the store of the manifest that a recipe led to."""
-    return f"recipes/{recipe.step}-{recipe.key}.json"
-
-
-def is_disk_full(error: Exception) -> bool:
-    """Whether this is a full disk's or a used-up quota's doing; Rust libraries (polars) only put it into words."""
-    if isinstance(error, OSError):
-        return error.errno in NO_SPACE
-    return any(f"(os error {code})" in str(error) for code in NO_SPACE)
-
-
-def disk_full(place: Path, error: Exception) -> UserError:
-    """The error for a disk that ran full: where, how much is left, what to do."""
-    free_bytes = shutil.disk_usage(place).free
-    return UserError(
-        f"the disk is full: {getattr(error, 'filename', None) or place}",
-        f"{free_bytes / 2**20:.1f} MiB are free on the disk of {place}.",
-        "What was complete before is untouched. Free some space, or set storage.uri to another disk, and run again.",
-    )
-
-
-def code_fingerprint(package: str) -> str:
-    """Hash of a package's (or module's) own Python sources: changes when its code does.
-
-    Raises ValueError if there is no such package.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"no package {package}")
-    origin = Path(spec.origin)
-    sources = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-    return sha256_of_json([(path.name, sha256_of_file(path)) for path in sources])[:16]
 
 
 def _remove_abandoned(parent: Path) -> None:

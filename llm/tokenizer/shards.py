@@ -8,9 +8,9 @@ import numpy as np
 
 from llm.data.documents import read_split
 from llm.data.shards import ShardWriter, write_meta
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer.tokenizer import load
-from llm.tracking.events import EventLog
 
 SPLITS = ("train", "validation")
 """The test split is scored as text, by the evaluation alone."""

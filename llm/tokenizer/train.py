@@ -10,10 +10,10 @@ from typing import Any
 from llm.config import TokenizerConfig
 from llm.data.documents import read_split
 from llm.errors import GristmillError, UserError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer.bpe import END_OF_TEXT, BpeTrainer, GigatokenTrainer
 from llm.tokenizer.tokenizer import TOKENIZER, Tokenizer
-from llm.tracking.events import EventLog
 
 
 def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log: EventLog) -> Manifest:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 
 from llm.config import TrackingConfig
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
-from llm.tracking.events import EventLog
 from llm.tracking.mlflow_server import is_server, tracking_uri
 from llm.tracking.mlflow_sink import Delivery, deliver
 

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict
 
 from llm.config import TrackingConfig
 from llm.errors import GristmillError
+from llm.runs.events import read_events
 from llm.runs.folder import RunFolder
 from llm.storage import is_s3, only_process_in, sha256_of_json, write_atomically
-from llm.tracking.events import read_events
 from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri
 from llm.tracking.points import Point, parameters, points, status, tags
 

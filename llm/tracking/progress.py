@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from llm.tracking.events import read_events
+from llm.runs.events import read_events
+from llm.words import duration, scaled, size
 
 Event = dict[str, Any]
 POLL_SECONDS = 0.2
@@ -149,7 +150,7 @@ def _training_parts(event: Event) -> Iterable[str]:
     if event.get("mfu") is not None:
         yield f"MFU {100 * event['mfu']:.0f} %"
     if event.get("memory_bytes") is not None:
-        yield f"{event['memory_bytes'] / 2**30:.1f} GiB"
+        yield size(event["memory_bytes"])
     yield f"{duration(event.get('seconds_left'))} left"
 
 
@@ -158,27 +159,3 @@ def progress_figures(event: Event) -> str:
     done, total = event.get("done"), event.get("total")
     share = f"  {100 * done / total:.0f} %" if done is not None and total else ""
     return f"{event['message']}{share}"
-
-
-def scaled(number: float | None) -> str:
-    """Three significant digits with k, M, B or T: `41.2k`; `n/a` for None."""
-    if number is None:
-        return "n/a"
-    for unit in ("", "k", "M", "B"):
-        if abs(number) < 999.5:
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.3g}T"
-
-
-def duration(seconds: float | None) -> str:
-    """A length of time in two units at most: `0.4 s`, `12 s`, `3m20s`, `2h05m`; `n/a` for None."""
-    if seconds is None:
-        return "n/a"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from llm.child_process import die_with_parent, dying_with_this_process
 from llm.errors import Preempted, as_error
+from llm.process.children import die_with_parent, dying_with_this_process
 from llm.storage import Objects
 from llm.training.plan import Outcome
 

@@ -21,8 +21,8 @@ from types import FrameType
 from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
+from llm.runs.events import read_events
 from llm.storage import cache_folder, open_objects
-from llm.tracking.events import read_events
 from llm.training.launch import Node
 from llm.training.plan import TrainingPlan
 from llm.training.train import run_here, training_recipe

@@ -16,8 +16,8 @@ from typing import Any
 from llm.config import ModelConfig, TrainingConfig
 from llm.errors import GristmillError
 from llm.runs import last_attempt
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
-from llm.tracking.events import EventLog
 from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan

@@ -28,7 +28,7 @@ from llm.data.loader import Loader
 from llm.data.shards import TokenShards
 from llm.errors import Preempted, UserError
 from llm.model import Decoder, count_parameters, flops_per_token, initialise
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from llm.training.backend import make_backend
 from llm.training.checkpoint import HISTORY, Checkpoint, TrainingState, newest_checkpoint, refuse_other_run
 from llm.training.checkpoint_write import read_rank_state, save_checkpoint

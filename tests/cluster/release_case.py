@@ -21,12 +21,12 @@ from llm.export.export import export
 from llm.generation import Generator
 from llm.model import Decoder, initialise
 from llm.model.weights import save
-from llm.serving import repository
-from llm.serving.client import stream
+from llm.runs.events import EventLog
+from llm.serving.triton import repository
+from llm.serving.triton.client import stream
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.uri import bucket_and_prefix
 from llm.tokenizer import load as load_tokenizer
-from llm.tracking.events import EventLog
 from tests.cluster_case import CHARTS, helm, kubectl, objects, wait_for
 from tests.export_case import EXPORT, Case, make_case
 

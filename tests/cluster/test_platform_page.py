@@ -18,7 +18,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.cluster_case import kubectl
 from tests.integration.test_pretrain import SMALL
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from llm.errors import GristmillError
-from llm.serving.client import stream
+from llm.serving.triton.client import stream
 from tests.cluster.release_case import CHART, MODEL, RELEASE, node_address
 from tests.cluster_case import Json, fresh_namespace, helm, kubectl, objects, wait_for
 

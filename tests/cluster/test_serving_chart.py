@@ -18,8 +18,8 @@ import pytest
 
 from benchmarks.serving_in_a_pod import TARGET, compare
 from llm.errors import UserError
-from llm.serving.client import stream
-from llm.serving.triton import find_installation
+from llm.serving.triton.client import stream
+from llm.serving.triton.server import find_installation
 from llm.storage.uri import bucket_and_prefix
 from tests.cluster.release_case import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load, make_models
 from tests.cluster_case import Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
@@ -250,7 +250,7 @@ def test_a_pod_whose_models_process_has_died_is_restarted(serving: Serving, mode
     serving.upgrade(models.plain.uri, "replicas=1")
     wait_for(lambda: len(objects(serving.namespace, "pods")) == 1, "one pod")
     (pod,) = serving.pods()
-    kill = "import os; from llm.serving.health import model_processes; os.kill(*model_processes(), 9)"
+    kill = "import os; from llm.serving.pod.health import model_processes; os.kill(*model_processes(), 9)"
     kubectl("-n", serving.namespace, "exec", pod, "-c", "triton", "--", "python", "-c", kill)
     wait_for(lambda: restarts(serving, pod) == 1 and answers(serving.url), "Triton to be restarted")
 

@@ -15,8 +15,8 @@ import pytest
 
 from llm.images import OF_STEPS, built, unbuilt
 from llm.runs import RunFolder, last_attempt
+from llm.runs.events import EventLog
 from llm.steps import STEPS
-from llm.tracking.events import EventLog
 from tests.integration.test_pretrain import PATIENCE_SECONDS, SMALL, STEPS_OF_TRAINING, manifest, steps_trained
 
 GONE_SECONDS = 30

@@ -17,8 +17,8 @@ from moto.server import ThreadedMotoServer
 
 from llm.config import TrainingConfig
 from llm.errors import UserError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store, open_objects
-from llm.tracking.events import EventLog
 from llm.training.checkpoint import newest_checkpoint
 from llm.training.pod import read_plan
 from llm.training.train import train

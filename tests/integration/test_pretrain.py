@@ -17,9 +17,9 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest
-from llm.tracking.events import EventLog
 
 STEPS_OF_TRAINING = 12
 SMALL = [

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llm.errors import UserError
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.training_case import run
 
 STEPS = {"max_steps": 40, "checkpoint_every_steps": 3, "validate_every_steps": 20}

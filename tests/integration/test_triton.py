@@ -18,10 +18,10 @@ import pytest
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.generation import Generator
-from llm.serving import repository
-from llm.serving.client import complete, stream
-from llm.serving.triton import TritonServer, find_installation
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
+from llm.serving.triton import repository
+from llm.serving.triton.client import complete, stream
+from llm.serving.triton.server import TritonServer, find_installation
 from tests.export_case import Case, make_case, one_thread
 
 NAME = "gristmill"
@@ -131,7 +131,7 @@ SERVE = """
 import signal, sys
 from pathlib import Path
 from llm.config import ServingConfig
-from llm.serving.triton import TritonServer, find_installation
+from llm.serving.triton.server import TritonServer, find_installation
 with TritonServer(find_installation(), Path(sys.argv[1]), ServingConfig.model_validate_json(sys.argv[2])) as server:
     print(server._process.pid, flush=True)
     server.wait()

@@ -19,13 +19,13 @@ import pytest
 
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
-from llm.serving import repository
-from llm.serving.answer import same_answer_twice
-from llm.serving.client import stream
-from llm.serving.connections import in_use
-from llm.serving.health import main, model_process_lives, model_processes
-from llm.serving.trial import Trial
-from llm.serving.triton import Installation, TritonServer, find_installation
+from llm.serving.pod.answer import same_answer_twice
+from llm.serving.pod.connections import in_use
+from llm.serving.pod.health import main, model_process_lives, model_processes
+from llm.serving.pod.trial import Trial
+from llm.serving.triton import repository
+from llm.serving.triton.client import stream
+from llm.serving.triton.server import Installation, TritonServer, find_installation
 from llm.storage import Manifest, Recipe, Store
 from tests.export_case import Case, make_case, one_thread
 

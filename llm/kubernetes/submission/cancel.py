@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from llm.config import ClusterConfig, RunConfig, from_yaml
 from llm.errors import ServiceError
-from llm.kubernetes.submission.interrupts import Interrupts
 from llm.kubernetes.submission.kfp_api import KfpApi
 from llm.kubernetes.submission.kfp_requests import KfpError
 from llm.kubernetes.submission.run_state import RunState
 from llm.kubernetes.submission.watch import Narrator, Patience, wait
+from llm.process.interrupts import Interrupts
 
 
 def ask_for_the_end(api: KfpApi, run: RunState, patience: Patience, interrupts: Interrupts) -> None:

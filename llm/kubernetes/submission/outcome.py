@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted, ServiceError, UserError, ValidationFailed
-from llm.kubernetes.submission.interrupts import Interrupted
 from llm.kubernetes.submission.run_state import DRIVER, RunState
 from llm.kubernetes.submission.step_logs import StepLog, StepLogs
 from llm.kubernetes.submission.watch import CannotStart
+from llm.process.interrupts import Interrupted
 
 PASSED = "passed"
 """The group of a pipeline that only the gate's PASS leads to."""

@@ -153,16 +153,6 @@ def conditional_groups(specification: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def duration(seconds: float | None) -> str:
-    """A time span for a reader."""
-    if seconds is None:
-        return "n/a"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def _tasks(specification: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for group in [specification.get("root", {}), *specification.get("components", {}).values()]:
         yield from group.get("dag", {}).get("tasks", {}).items()

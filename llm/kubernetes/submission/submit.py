@@ -12,7 +12,6 @@ from typing import Any
 from llm.config import RunConfig
 from llm.errors import ServiceError, UserError
 from llm.kubernetes.submission.cancel import ask_for_the_end, await_the_end, end_training
-from llm.kubernetes.submission.interrupts import Interrupted, Interrupts
 from llm.kubernetes.submission.kfp_api import KfpApi
 from llm.kubernetes.submission.kfp_requests import KfpError
 from llm.kubernetes.submission.package import compile_package
@@ -20,6 +19,7 @@ from llm.kubernetes.submission.run_state import RunState
 from llm.kubernetes.submission.step_logs import StepLogs
 from llm.kubernetes.submission.step_pods import StepPods
 from llm.kubernetes.submission.watch import CannotStart, Narrator, Patience, wait
+from llm.process.interrupts import Interrupted, Interrupts
 
 
 class Choice(Enum):

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from llm.errors import UserError
 from llm.kubernetes.submission.kfp_api import KfpApi
 from llm.kubernetes.submission.kfp_requests import KfpError
-from llm.kubernetes.submission.run_state import ACTIVE, FINAL, RunState, duration
+from llm.kubernetes.submission.run_state import ACTIVE, FINAL, RunState
 from llm.kubernetes.submission.step_pods import StepPod
 from llm.kubernetes.watch.obstacle import Obstacle
+from llm.words import duration
 
 Say = Callable[[str], None]
 HEARTBEAT_SECONDS = 30.0

@@ -6,7 +6,7 @@ import json
 import sys
 
 from llm.kubernetes.watch.failure import is_event
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 
 class Intake:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from llm.cli import submit
-from llm.cli.on_cluster import say
+from llm.cli.cluster import submit
+from llm.cli.cluster.shared import say
 from tests.kfp_server import KfpServer, Refusal, Run
 from tests.pods_server import PodsServer
 from tests.submission_case import IN_PODS, NAME, TRAINING, gristmill

@@ -52,7 +52,7 @@ def test_a_run_is_shown_with_its_steps_and_with_what_keeps_them_from_starting(ca
     ])  # fmt: skip
     for named in (NAME, run.id):
         shown = at(kfp, capsys, "status", named).out
-        assert re.match(rf"run {NAME} RUNNING for \d+ s, id {run.id}; {kfp.uri}/#/runs/details/{run.id}\n", shown)
+        assert re.match(rf"run {NAME} RUNNING for [\d.]+ s, id {run.id}; {kfp.uri}/#/runs/details/{run.id}\n", shown)
         assert "train         RUNNING            n/a" in shown
         assert "train         cannot start yet: Unschedulable: no node has room" in shown
     document = json.loads(at(kfp, capsys, "status", NAME, "--json").out)

@@ -9,8 +9,8 @@ import pytest
 
 from llm.config import DataConfig
 from llm.data.ingest import ingest
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
-from llm.tracking.events import EventLog
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from llm.data import SPLITS, read_split
 from llm.data import ingest as ingest_module
 from llm.data.ingest import CODE, ingest
 from llm.errors import UserError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
-from llm.tracking.events import EventLog
 
 Ingest = Callable[..., Manifest]
 

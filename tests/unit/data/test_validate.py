@@ -15,8 +15,8 @@ import pytest
 from llm.config import ValidationConfig
 from llm.data.validate import suite_path, validate
 from llm.errors import UserError, ValidationFailed
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
-from llm.tracking.events import EventLog
 
 BETWEEN = "expect_column_values_to_be_between"
 
@@ -70,7 +70,7 @@ def test_the_verdict_is_the_same_product_in_another_store_and_process(corpus: Ma
     (tmp_path / "corpus.json").write_text(corpus.model_dump_json())
     program = (
         "import sys; from llm.config import ValidationConfig; from llm.data.validate import validate;"
-        "from llm.storage import Manifest, Store; from llm.tracking.events import EventLog;"
+        "from llm.storage import Manifest, Store; from llm.runs.events import EventLog;"
         "corpus, store = sys.argv[1:];"
         "print(validate(ValidationConfig(), Manifest.read(corpus), Store(store), EventLog(store + '.events')).id)"
     )

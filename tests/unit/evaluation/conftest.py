@@ -8,7 +8,7 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from llm.evaluation.pairing import PROTOCOL
+from llm.evaluation.statistics.pairing import PROTOCOL
 from llm.storage import Manifest, Recipe, Store
 
 Evaluate = Callable[..., Manifest]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm.evaluation.bootstrap import (
+from llm.evaluation.statistics.bootstrap import (
     FEWEST_DOCUMENTS,
     collapsed_strata,
     detectable_effect,

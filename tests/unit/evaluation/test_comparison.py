@@ -9,7 +9,7 @@ from scipy import stats
 
 from llm.config.sections import GateConfig
 from llm.errors import UserError
-from llm.evaluation.comparison import check_floors, compare, decide, reason
+from llm.evaluation.gate.comparison import check_floors, compare, decide, reason
 
 CONFIG = GateConfig(bootstrap_resamples=1_000, non_inferiority_margin=0.02)
 

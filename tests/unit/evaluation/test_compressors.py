@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from llm.evaluation.compressors import gzip_bits_per_byte, xz_bits_per_byte
+from llm.evaluation.bits_per_byte.compressors import gzip_bits_per_byte, xz_bits_per_byte
 
 TEXTS = ["".join(random.Random(seed).choices("déf class import", k=4_000)) for seed in range(4)]
 

@@ -14,8 +14,8 @@ from llm.config.sections import EvaluationConfig, GateConfig
 from llm.data.documents import CorpusWriter, Document
 from llm.errors import UserError
 from llm.evaluation.evaluate import evaluate, rescore
-from llm.evaluation.gate import Champion, judge
-from llm.evaluation.pairing import covers
+from llm.evaluation.gate.gate import Champion, judge
+from llm.evaluation.statistics.pairing import covers
 from llm.model import Decoder, initialise, weights
 from llm.storage import Recipe
 

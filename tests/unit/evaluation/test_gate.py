@@ -9,9 +9,9 @@ import pytest
 
 from llm.config.sections import GateConfig
 from llm.errors import UserError
-from llm.evaluation.gate import Champion, judge
-from llm.evaluation.pairing import PROTOCOL, covers
-from llm.evaluation.words import verdict_in_words
+from llm.evaluation.gate.gate import Champion, judge
+from llm.evaluation.gate.words import verdict_in_words
+from llm.evaluation.statistics.pairing import PROTOCOL, covers
 
 CONFIG = GateConfig(bootstrap_resamples=1_000)
 

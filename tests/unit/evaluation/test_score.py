@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from llm.config import ModelConfig
-from llm.evaluation import score
-from llm.evaluation.score import batches, score_documents
+from llm.evaluation.bits_per_byte import score
+from llm.evaluation.bits_per_byte.score import batches, score_documents
 from llm.model import Decoder, initialise
 
 END_OF_TEXT = 3

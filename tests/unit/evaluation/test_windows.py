@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.evaluation.windows import Window, windows
+from llm.evaluation.bits_per_byte.windows import Window, windows
 
 positions_and_window = st.tuples(st.integers(0, 700), st.integers(1, 130))
 

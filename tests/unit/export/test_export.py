@@ -18,10 +18,10 @@ from llm.export.export import export
 from llm.export.onnx_model import OnnxModel
 from llm.generation import Generator
 from llm.model.weights import load, save
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import tokenizer_of
-from llm.tracking.events import EventLog
 from tests.export_case import EXPORT, Case
 
 HF_ONLY = EXPORT.model_copy(update={"onnx": ()})

@@ -10,7 +10,7 @@ import pytest
 from llm import __version__
 from llm.errors import DamagedError
 from llm.images import PREFIX, SOURCES, Image, built, fingerprint, record, references, unbuilt
-from llm.serving.installation import VARIABLE
+from llm.serving.triton.installation import VARIABLE
 
 DIGEST = f"sha256:{'d' * 64}"
 

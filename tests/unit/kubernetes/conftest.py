@@ -14,7 +14,7 @@ from llm.kubernetes import api, deletion, following
 from llm.kubernetes.follow import follow
 from llm.kubernetes.trainjob import TrainJobSpec
 from llm.kubernetes.watch import log_stream, obstacle, obstacles
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes
 
 SPEC = TrainJobSpec(

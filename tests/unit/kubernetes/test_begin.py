@@ -10,7 +10,7 @@ import pytest
 
 from llm.errors import BusyError, ServiceError
 from llm.kubernetes.trainjob import Owner, manifest
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, now
 from tests.unit.kubernetes.conftest import IMAGE, SPEC, Follow
 from tests.unit.kubernetes.test_follow import NAME, steps, told, works

@@ -16,7 +16,7 @@ import pytest
 from llm.errors import GateNotPassed, GristmillError, Preempted, ServiceError, UserError, ValidationFailed
 from llm.kubernetes import stop
 from llm.kubernetes.trainjob import manifest
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.kubernetes_case import TRAINJOBS, FakeKubernetes, Script
 from tests.unit.kubernetes.conftest import IMAGE, SPEC, Follow
 

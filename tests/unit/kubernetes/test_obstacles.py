@@ -7,7 +7,7 @@ import time
 import pytest
 
 from llm.errors import UserError
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, Script
 from tests.unit.kubernetes.conftest import Follow
 

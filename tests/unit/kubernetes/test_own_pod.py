@@ -14,7 +14,7 @@ from llm.errors import Preempted, UserError
 from llm.images import Image, record
 from llm.kubernetes import api, own_pod
 from llm.kubernetes.trainjob import manifest
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, Script
 from tests.unit.kubernetes.conftest import SPEC, Follow
 

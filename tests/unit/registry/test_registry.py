@@ -14,8 +14,8 @@ from llm.errors import GateNotPassed, ServiceError, UserError
 from llm.registry import ModelVersion, champion, promote, register, rollback
 from llm.registry.versions import aliases
 from llm.runs import RunFolder
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 from llm.tracking.mlflow_server import connection
 
 LOCAL = TrackingConfig()

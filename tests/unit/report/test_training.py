@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm.report.training import read_training
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 
 @pytest.fixture

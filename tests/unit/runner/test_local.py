@@ -13,10 +13,10 @@ from kfp import dsl
 
 from llm.config import compose
 from llm.errors import UserError
+from llm.process.memory import MemorySampler, descendants
 from llm.runner.local import run_locally
-from llm.runner.memory import MemorySampler, descendants
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
-from llm.tracking.events import EventLog
 
 
 @dsl.component(base_image="python", install_kfp_package=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from llm.runner.local import RunOutcome
 from llm.runner.summary import summary
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Recipe, Store
-from llm.tracking.events import EventLog
 
 ROW = {
     "bits_per_byte": 1.9,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llm.runs import Attempt, last_attempt
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 
 def attempt(*events: tuple[str, dict[str, Any]]) -> Attempt:

@@ -9,8 +9,8 @@ import pytest
 from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.config.sections import RunSection
 from llm.runs import RunFolder, all_runs, run_name
+from llm.runs.events import EventLog
 from llm.storage import Recipe, Store, only_process_in
-from llm.tracking.events import EventLog
 
 
 def test_equal_configurations_give_equal_names_and_others_do_not():

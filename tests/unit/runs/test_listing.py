@@ -4,8 +4,8 @@ from datetime import datetime
 from pathlib import Path
 
 from llm.runs import RunFolder, list_runs
+from llm.runs.events import EventLog
 from llm.storage import Recipe, Store
-from llm.tracking.events import EventLog
 
 
 def finish(folder: RunFolder, store: Store, step: str, counts: dict[str, object]) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from llm.errors import ServiceError
 from llm.runs import mirror
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.runs.mirror import mirrored
 from llm.storage import LocalObjects, Manifest
-from llm.tracking.events import EventLog
 
 MANIFEST = Manifest(kind="corpus", id="0" * 16, uri="s3://bucket/x", files=())
 

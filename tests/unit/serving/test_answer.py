@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from llm.serving.answer import main
+from llm.serving.pod.answer import main
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from llm.errors import ServiceError
-from llm.serving.client import StreamedToken, complete, stream
+from llm.serving.triton.client import StreamedToken, complete, stream
 
 
 def _event(text: str, token: int, reason: str = "") -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from llm.serving.connections import Connection, connections, in_use, open_connections
+from llm.serving.pod.connections import Connection, connections, in_use, open_connections
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux's socket diagnostics")
 

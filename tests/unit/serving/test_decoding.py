@@ -13,7 +13,7 @@ import torch
 
 from llm.generation import Generator, Sampling
 from llm.generation.sampling import candidate_probabilities
-from llm.serving.backend.decoding import Decoder, Request
+from llm.serving.engine.decoding import Decoder, Request
 from tests.export_case import MODEL, Case
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.serving.drain import drain, main, say
+from llm.serving.pod.drain import drain, main, say
 
 
 class Clock:
@@ -46,7 +46,7 @@ def test_a_triton_without_its_models_process_is_not_waited_for(tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which connections are open")
 def test_grpc_clients_are_waited_for_although_they_are_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.serving.drain.model_process_lives", lambda: True)
+    monkeypatch.setattr("llm.serving.pod.drain.model_process_lives", lambda: True)
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

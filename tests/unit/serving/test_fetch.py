@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from llm.cli.fetch import command
 from llm.config import ServingConfig
 from llm.errors import DamagedError, UserError
-from llm.serving.fetch import bytes_of, fetch_repository
-from llm.serving.repository import build
+from llm.runs.events import EventLog
+from llm.serving.pod.fetch import bytes_of, fetch_repository
+from llm.serving.triton.repository import build
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 
 
 @pytest.fixture
@@ -113,7 +113,8 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
 
 def test_sigterm_ends_the_command_at_once_though_a_file_is_on_its_way(repository: Manifest, tmp_path: Path) -> None:
     call = (
-        "import time, llm.serving.fetch as f; f._fetch = lambda *_: time.sleep(600); from llm.cli import main; main()"
+        "import time, llm.serving.pod.fetch as f; f._fetch = lambda *_: time.sleep(600)\n"
+        "from llm.cli import main; main()"
     )
     command = [sys.executable, "-c", call, "fetch", repository.uri, str(tmp_path / "served")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

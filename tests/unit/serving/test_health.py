@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.serving.health import STUB, main, model_process_lives, not_live
+from llm.serving.pod.health import STUB, main, model_process_lives, not_live
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 

@@ -4,9 +4,9 @@ import pytest
 
 from llm.config import ServingConfig
 from llm.errors import DamagedError, UserError
-from llm.serving.repository import build, config_pbtxt
+from llm.runs.events import EventLog
+from llm.serving.triton.repository import build, config_pbtxt
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 
 
 @pytest.fixture

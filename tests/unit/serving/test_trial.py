@@ -10,10 +10,10 @@ import pytest
 
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
-from llm.serving.repository import build
-from llm.serving.trial import Trial, main
+from llm.runs.events import EventLog
+from llm.serving.pod.trial import Trial, main
+from llm.serving.triton.repository import build
 from llm.storage import Recipe, Store
-from llm.tracking.events import EventLog
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def ended(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_trial_that_takes_too_long_says_what_it_was_at() -> None:
     late = ended(
-        "import time; from llm.serving.trial import Trial; trial = Trial(); trial.tell('loading gristmill')\n"
+        "import time; from llm.serving.pod.trial import Trial; trial = Trial(); trial.tell('loading gristmill')\n"
         "trial.give_up_after(1); time.sleep(600)"
     )
     assert late.returncode == ServiceError.exit_code
@@ -69,8 +69,9 @@ def test_a_trial_that_takes_too_long_says_what_it_was_at() -> None:
 
 STUCK = """
 import os, signal, subprocess, sys, threading
-from llm.child_process import dying_with_this_process
-from llm.serving import fetch, trial
+from llm.process.children import dying_with_this_process
+from llm.serving.pod import fetch
+from llm.serving.pod import trial
 
 class Stuck:
     def fetch(self, entry, into):

@@ -8,8 +8,8 @@ import pytest
 
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
-from llm.serving.installation import VARIABLE, Installation, find_installation
-from llm.serving.triton import TritonServer
+from llm.serving.triton.installation import VARIABLE, Installation, find_installation
+from llm.serving.triton.server import TritonServer
 
 
 def _installation(root: Path, program: str) -> Installation:

@@ -12,11 +12,11 @@ from mlflow.entities import Run
 
 from llm.config import compose, from_yaml, to_yaml
 from llm.runs import last_attempt
+from llm.runs.events import EventLog
 from llm.runs.origin import KFP_RUN
 from llm.steps import STEPS, open_context, report_component, run_component
 from llm.steps.bodies import Context, Given, Step
 from llm.storage import Manifest
-from llm.tracking.events import EventLog
 from llm.tracking.mlflow_sink import deliver
 
 MANIFEST = Manifest(kind="corpus", id="0" * 16, uri="s3://bucket/x", files=())

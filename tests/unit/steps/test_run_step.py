@@ -12,9 +12,9 @@ import pytest
 
 from llm.config import compose, to_yaml
 from llm.errors import Preempted, UserError
+from llm.process.stop import RUNNER_PID
 from llm.steps import STEPS, figures, open_context, run_component, run_step
 from llm.steps.bodies import Step
-from llm.steps.process import RUNNER_PID
 from llm.storage import Manifest
 
 
@@ -148,7 +148,7 @@ def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(overrides: lis
 def test_a_step_does_not_outlive_its_runner(tmp_path: Path):
     runner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     script = (
-        "import time; from llm.steps.process import die_with_runner\n"
+        "import time; from llm.process.stop import die_with_runner\n"
         "die_with_runner(); print('up', flush=True); time.sleep(600)"
     )
     step = subprocess.Popen(

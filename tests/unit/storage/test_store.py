@@ -13,7 +13,8 @@ import pytest
 
 from llm.errors import UserError
 from llm.storage import Manifest, Recipe, Store
-from llm.storage.store import ABANDONED_AFTER_SECONDS, code_fingerprint
+from llm.storage.recipe import code_fingerprint
+from llm.storage.store import ABANDONED_AFTER_SECONDS
 
 
 def make(store: Store, recipe: Recipe, text: str = "hello", counts: dict[str, int] | None = None) -> Manifest:

@@ -10,9 +10,9 @@ import pytest
 
 from llm.config import DataConfig, TokenizerConfig
 from llm.data.ingest import ingest
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.tokenizer.train import train_tokenizer
-from llm.tracking.events import EventLog
 
 VOCABULARY = 400
 

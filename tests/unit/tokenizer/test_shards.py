@@ -8,10 +8,10 @@ import pytest
 from llm.data.documents import read_split
 from llm.data.shards import TokenShards, token_type
 from llm.errors import DamagedError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.tokenizer import load
 from llm.tokenizer.shards import write_shards
-from llm.tracking.events import EventLog
 
 
 @pytest.fixture

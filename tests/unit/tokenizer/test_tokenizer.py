@@ -14,10 +14,10 @@ from tokenizers import Tokenizer as Peer
 
 from llm.config import TokenizerConfig
 from llm.errors import DamagedError, GristmillError, UserError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.tokenizer import END_OF_TEXT, load
 from llm.tokenizer.train import train_tokenizer
-from llm.tracking.events import EventLog
 
 TEXTS = [
     "",

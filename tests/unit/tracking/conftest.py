@@ -11,7 +11,7 @@ import pytest
 
 from llm.config import RunConfig, to_yaml
 from llm.runs import RunFolder
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 
 
 @pytest.fixture

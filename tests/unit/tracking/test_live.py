@@ -4,7 +4,7 @@ import threading
 
 from llm.config import TrackingConfig
 from llm.runs import RunFolder
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from llm.tracking.live import LiveDelivery
 from llm.tracking.mlflow_sink import Delivery
 

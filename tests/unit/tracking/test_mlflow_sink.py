@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.runs import RunFolder
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from llm.tracking.mlflow_sink import Courier, deliver, finish
 
 LOCAL = TrackingConfig()

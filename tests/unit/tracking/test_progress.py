@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from llm.tracking.events import EventLog
+from llm.runs.events import EventLog
 from llm.tracking.progress import (
     Follower,
     Screen,
-    duration,
     lasting_line,
     live_line,
     progress_figures,
-    scaled,
     training_figures,
 )
 
@@ -30,29 +28,13 @@ class Terminal(io.StringIO):
 
 def test_a_training_step_is_told_with_units():
     assert training_figures(TRAIN_STEP) == (
-        "step 300/2,000  loss 2.914 nats/token  41.2k tokens/s  MFU 38 %  1.5 GiB  3m20s left"
+        "step 300/2,000  loss 2.914 nats/token  41.2k tokens/s  MFU 38 %  1.5 GiB  3 min 20 s left"
     )
 
 
 def test_what_is_not_known_is_left_out_or_not_a_number():
     bare = {"step": 1, "steps": 2, "loss": 3.0}
     assert training_figures(bare) == "step 1/2  loss 3.000 nats/token  n/a tokens/s  n/a left"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "n/a"), (0.04, "0.0 s"), (9.94, "9.9 s"), (12, "12 s"), (59.6, "1m00s"), (200, "3m20s"), (7500, "2h05m")],
-)
-def test_durations_have_two_units_at_most(seconds: float | None, text: str):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [(None, "n/a"), (0, "0"), (999.4, "999"), (999.7, "1k"), (41_230, "41.2k"), (4.2e6, "4.2M"), (7e13, "70T")],
-)
-def test_large_numbers_are_scaled(number: float | None, text: str):
-    assert scaled(number) == text
 
 
 @pytest.mark.parametrize(

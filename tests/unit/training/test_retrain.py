@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
-from llm.tracking.events import EventLog
 from llm.training.train import train, training_recipe
 from tests.training_case import MODEL, TRAINING, token_shards
 

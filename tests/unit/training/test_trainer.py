@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from llm.errors import Preempted, UserError
+from llm.runs.events import EventLog
 from llm.storage import LocalObjects
-from llm.tracking.events import EventLog
 from llm.training.checkpoint import newest_checkpoint
 from llm.training.trainer import Trainer
 from tests.training_case import VOCABULARY

@@ -7,13 +7,13 @@ import signal
 import pytest
 
 from llm.config import ClusterConfig
-from llm.kubernetes.submission.interrupts import Interrupted
 from llm.kubernetes.submission.kfp_api import KfpApi
 from llm.kubernetes.submission.outcome import Outcome, outcome
 from llm.kubernetes.submission.run_state import RunState
 from llm.kubernetes.submission.step_logs import StepLogs
 from llm.kubernetes.submission.watch import CannotStart
 from llm.kubernetes.watch.obstacle import Obstacle
+from llm.process.interrupts import Interrupted
 from tests.kfp_server import KfpServer, Look, Run
 from tests.pods_server import PodsServer
 from tests.submission_case import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED

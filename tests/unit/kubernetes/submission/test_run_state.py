@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from llm.kubernetes.submission.kfp_api import KfpApi
-from llm.kubernetes.submission.run_state import Node, RunState, duration
+from llm.kubernetes.submission.run_state import Node, RunState
 from pipelines.pretrain import pretrain
 from tests.kfp_server import KfpServer, Look
 from tests.submission_case import FAILED, NOT_PROMOTED, PROMOTED
@@ -111,10 +111,3 @@ def test_the_configuration_is_the_one_that_the_run_was_started_with_or_the_packa
 def test_the_number_of_a_try_is_not_part_of_a_nodes_name():
     assert Node("train(2)", "RUNNING").base == "train"
     assert Node("train", "RUNNING", LATER, LATER + timedelta(seconds=3)).seconds == 3
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(None, "n/a"), (9.4, "9 s"), (119, "119 s"), (600, "10 min"), (7500, "2 h 05 min")]
-)
-def test_spans_of_time_are_read_easily(seconds: float | None, words: str):
-    assert duration(seconds) == words

@@ -9,12 +9,12 @@ import pytest
 
 from llm.config import from_yaml
 from llm.errors import ServiceError, UserError
-from llm.kubernetes.submission.interrupts import Interrupts
 from llm.kubernetes.submission.kfp_api import KfpApi, connect
 from llm.kubernetes.submission.kfp_requests import KfpError
 from llm.kubernetes.submission.run_state import RunState
 from llm.kubernetes.submission.step_logs import StepLogs
 from llm.kubernetes.submission.submit import start
+from llm.process.interrupts import Interrupts
 from tests.kfp_server import KfpServer, Look
 from tests.pods_server import PodsServer
 from tests.submission_case import NAME, config, small

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.on_cluster import ACCESS, poll_seconds, run_and_config, say
+from llm.cli.cluster.shared import ACCESS, poll_seconds, run_and_config, say
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
 
 def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Patience) -> None:
     from llm.kubernetes.submission.cancel import ask_for_the_end, await_the_end, end_training
-    from llm.kubernetes.submission.interrupts import Interrupts
     from llm.kubernetes.submission.step_logs import StepLogs
     from llm.kubernetes.submission.watch import Narrator
+    from llm.process.interrupts import Interrupts
 
     had_ended, problem = run.has_ended, None
     if not had_ended:

@@ -15,7 +15,7 @@ from llm.errors import UserError
 
 VARIABLE = "GRISTMILL_TRITON"
 """Environment variable with the path of Triton's virtual environment."""
-BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / ".venv-triton"
+BESIDE_THE_PROJECT = Path(__file__).resolve().parents[3] / ".venv-triton"
 LIBRARIES = "import site, sysconfig; print(sysconfig.get_config_var('LIBDIR')); print(site.getsitepackages()[0])"
 
 

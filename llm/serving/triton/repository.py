@@ -1,7 +1,7 @@
 """The Triton model repository of one model version.
 
     <model_name>/config.pbtxt
-    <model_name>/<version>/model.py, decoding.py    the backend, from `llm/serving/backend`
+    <model_name>/<version>/model.py, decoding.py    the backend: copies of BACKEND_FILES
     <model_name>/<version>/onnx/                    the exported model with its tokenizer.json
 
 The folder is served as it is: `tritonserver --model-repository=<folder> --model-control-mode=explicit`.
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from llm.config import ServingConfig
 from llm.errors import UserError
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
-from llm.tracking.events import EventLog
 
-BACKEND = Path(__file__).parent / "backend"
-BACKEND_FILES = ("model.py", "decoding.py")
+SERVING = Path(__file__).parent.parent
+BACKEND_FILES = (SERVING / "triton" / "model.py", SERVING / "engine" / "decoding.py")
 SERVED = ("model_name", "precision", "max_new_tokens", "max_slots")
 """Fields of the configuration that the repository depends on: not the server's ports."""
 
-CODE = ("llm.serving.repository", "llm.serving.backend")
+CODE = ("llm.serving.triton.repository", "llm.serving.triton.model", "llm.serving.engine.decoding")
 
 CONFIG = """\
 name: "{name}"
@@ -79,8 +79,8 @@ def write(config: ServingConfig, onnx: Path, version: int, repository: Path) -> 
     """Write one version of the model below `repository`; other versions stay."""
     home = repository / config.model_name
     (home / str(version)).mkdir(parents=True)
-    for name in BACKEND_FILES:
-        shutil.copyfile(BACKEND / name, home / str(version) / name)
+    for file in BACKEND_FILES:
+        shutil.copyfile(file, home / str(version) / file.name)
     shutil.copytree(onnx, home / str(version) / "onnx", copy_function=shutil.copyfile)
     (home / "config.pbtxt").write_text(config_pbtxt(config))
 

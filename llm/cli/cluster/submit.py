@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.on_cluster import ACCESS, away_seconds, poll_seconds, say, summary, tell_the_end
+from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, say, summary, tell_the_end
 from llm.cli.options import overrides
 from llm.cli.run import load_pipeline
 from llm.config import compose
 
 if TYPE_CHECKING:
-    from llm.kubernetes.submission.interrupts import Interrupted
     from llm.kubernetes.submission.submit import Choice
+    from llm.process.interrupts import Interrupted
 
 INTERRUPTED = 130
 
@@ -51,7 +51,6 @@ def command(
     config = compose(overrides)
     function = load_pipeline(pipeline)
     from llm.images import unbuilt_warning
-    from llm.kubernetes.submission.interrupts import Interrupted, Interrupts
     from llm.kubernetes.submission.kfp_api import connect
     from llm.kubernetes.submission.kfp_requests import KfpError
     from llm.kubernetes.submission.outcome import outcome
@@ -60,6 +59,7 @@ def command(
     from llm.kubernetes.submission.step_logs import StepLogs
     from llm.kubernetes.submission.submit import Left, see_through, start
     from llm.kubernetes.submission.watch import Narrator, Patience
+    from llm.process.interrupts import Interrupted, Interrupts
 
     config = for_a_cluster(pipeline, config)
     for warning in [*pod_preflight(config), unbuilt_warning()]:

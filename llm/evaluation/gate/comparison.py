@@ -33,8 +33,8 @@ import polars as pl
 
 from llm.config.sections import GateConfig
 from llm.errors import UserError
-from llm.evaluation.bootstrap import FEWEST_DOCUMENTS, detectable_effect, estimate_ratio
-from llm.evaluation.selection import join_origins
+from llm.evaluation.bits_per_byte.selection import join_origins
+from llm.evaluation.statistics.bootstrap import FEWEST_DOCUMENTS, detectable_effect, estimate_ratio
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 OVERALL = "overall"

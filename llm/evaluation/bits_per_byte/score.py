@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from llm.evaluation.windows import Window, windows
+from llm.evaluation.bits_per_byte.windows import Window, windows
 from llm.model import Decoder
 
 IGNORED = -100

@@ -1,4 +1,4 @@
-"""A model tried before it replaces another: what the chart's hook runs (`python -m llm.serving.trial URI MODEL`).
+"""A model tried before it replaces another: what the chart's hook runs (`python -m llm.serving.pod.trial URI MODEL`).
 
 The repository is fetched and verified, a Triton of this pod's own loads it, and one completion is asked for twice:
 greedy decoding has one right answer. Whatever goes wrong ends with a plain error in the last lines of the log, which
@@ -17,9 +17,9 @@ from types import FrameType
 
 from llm.config import ServingConfig
 from llm.errors import GristmillError, ServiceError, UserError
-from llm.serving.answer import same_answer_twice
-from llm.serving.fetch import fetch_repository
-from llm.serving.triton import TritonServer, find_installation
+from llm.serving.pod.answer import same_answer_twice
+from llm.serving.pod.fetch import fetch_repository
+from llm.serving.triton.server import TritonServer, find_installation
 
 TOKENS = 8
 NEWS_SECONDS = 30.0
@@ -27,7 +27,7 @@ NEWS_SECONDS = 30.0
 
 def main(arguments: list[str] | None = None) -> int:
     """0 if the model serves; otherwise the error's exit code, with the error as the last lines of standard error."""
-    parser = argparse.ArgumentParser(prog="python -m llm.serving.trial")
+    parser = argparse.ArgumentParser(prog="python -m llm.serving.pod.trial")
     parser.add_argument("uri", help="the model repository, file:// or s3://")
     parser.add_argument("model", help="name of the model in it")
     parser.add_argument("--folder", type=Path, required=True, help="where to fetch it to")

@@ -1,6 +1,6 @@
 """A question to a served model whose answer must come twice the same: what `helm test` runs.
 
-    python -m llm.serving.answer http://SERVICE:8000 MODEL
+    python -m llm.serving.pod.answer http://SERVICE:8000 MODEL
 
 Greedy decoding has one right answer, so a stream that differs from a second one, asked for later and perhaps of
 another replica, is wrong.
@@ -12,12 +12,12 @@ import argparse
 import sys
 
 from llm.errors import GristmillError, ServiceError
-from llm.serving.client import complete, stream
+from llm.serving.triton.client import complete, stream
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the answer; 0 if it came in pieces and twice the same, otherwise the error and its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m llm.serving.answer")
+    parser = argparse.ArgumentParser(prog="python -m llm.serving.pod.answer")
     parser.add_argument("url", help="Triton's HTTP address")
     parser.add_argument("model")
     parser.add_argument("--prompt", default="def ")

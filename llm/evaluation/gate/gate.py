@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm.config.sections import GateConfig
-from llm.evaluation.comparison import Comparison, Verdict, check_floors, compare, decide, reason
-from llm.evaluation.pairing import pair_documents
+from llm.evaluation.gate.comparison import Comparison, Verdict, check_floors, compare, decide, reason
+from llm.evaluation.statistics.pairing import pair_documents
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Parent, Recipe, Store
-from llm.tracking.events import EventLog
 
 CODE = (
-    "llm.evaluation.bootstrap",
-    "llm.evaluation.comparison",
-    "llm.evaluation.gate",
-    "llm.evaluation.pairing",
-    "llm.evaluation.selection",
+    "llm.evaluation.statistics.bootstrap",
+    "llm.evaluation.gate.comparison",
+    "llm.evaluation.gate.gate",
+    "llm.evaluation.statistics.pairing",
+    "llm.evaluation.bits_per_byte.selection",
 )
 """Sources that decide a verdict."""
 MULTIPLICITY = (

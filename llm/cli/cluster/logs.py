@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.on_cluster import ACCESS, away_seconds, poll_seconds, run_and_config, say
+from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, run_and_config, say
 from llm.config import nearest
 from llm.errors import ServiceError, UserError
 

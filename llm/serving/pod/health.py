@@ -1,6 +1,6 @@
 """Whether a Triton in this container can still answer: what a pod's liveness probe runs.
 
-    python -m llm.serving.health
+    python -m llm.serving.pod.health
 
 Triton's own `/v2/health/live` is not enough. The model runs in a process of its own (the Python backend's stub), and
 when that has died, killed for memory for instance, Triton goes on to call itself and the model ready, and fails every
@@ -21,7 +21,7 @@ ANSWER_SECONDS = 4.0
 
 def main(arguments: list[str] | None = None) -> int:
     """0 if Triton and its model's process live; otherwise 1, and the reason on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m llm.serving.health")
+    parser = argparse.ArgumentParser(prog="python -m llm.serving.pod.health")
     parser.add_argument("--port", type=int, default=8000, help="Triton's HTTP port on this machine")
     parser.add_argument(
         "--triton", type=int, default=1, metavar="PID", help="Triton's process: in a container, the first"

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from llm.child_process import dying_with_this_process
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
-from llm.serving.installation import Installation, find_installation
+from llm.process.children import dying_with_this_process
+from llm.serving.triton.installation import Installation, find_installation
 
 __all__ = ["Installation", "TritonServer", "find_installation"]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.on_cluster import ACCESS, away_seconds, poll_seconds, run_and_config, say, summary, tell_the_end
+from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, run_and_config, say, summary, tell_the_end
 from llm.errors import UserError
+from llm.words import duration
 
 if TYPE_CHECKING:
     from llm.kubernetes.submission.kfp_api import KfpApi
@@ -57,7 +58,6 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
 
 
 def _list(runs: list[RunState], api: KfpApi, as_json: bool) -> None:
-    from llm.kubernetes.submission.run_state import duration
 
     if as_json:
         click.echo(json.dumps([summary(api, run) for run in runs], indent=1))
@@ -71,7 +71,6 @@ def _list(runs: list[RunState], api: KfpApi, as_json: bool) -> None:
 
 
 def _tell(api: KfpApi, run: RunState, logs: StepLogs, as_json: bool) -> None:
-    from llm.kubernetes.submission.run_state import duration
 
     troubles = {} if run.has_ended else logs.troubles(run.id)
     if as_json:

@@ -1,4 +1,4 @@
-"""Let a Triton finish what it has begun: what a pod's preStop hook runs (`python -m llm.serving.drain`).
+"""Let a Triton finish what it has begun: what a pod's preStop hook runs (`python -m llm.serving.pod.drain`).
 
 When a pod is told to go, two things begin at once: this hook, and the news of it on its way to every node's routing.
 So first we wait, with Triton serving as ever, until new connections go elsewhere. Then we wait until no answer is
@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llm.serving.connections import in_use
-from llm.serving.health import model_process_lives
+from llm.serving.pod.connections import in_use
+from llm.serving.pod.health import model_process_lives
 
 POLL_SECONDS = 0.2
 NEWS_SECONDS = 10.0
@@ -29,7 +29,7 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 
 def main(arguments: list[str] | None = None) -> int:
     """Wait; always 0, as a failing hook would only be noise in a pod's events."""
-    parser = argparse.ArgumentParser(prog="python -m llm.serving.drain")
+    parser = argparse.ArgumentParser(prog="python -m llm.serving.pod.drain")
     parser.add_argument("--ports", type=int, nargs="+", default=[8000], help="ports whose connections count, if used")
     parser.add_argument("--grpc-ports", type=int, nargs="+", default=[8001], help="ports whose connections all count")
     parser.add_argument("--delay", type=float, default=5.0, metavar="SECONDS", help="wait for the routing")

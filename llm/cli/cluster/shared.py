@@ -10,6 +10,7 @@ import click
 
 from llm.config import RunConfig, compose
 from llm.errors import UserError
+from llm.words import duration
 
 if TYPE_CHECKING:
     from llm.kubernetes.submission.kfp_api import KfpApi
@@ -62,7 +63,6 @@ def summary(api: KfpApi, run: RunState) -> dict[str, Any]:
 
 def tell_the_end(api: KfpApi, run: RunState, logs: StepLogs, end: Outcome, as_json: bool) -> int:
     """Print how a run ended, with the failed step's log; returns the exit code of the command."""
-    from llm.kubernetes.submission.run_state import duration
 
     if end.log is not None:
         say(f"--- the end of {end.step}'s log ({end.log.source})")

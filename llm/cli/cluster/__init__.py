@@ -1,0 +1,1 @@
+"""The verbs that talk to a cluster: submit, status, logs, cancel, compile."""

@@ -1,0 +1,37 @@
+"""The sections of a run's configuration: one frozen model each, unknown keys refused.
+
+Under every field stands what it means and its unit; the reference page is made from these lines. Defaults live
+here, named settings (a model's size, a machine's training) in `configs/`.
+"""
+
+from llm.config.sections.base import Section
+from llm.config.sections.cluster import ClusterConfig
+from llm.config.sections.data import STDLIB, DataConfig, TokenizerConfig, ValidationConfig
+from llm.config.sections.evaluation import EvaluationConfig, GateConfig
+from llm.config.sections.export import ExportConfig, TensorRTConfig
+from llm.config.sections.model import ModelConfig
+from llm.config.sections.run import RunConfig, RunSection
+from llm.config.sections.serving import ServingConfig
+from llm.config.sections.storage import StorageConfig
+from llm.config.sections.tracking import TrackingConfig
+from llm.config.sections.training import TrainingConfig
+
+__all__ = [
+    "STDLIB",
+    "ClusterConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "GateConfig",
+    "ModelConfig",
+    "RunConfig",
+    "RunSection",
+    "Section",
+    "ServingConfig",
+    "StorageConfig",
+    "TensorRTConfig",
+    "TokenizerConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "ValidationConfig",
+]

@@ -1,0 +1,1 @@
+"""Statistics over documents: pairs of scores, and bootstrap intervals."""

@@ -1,0 +1,1 @@
+"""Processes: signals that stop them, children that end with them, memory that they use."""

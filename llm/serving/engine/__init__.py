@@ -1,0 +1,1 @@
+"""The engine: decodes several requests in one batch."""

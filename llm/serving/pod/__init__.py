@@ -1,0 +1,1 @@
+"""What runs in a serving pod: probes, drain, trial of a new model, fetch of a model."""

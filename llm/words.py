@@ -1,0 +1,49 @@
+"""Durations, sizes, counts and times in one form for every page and message; `n/a` for a missing number."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+MISSING = "n/a"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in two units at most: `0.4 s`, `12 s`, `7 min`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None:
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
+
+
+def size(number_bytes: float | None) -> str:
+    """Three digits in bytes, KiB, MiB, GiB or TiB: `12.4 MiB`."""
+    if number_bytes is None:
+        return MISSING
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number_bytes < 999.5:  # above, three digits would round to 1e+03
+            return f"{number_bytes:.3g} {unit}"
+        number_bytes /= 1024
+    return f"{number_bytes:.3g} TiB"
+
+
+def scaled(number: float | None) -> str:
+    """Three significant digits with k, M, B or T: `41.2k`."""
+    if number is None:
+        return MISSING
+    for unit in ("", "k", "M", "B"):
+        if abs(number) < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}T"
+
+
+def local_time(seconds: float) -> str:
+    """A time since the epoch as local ISO 8601 to the second."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")

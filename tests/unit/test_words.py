@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from llm.words import duration, scaled, size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "n/a"),
+        (0.04, "0 s"),
+        (9.94, "9.9 s"),
+        (12, "12 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds: float | None, text: str):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, "n/a"), (0, "0"), (999.4, "999"), (999.7, "1k"), (41_230, "41.2k"), (4.2e6, "4.2M"), (7e13, "70T")],
+)
+def test_large_numbers_are_scaled(number: float | None, text: str):
+    assert scaled(number) == text
+
+
+@pytest.mark.parametrize(
+    ("number_bytes", "text"),
+    [
+        (None, "n/a"),
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "0.977 KiB"),
+        (13_002_342, "12.4 MiB"),
+        (2**40, "1 TiB"),
+    ],
+)
+def test_sizes_have_three_digits_and_a_unit(number_bytes: float | None, text: str):
+    assert size(number_bytes) == text
