@@ -10,6 +10,7 @@ import pytest
 
 from llm.report import write_report
 from llm.report.figures import against, measured
+from llm.words import size
 
 FETCHING = {"src", "href", "action", "srcset", "data", "poster"}
 VOID = {"meta", "link", "br", "img", "input", "hr"}
