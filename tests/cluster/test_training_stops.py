@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm.kubernetes.trainjob import TrainJobSpec, manifest
+from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
 from llm.runs import RunFolder
 from llm.training.checkpoint import newest_checkpoint
 from tests.cluster.trainjob_case import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
