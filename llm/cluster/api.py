@@ -67,10 +67,6 @@ class Api:
         """Create an object. A lost answer is asked for again, so the object may be found to exist: 409."""
         return self._request("POST", path, doing, body=body)
 
-    def patch(self, path: str, doing: str, body: Json) -> Json:
-        """Change an object by a merge patch (RFC 7386)."""
-        return self._request("PATCH", path, doing, body=body, content_type="application/merge-patch+json")
-
     def delete(self, path: str, doing: str, body: Json) -> Json:
         """Delete an object."""
         return self._request("DELETE", path, doing, body=body)

@@ -13,7 +13,6 @@ from llm.cluster.trainjobs.delete import delete_and_wait
 from llm.cluster.trainjobs.delete_on_signal import DeletesWhenStopped
 from llm.cluster.trainjobs.trainjob import RUN, SPEC_HASH, WORK
 from llm.cluster.trainjobs.trainjob_requests import (
-    add_owner,
     create_trainjob,
     delete_trainjob,
     trainjob,
@@ -66,7 +65,6 @@ def begin(api: Api, body: Json, stop: DeletesWhenStopped, tell: Callable[[str], 
         else:
             if state is None:  # whoever created it may have been cut off before it looked
                 _make_way(api, job)
-            _add_owners(api, job, body, tell)
             return Begun(job, None)
         delete_and_wait(api, [job], tell)
 
@@ -93,19 +91,6 @@ def _make_way(api: Api, ours: Json) -> None:
             f"run {run} trains the same already, as TrainJob {other['namespace']}/{other['name']}",
             f"Wait for its end, and run again: its checkpoint is then used. To end it: gristmill cancel {run}",
         )
-
-
-def _add_owners(api: Api, job: Json, body: Json, tell: Callable[[str], None]) -> None:
-    """Let the TrainJob go only when our owner is gone too, and not when that of its first launcher is."""
-    there = {owner["uid"] for owner in job["metadata"].get("ownerReferences") or []}
-    for reference in body["metadata"].get("ownerReferences", []):
-        if there and reference["uid"] not in there:
-            try:
-                add_owner(api, job, reference)
-            except Refused as error:
-                if error.status != 403:
-                    raise
-                tell(f"the TrainJob will be deleted with the run that created it: {error}")
 
 
 def _two_runs(job: Json, body: Json) -> UserError:

@@ -2,9 +2,6 @@
 
 After Kubeflow Pipelines' Terminate a step lives for less than a second, whatever its grace: Argo signals the process
 group and does not wait for it. So all that the DELETE needs is made ready before.
-
-A pod of a Job that is deleted (an eviction, a node that is drained) is signalled too, and then the training goes on for
-the pod that takes its place. There a look at one's own pod comes first, which tells the two apart in milliseconds.
 """
 
 from __future__ import annotations
@@ -16,14 +13,11 @@ from types import FrameType
 from typing import Any
 
 from llm.cluster.api import Api
-from llm.cluster.trainjobs.own_pod import Launcher, is_replaced
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, trainjob
 from llm.errors import Preempted, ServiceError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DELETE_SECONDS = 5.0
-LOOK_SECONDS = 0.3
-"""How long the look at our own pod may take: after that the second that is ours is better spent on the DELETE."""
 CREATING_SECONDS = 2.0
 """How long a TrainJob may take to exist whose creation was on its way when the signal came."""
 AGAIN_SECONDS = 0.05
@@ -32,9 +26,8 @@ AGAIN_SECONDS = 0.05
 class DeletesWhenStopped:
     """Between `with` and its end SIGTERM and SIGINT delete the TrainJob and raise Preempted in the main thread."""
 
-    def __init__(self, api: Api, name: str, launcher: Launcher | None) -> None:
-        """Make ready to delete the TrainJob, which need not exist yet; `launcher` is our own pod if we are in one."""
-        self._launcher, self._look = launcher, api.twin(LOOK_SECONDS)
+    def __init__(self, api: Api, name: str) -> None:
+        """Make ready to delete the TrainJob, which need not exist yet."""
         self._api = api.twin(DELETE_SECONDS)  # connections of its own: the main thread may hold a lock of the other's
         self._name = name
         self._asked = False
@@ -45,7 +38,6 @@ class DeletesWhenStopped:
     def __enter__(self) -> DeletesWhenStopped:
         """Begin; the connection is opened now, so that the DELETE need not."""
         trainjob(self._api, self._name)
-        self._is_replaced()
         self._api.patience_seconds = DELETE_SECONDS
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._stop) for number in SIGNALS}
@@ -56,24 +48,14 @@ class DeletesWhenStopped:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._api.close()
-        self._look.close()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._asked:  # Ctrl-C reaches us and our runner, which passes it on
             return
         self._asked = True
-        if self._is_replaced():
-            what = f"This pod is being deleted. TrainJob {self._name} goes on, for the pod that takes its place."
-        else:
-            what = self._delete()
+        what = self._delete()
         name = signal.Signals(number).name
         raise Preempted(f"stopped by {name}", what, "Run the same command again to go on.")
-
-    def _is_replaced(self) -> bool:
-        try:
-            return self._launcher is not None and is_replaced(self._look, self._launcher)
-        except ServiceError:
-            return False
 
     def _delete(self) -> str:
         """Delete it; says what became of it."""

@@ -1,8 +1,7 @@
-"""The pod that a launcher runs in: the image that its training runs too, and the object with which both are deleted.
+"""The pod that a launcher runs in: the image that its training runs too, and the owner of its TrainJob.
 
-The owner of a TrainJob is the launcher's pod: it goes with the run, and with Argo's podGC as soon as the step
-ends, however that happens. A pod of a Job is different: the Job replaces it when it is lost, and owns the TrainJob
-itself, so that the replacement finds it.
+Kubernetes deletes the TrainJob with the launcher's pod: so it goes with the run, and where Argo removes a step's pod at
+its end (podGC), with the step, however that ends.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from llm.cluster.trainjobs.trainjob import Owner
 from llm.errors import UserError
 from llm.images import PROJECT, TRAIN_IMAGE, built, pinned
 
-REPLACES = "Job"
-"""Kind of what makes a new launcher in place of a lost one. (A Workflow's retry is a new step, with its own pod.)"""
 MAIN = "main"
 """The container that Argo runs a step in."""
 
@@ -49,17 +46,6 @@ def own_pod(api: Api) -> Launcher | None:
     return Launcher(name, namespace, _image(found), _owner(found) if namespace == api.namespace else None)
 
 
-def is_replaced(api: Api, launcher: Launcher) -> bool:
-    """Whether the launcher's pod is being deleted, or is already, while what made it may make another.
-
-    Then the TrainJob is left: to the pod that comes, or to be deleted with their owner.
-    """
-    if launcher.owner is None or launcher.owner.kind == "Pod":
-        return False
-    found = pod(api, launcher.pod, launcher.namespace)
-    return found is None or "deletionTimestamp" in found["metadata"]
-
-
 def training_image(launcher: Launcher | None, project: Path = PROJECT) -> str:
     """The image of a training's pods: as the environment says, the launcher's own, or the one built here."""
     if (image := os.environ.get(TRAIN_IMAGE)) is not None:
@@ -81,8 +67,4 @@ def _image(found: Json) -> str:
 
 
 def _owner(found: Json) -> Owner:
-    metadata = found["metadata"]
-    for made_by in metadata.get("ownerReferences") or []:
-        if made_by.get("controller") and made_by["kind"] == REPLACES:
-            return Owner(made_by["apiVersion"], made_by["kind"], made_by["name"], made_by["uid"])
-    return Owner("v1", "Pod", metadata["name"], metadata["uid"])
+    return Owner("v1", "Pod", found["metadata"]["name"], found["metadata"]["uid"])

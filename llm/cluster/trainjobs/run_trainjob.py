@@ -57,7 +57,7 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
     api = connect(cluster)
     try:
         launcher = own_pod(api)
-        with DeletesWhenStopped(api, trainjob_name(spec.run, spec.task), launcher) as stop:
+        with DeletesWhenStopped(api, trainjob_name(spec.run, spec.task)) as stop:
             read_pool(api, spec.pool)
             image = training_image(launcher)
             body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)

@@ -1,6 +1,6 @@
 """All that a training asks of the API server: the Role of a launcher in the platform chart is this list, and no more.
 
-trainjobs          create, get, list, patch, delete
+trainjobs          create, get, list, delete
 trainingruntimes   get, list
 pods               get, list
 pods/log           get
@@ -45,14 +45,6 @@ def trainjobs_with(api: Api, label: str, value: str) -> list[Json]:
     return items(
         api.get(trainjob_path(api), f"list TrainJobs in {api.namespace}", {"labelSelector": f"{label}={value}"})
     )
-
-
-def add_owner(api: Api, job: Json, reference: Json) -> None:
-    """Let the TrainJob also be owned by another object: it goes when all its owners are gone."""
-    metadata = job["metadata"]
-    body = {"metadata": {"ownerReferences": [*metadata.get("ownerReferences", []), reference]}}
-    name = metadata["name"]
-    api.patch(trainjob_path(api, name), f"change the owners of TrainJob {api.namespace}/{name}", body)
 
 
 def delete_trainjob(api: Api, name: str) -> bool:

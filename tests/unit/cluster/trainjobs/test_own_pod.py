@@ -12,20 +12,18 @@ import pytest
 
 from llm.cluster import api
 from llm.cluster.trainjobs import own_pod
-from llm.cluster.trainjobs.trainjob import manifest
 from llm.errors import Preempted, UserError
 from llm.images import Image, record
-from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, Script
-from tests.unit.cluster.conftest import SPEC, Follow
+from tests.unit.cluster.conftest import Follow
 
 NAME = "demo-train-d9eca747"
-JOB = {"apiVersion": "batch/v1", "kind": "Job", "name": "pretrain-x7k2p", "uid": "w-1"}
+WORKFLOW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "pretrain-x7k2p", "uid": "w-1"}
 
 
 @pytest.fixture
 def pod(cluster: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Our own pod, made by a Job."""
+    """Our own pod, made by Argo."""
     (tmp_path / "namespace").write_text("ml\n")
     monkeypatch.setattr(api, "ACCOUNT_FOLDER", tmp_path)
     monkeypatch.setenv("KFP_POD_NAME", "pretrain-x7k2p-1")
@@ -33,7 +31,7 @@ def pod(cluster: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     made = {
         "metadata": {
             "name": "pretrain-x7k2p-1", "uid": "p-1", "labels": {},
-            "ownerReferences": [{**JOB, "controller": True, "blockOwnerDeletion": True}],
+            "ownerReferences": [{**WORKFLOW, "controller": True, "blockOwnerDeletion": True}],
         },
         "spec": {"containers": [{"name": "wait", "image": "argo"}, {"name": "main", "image": "train@sha256:1"}]},
     }  # fmt: skip
@@ -46,25 +44,15 @@ def ends(script: Script) -> None:
     script.succeed()
 
 
-def test_the_training_has_the_launchers_image_and_goes_with_the_job_that_replaces_its_pod(
+def test_the_training_has_the_launchers_image_and_is_deleted_with_its_pod(
     cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]
 ):
     cluster.script = ends
     run()
     job = cluster.trainjobs[NAME]
     assert job["spec"]["trainer"]["image"] == "train@sha256:1"
-    assert job["metadata"]["ownerReferences"] == [JOB]
-
-
-@pytest.mark.parametrize("made_by", [[], [{"kind": "Workflow", "controller": True}], [{**JOB, "controller": False}]])
-def test_any_other_pod_owns_the_training_itself(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], made_by: list[dict[str, Any]]
-):
-    pod["metadata"]["ownerReferences"] = made_by
-    cluster.script = ends
-    run()
-    (owner,) = cluster.trainjobs[NAME]["metadata"]["ownerReferences"]
-    assert owner == {"apiVersion": "v1", "kind": "Pod", "name": "pretrain-x7k2p-1", "uid": "p-1"}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "pretrain-x7k2p-1", "uid": "p-1"}
+    assert job["metadata"]["ownerReferences"] == [owner]
 
 
 def test_a_pod_is_found_by_its_host_name_and_its_first_container_where_none_is_main(
@@ -87,30 +75,6 @@ def test_a_pod_that_does_not_know_its_name_is_told_to_say_it(
     assert not cluster.made("POST")
 
 
-def test_one_that_another_run_created_goes_only_when_both_are_gone(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], log: EventLog
-):
-    earlier = {**JOB, "name": "pretrain-earlier", "uid": "w-0"}
-    job = cluster.create(manifest(SPEC, "ml", "train@sha256:1", None))
-    job["metadata"]["ownerReferences"] = [earlier]
-    ends(cluster.scripts[0])
-    run()
-    assert cluster.trainjobs[NAME]["metadata"]["ownerReferences"] == [earlier, JOB]
-    run()
-    assert len(cluster.made("PATCH")) == 1, "it is an owner now"
-
-
-def test_an_owner_that_may_not_be_added_is_told(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], log: EventLog
-):
-    job = cluster.create(manifest(SPEC, "ml", "train@sha256:1", None))
-    job["metadata"]["ownerReferences"] = [{**JOB, "uid": "w-0"}]
-    ends(cluster.scripts[0])
-    cluster.refuse("PATCH", NAME, 403)
-    run()
-    assert any("will be deleted with the run that created it" in event["message"] for event in log.read("progress"))
-
-
 def stopped(script: Script) -> None:
     script.run_pods()
     time.sleep(0.2)
@@ -123,40 +87,6 @@ def test_a_pod_that_is_told_to_end_deletes_the_training(cluster: FakeKubernetes,
     with pytest.raises(Preempted, match="is being deleted"):
         run()
     assert len(cluster.made("DELETE")) == 1
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("is_gone", [False, True])
-def test_a_pod_that_is_deleted_leaves_the_training_to_its_successor(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], is_gone: bool
-):
-    def script(script: Script) -> None:
-        if is_gone:
-            cluster.pods.pop("pretrain-x7k2p-1")
-        pod["metadata"]["deletionTimestamp"] = "2026-11-24T23:00:00Z"
-        stopped(script)
-
-    cluster.script = script
-    with pytest.raises(Preempted, match="goes on, for the pod that takes its place"):
-        run()
-    assert not cluster.made("DELETE")
-    cluster.pods["pretrain-x7k2p-1"] = pod
-    uid = cluster.trainjobs[NAME]["metadata"]["uid"]
-    cluster.scripts[0].succeed()
-    run()
-    assert cluster.trainjobs[NAME]["metadata"]["uid"] == uid
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_pod_that_has_no_successor_deletes_the_training_when_it_is_deleted(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]
-):
-    pod["metadata"].pop("ownerReferences")
-    pod["metadata"]["deletionTimestamp"] = "2026-11-24T23:00:00Z"
-    cluster.script = stopped
-    with pytest.raises(Preempted, match="is being deleted"):
-        run()
-    assert cluster.made("DELETE")
 
 
 def test_outside_of_a_pod_the_image_is_the_one_that_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
