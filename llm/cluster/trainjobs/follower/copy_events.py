@@ -1,19 +1,19 @@
-"""What becomes of a line of the training's log: an event goes into the run's event log as it is, text to stderr."""
+"""The lines of a training's log: the run's event log gets the events as they are, stderr gets the text."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from llm.cluster.trainjobs.failure import is_event
+from llm.cluster.trainjobs.follower.failure import is_event
 from llm.runs.events import EventLog
 
 
-class Intake:
-    """Takes lines in; an event that the run's log holds already is not put there again.
+class CopyEvents:
+    """Takes the lines of the log; an event that the run's log has already is not written again.
 
-    A launcher that takes another's place reads the training's log from its beginning, and the run's log may hold part
-    of it.
+    A launcher that follows an earlier launcher reads the training's log from its beginning, and the run's log may have
+    part of it.
     """
 
     def __init__(self, log: EventLog, created_at: float | None) -> None:
@@ -22,7 +22,7 @@ class Intake:
         self._had = {_identity(event) for event in log.read()}
 
     def __call__(self, line: str) -> None:
-        """Take in one line of the log."""
+        """Take one line."""
         if not is_event(line):
             sys.stderr.write(f"{line}\n")
             return
