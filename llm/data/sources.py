@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from llm.errors import UserError
-from llm.storage import sha256_of_file
+from llm.storage import sha256_of_file, user_path
 
 BUFFER_BYTES = 1 << 20
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -70,12 +70,12 @@ def find_files(path: str) -> list[InputFile]:
     """The files that a path, folder or glob names, by name; raises UserError if there are none."""
     try:
         return _find(path)
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such user's home, a NUL in it
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a NUL in it
         raise UserError(f"data.path={path} cannot be looked up: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _find(path: str) -> list[InputFile]:
-    root = Path(path).expanduser()
+    root = user_path(path)
     if root.is_dir():
         return files_below(root) or _nothing(f"the folder {path} has no files", "Hidden files are not read.")
     if root.is_file():

@@ -24,7 +24,7 @@ from llm.data.data_docs import write_data_docs
 from llm.data.statistics import statistics
 from llm.errors import UserError, ValidationFailed
 from llm.runs.events import EventLog
-from llm.storage import Manifest, Recipe, Store
+from llm.storage import Manifest, Recipe, Store, user_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,7 +72,7 @@ def suite_path(name: str) -> Path:
     """The file of a suite, by its name in `configs/suites/` or by its path; raises UserError if there is none."""
     folder = CONFIGS / "suites"
     is_name = "/" not in name and not name.endswith(".json")
-    path = folder / f"{name}.json" if is_name else Path(name).expanduser()
+    path = folder / f"{name}.json" if is_name else user_path(name)
     if path.is_file():
         return path
     names = [suite.stem for suite in folder.glob("*.json")]

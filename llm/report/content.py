@@ -108,7 +108,7 @@ def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:
     found: dict[str, Manifest] = {}
     for step in filter(content.attempt.finished, content.attempt.steps):
         try:
-            found[step] = Manifest.read(folder.manifest_path(step))
+            found[step] = folder.manifest(step)
         except (UserError, OSError) as error:
             content.notes.append(f"{step}: {_first_line(error)}")
     return found
