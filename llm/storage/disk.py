@@ -40,15 +40,16 @@ def disk_full(place: Path, error: Exception) -> UserError:
     return UserError(
         f"the disk is full: {named[0] if named else full}",
         f"{free} can still be written on the disk of {full}, which is mounted at {_mount(full)}.{quota}",
-        f"What was complete before is untouched. Free some space, or {_elsewhere(full)}, and run again.",
+        f"What was complete before is untouched. Free some space, or {_elsewhere(full, place)}, and run again.",
     )
 
 
-def _elsewhere(full: Path) -> str:
+def _elsewhere(full: Path, place: Path) -> str:
     """The setting that takes the work to another disk."""
-    for folder, setting in ((Path(tempfile.gettempdir()), "TMPDIR"), (cache_folder(), "GRISTMILL_CACHE")):
-        if full.resolve().is_relative_to(_nearest(folder).resolve()) and _nearest(folder) != Path("/"):
-            return f"set {setting} to a folder on another disk"
+    if not full.is_relative_to(_nearest(place)):
+        for folder, setting in ((Path(tempfile.gettempdir()), "TMPDIR"), (cache_folder(), "GRISTMILL_CACHE")):
+            if full.is_relative_to(_nearest(folder)):
+                return f"set {setting} to a folder on another disk"
     return "set storage.uri (or run.folder) to another disk"
 
 
