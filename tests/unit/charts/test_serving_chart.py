@@ -136,7 +136,7 @@ def test_the_grace_period_holds_the_longest_drain_and_tritons_exit(helm: Helm) -
     (container,) = spec["containers"]
     assert "--exit-timeout-secs=10" in container["args"]
     assert container["lifecycle"]["preStop"]["exec"]["command"] == [
-        "python", "-m", "llm.serving.pod.drain", "--delay=7", "--limit=300", "--idle=5",
+        "python", "-m", "llm.serving.pod.drain", "--delay=7", "--limit=300",
     ]  # fmt: skip
     assert spec["terminationGracePeriodSeconds"] > 7 + 300 + 10
 
