@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import; `llm.telemetry` is not here to say it
 
-import onnxruntime_genai as og  # noqa: E402
+import onnxruntime_genai as og
 
 END_OF_TEXT = "<|endoftext|>"
 CPUS = "GRISTMILL_CPUS"
