@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.config import DataConfig, EvaluationConfig, RunConfig, from_yaml, to_parameter
@@ -18,6 +18,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None, max_examples=60)
 @given(path=TEXTS.filter(str.strip), prompt=TEXTS)
 def test_it_comes_back_as_it_was_and_holds_nothing_that_is_replaced(path: str, prompt: str):
     config = RunConfig(
