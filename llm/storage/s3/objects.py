@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from llm.errors import DamagedError, UserError
 from llm.storage.hashes import sha256_of_file
 from llm.storage.objects import FileEntry, describe
-from llm.storage.s3_errors import NOT_IMPLEMENTED, explained, place, refusal, unusable
+from llm.storage.s3.errors import NOT_IMPLEMENTED, explained, place, refusal, unusable
 from llm.storage.uri import bucket_and_prefix
 
 if TYPE_CHECKING:
