@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: `docs/configuration.md` and every component's README.
+"""Write the reference pages that follow from the code: configuration, command line, and each component's README.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cli_reference
+
 from llm.config.sections import RunConfig, Section
 from llm.steps import STEPS
 
@@ -20,6 +22,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 def pages() -> Iterator[tuple[Path, str]]:
     """Path and content of every generated page."""
     yield PROJECT / "docs" / "configuration.md", configuration()
+    yield PROJECT / "docs" / "cli.md", cli_reference.page()
     for component in sorted((PROJECT / "components").glob("*/component.py")):
         yield component.with_name("README.md"), component_page(component)
 
