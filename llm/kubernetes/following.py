@@ -19,6 +19,7 @@ from llm.kubernetes.watch.intake import Intake
 from llm.kubernetes.watch.log_stream import LogStream
 from llm.kubernetes.watch.obstacle import Obstacle
 from llm.kubernetes.watch.obstacles import Obstacles
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 
 POLL_SECONDS = 1.0
@@ -111,7 +112,7 @@ class Following:
             standing = f"{sum(map(of.is_running, pods))} of {self._spec.nodes} pods run"
         if standing != self._standing:
             self._standing = standing
-            self._log.emit("progress", step=self._spec.task, message=standing)
+            self._log.emit(Progress(step=self._spec.task, message=standing))
 
     def _read_the_rest(self, stream: LogStream) -> None:
         if not stream.finish(REST_OF_LOG_SECONDS):
@@ -157,4 +158,4 @@ class Following:
         return UserError(obstacle.summary, *obstacle.details, done)
 
     def _warn(self, message: str) -> None:
-        self._log.emit("warning", message=message)
+        self._log.emit(Warned(message=message))

@@ -14,6 +14,7 @@ from llm.errors import Preempted, UserError
 from llm.images import Image, record
 from llm.kubernetes import api, own_pod
 from llm.kubernetes.trainjob import manifest
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, Script
 from tests.unit.kubernetes.conftest import SPEC, Follow
@@ -107,7 +108,7 @@ def test_an_owner_that_may_not_be_added_is_told(
     ends(cluster.scripts[0])
     cluster.refuse("PATCH", NAME, 403)
     run()
-    assert any("will be deleted with the run that created it" in event["message"] for event in log.read("progress"))
+    assert any("will be deleted with the run that created it" in event.message for event in log.of_kind(Progress))
 
 
 def stopped(script: Script) -> None:
