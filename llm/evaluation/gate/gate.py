@@ -22,7 +22,7 @@ CODE = (
     "llm.evaluation.gate.comparison",
     "llm.evaluation.gate.gate",
     "llm.evaluation.statistics.pairing",
-    "llm.evaluation.bits_per_byte.selection",
+    "llm.evaluation.selection",
 )
 """Sources that decide a verdict."""
 MULTIPLICITY = (
