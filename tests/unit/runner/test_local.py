@@ -15,6 +15,7 @@ from llm.config import compose, from_yaml
 from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
 from llm.runner.local import run_locally
+from llm.runs.event_kinds import RunFinished, RunStarted
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from tests.placeholders import PLACEHOLDERS
@@ -81,8 +82,8 @@ def test_the_exit_code_and_the_words_of_a_failed_step_are_the_runs(tmp_path: Pat
     outcome = run_locally(failing, "failing", compose(arguments(tmp_path)), "gristmill run failing")
     assert (outcome.exit_code, outcome.message) == (2, "ingest: the text is missing\n  Bring it.")
     log = EventLog(RunFolder(tmp_path / "runs" / "one").events)
-    assert log.read("run_started")[0]["command"] == "gristmill run failing"
-    assert log.read("run_finished")[0]["exit_code"] == 2
+    assert log.of_kind(RunStarted)[0].command == "gristmill run failing"
+    assert log.of_kind(RunFinished)[0].exit_code == 2
 
 
 def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path):
