@@ -129,4 +129,6 @@ def read_split(corpus: Manifest, split: str, columns: Sequence[str] | None = Non
 
     Raises DamagedError for a changed file, UserError for a split that the corpus does not have.
     """
-    return pl.read_parquet(corpus.file(f"{split}.parquet"), columns=None if columns is None else list(columns))
+    path = corpus.file(f"{split}.parquet")
+    # polars takes a path for a pattern: of a store below `p[1]` it would read what lies below `p1`.
+    return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)

@@ -50,7 +50,7 @@ def _measure(corpus: Manifest) -> pl.DataFrame:
     """A few numbers of every document; its text is not kept."""
     text = pl.col("text")
     frames = [
-        pl.scan_parquet(corpus.file(f"{split}.parquet")).select(
+        pl.scan_parquet(corpus.file(f"{split}.parquet"), glob=False).select(
             "id",
             "domain",
             pl.lit(split).alias("split"),
