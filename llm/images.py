@@ -25,7 +25,7 @@ PREFIX = "GRISTMILL_IMAGE_PREFIX"
 """Environment variable with what stands before an image's name, in place of `gristmill`: a registry's repository."""
 DEFAULT_PREFIX = "gristmill"
 PROJECT = Path(__file__).resolve().parents[1]
-SOURCES = ("llm", "components", "pipelines", "configs", "images")
+SOURCES = ("llm", "components", "pipelines", "images")
 """Folders that an image is made of."""
 BUILT = Path("build") / "images.json"
 
