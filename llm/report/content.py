@@ -121,7 +121,7 @@ def _statistics(content: Content) -> list[dict[str, Any]]:
     def rows(path: Path) -> list[dict[str, Any]]:
         import polars as pl
 
-        return pl.read_parquet(path).to_dicts()
+        return pl.read_parquet(path, glob=False).to_dicts()
 
     return _product(content, "validate", "statistics.parquet", rows) or []
 

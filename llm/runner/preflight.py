@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm.config import RunConfig
-from llm.data.validate import suite_path
+from llm.data.validation import suite_path
 from llm.errors import UserError
 from llm.export import tensorrt
 from llm.storage import Store, is_s3

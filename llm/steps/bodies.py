@@ -55,7 +55,7 @@ def _ingest(context: Context, given: Given) -> Manifest:
 
 def _validate(context: Context, given: Given) -> Manifest:
     """Judge the corpus by its expectation suite; exit code 3 if it fails."""
-    from llm.data.validate import validate
+    from llm.data.validation import validate
 
     return validate(context.config.validation, given["ingest"], context.store, context.log)
 

@@ -23,7 +23,7 @@ from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
-CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
+CODE = ("llm.model", "llm.training", "llm.data.shards")
 NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
 """Settings that change how and where a training is done, not what comes out of it."""
 
