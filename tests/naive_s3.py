@@ -71,7 +71,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kept = {f"x-amz-meta-{name}": value for name, value in self.state.metadata[key].items()}
         return self._answer(200, self.state.objects[key], **kept)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         body, key, query = self._body().decode(), self._key(), self._query()

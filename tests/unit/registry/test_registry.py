@@ -14,6 +14,7 @@ from llm.errors import GateNotPassed, ServiceError, UserError
 from llm.registry import ModelVersion, champion, promote, register, rollback
 from llm.registry.versions import aliases
 from llm.runs import RunFolder
+from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tracking.mlflow_server import connection
@@ -29,7 +30,7 @@ def folder(tmp_path: Path, empty_mlflow_database: Path) -> RunFolder:
     folder.runs.mkdir()
     shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
-    EventLog(folder.events).emit("metric", name="test/bits_per_byte", value=2.1)
+    EventLog(folder.events).emit(MetricMeasured(name="test/bits_per_byte", value=2.1))
     return folder
 
 
@@ -84,7 +85,9 @@ def test_registering_the_same_model_again_gives_the_same_version(folder: RunFold
     assert standing(folder) == {"challenger": 2}
 
 
-def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(folder: RunFolder, make: Make, run: RunSection, store: Store):
+def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(
+    folder: RunFolder, make: Make, run: RunSection, store: Store
+):
     crown(folder, make(1), None)
     register(LOCAL, folder, {**make(1), "evaluate": make(2)["evaluate"]})
     current = champion(LOCAL, run, store)
@@ -137,7 +140,9 @@ def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run
     assert (current.checkpoint, current.evaluation, current.model) == tuple(manifests[step] for step in KINDS)
 
 
-def test_a_lost_product_of_the_champion_is_named_with_the_way_out(folder: RunFolder, make: Make, run: RunSection, store: Store):
+def test_a_lost_product_of_the_champion_is_named_with_the_way_out(
+    folder: RunFolder, make: Make, run: RunSection, store: Store
+):
     manifests = make(1)
     crown(folder, manifests, None)
     shutil.rmtree(manifests["train"].folder)

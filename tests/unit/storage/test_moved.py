@@ -14,7 +14,6 @@ from llm.storage import Manifest, Recipe, Store
 from tests.storage_case import RECIPE, make
 
 
-
 def family(store: Store) -> Manifest:
     """A product that was made from another."""
     with store.stage("shards", Recipe("tokenize", {"n": 1}, [make(store)])) as stage:

@@ -86,7 +86,11 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
         def do_GET(self) -> None:
             status, code = self.answers[min(type(self).asked, len(self.answers) - 1)]
             type(self).asked += 1
-            body = f"<Error><Code>{code}</Code><Message>because</Message></Error>" if code else f"<ListBucketResult>{self.listed}</ListBucketResult>"
+            body = (
+                f"<Error><Code>{code}</Code><Message>because</Message></Error>"
+                if code
+                else f"<ListBucketResult>{self.listed}</ListBucketResult>"
+            )
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -147,7 +151,10 @@ def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [(301, "is in another region: set AWS_REGION to it"), (400, "The server cannot read the request. Check AWS_REGION and AWS_ENDPOINT_URL")],
+    [
+        (301, "is in another region: set AWS_REGION to it"),
+        (400, "The server cannot read the request. Check AWS_REGION and AWS_ENDPOINT_URL"),
+    ],
 )
 def test_a_wrong_region_in_an_answer_without_a_body_is_told_by_its_status(s3: str, refusing, status: int, remedy: str):
     refusing.to_head = status

@@ -1,4 +1,4 @@
-"""What a server is sent, and what happens with servers that know less than AWS: nothing is stored that is not read back."""
+"""What a server is sent, and what happens with servers that know less than AWS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ TRAILERS = ("x-amz-trailer", "x-amz-decoded-content-length")
 
 
 @pytest.fixture(params=[True, False], ids=["https", "http"])
-def server(request: pytest.FixtureRequest, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NaiveS3]:
+def server(
+    request: pytest.FixtureRequest, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NaiveS3]:
     with naive_s3(tmp_path / "server.pem", tls=request.param) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "server.pem"))
@@ -48,7 +50,9 @@ def test_each_kind_of_content_arrives_as_it_was_sent(server: NaiveS3, tmp_path: 
     assert not any("aws-chunked" in upload.get("content-encoding", "") for upload in server.uploads)
 
 
-def test_every_upload_carries_the_sha256_of_its_own_body(server: NaiveS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_upload_carries_the_sha256_of_its_own_body(
+    server: NaiveS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(s3_module, "PART_BYTES", 5 << 20)  # the least that boto3 cuts
     content = bytes(range(256)) * (6 << 12)
     open_objects(URI).write("small", b"one")

@@ -80,7 +80,9 @@ def test_a_tilde_is_the_home_folder_at_the_beginning_only(tmp_path: Path, monkey
 
 
 def test_the_home_of_nobody_is_refused_in_words():
-    with pytest.raises(UserError, match=r"~llm-nobody/x: there is no user llm-nobody on this machine\n.*\./~llm-nobody"):
+    with pytest.raises(
+        UserError, match=r"~llm-nobody/x: there is no user llm-nobody on this machine\n.*\./~llm-nobody"
+    ):
         folder_of("~llm-nobody/x")
 
 
