@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from llm.cluster.pipelines.package import for_a_cluster
+from llm.cluster.pipelines.pod_preflight import pod_preflight
 from llm.config import DataConfig, compose
 from llm.data import SPLITS, read_split
 from llm.data.ingest import ingest
 from llm.data.sources import code_of, discovery, source_of
 from llm.errors import UserError
-from llm.kubernetes.submission.package import for_a_cluster
-from llm.kubernetes.submission.pod_preflight import pod_preflight
 from llm.runner.mounts import places
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
