@@ -2,8 +2,8 @@
 
     files ──read──▶ documents ──drop exact duplicates──▶ unique documents ──split by content──▶ three Parquet files
 
-One pass, one document in memory beside the row groups in the making; what stays is one id a document. The recipe
-holds the fingerprint of every input file, so a changed file is never answered with an old corpus.
+One pass. In memory are one document, the row groups that are not full yet, and one id for each document. The recipe
+holds the fingerprint of every input file, so a changed file never gives an old corpus.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Tally:
     size_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def counted(self, found: Iterator[Found]) -> Iterator[Document]:
-        """The documents to keep; rejections and duplicates are counted and go no further."""
+        """The documents to keep; rejections and duplicates are counted and left out."""
         for one in found:
             self.read_documents += 1
             if isinstance(one, Rejection):

@@ -41,8 +41,8 @@ def format_of(file: InputFile) -> Format:
 
 def code_of(source: Source, files: Iterable[InputFile]) -> tuple[str, ...]:
     """The modules whose code decides what is read: the source's and the formats' own; of another project, all of it."""
-    readers: set[str] = {type(source).__module__, *(type(format_of(file)).__module__ for file in files)}
-    return tuple(sorted(name if name.startswith("llm.") else name.partition(".")[0] for name in readers))
+    readers = {type(source).__module__, *(type(format_of(file)).__module__ for file in files)}
+    return tuple(sorted({name if name.startswith("llm.") else name.partition(".")[0] for name in readers}))
 
 
 def sources() -> dict[str, Source]:

@@ -83,7 +83,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_device_is_refused() -> None:
-    with pytest.raises(UserError, match="/dev/null is neither a file nor a folder"):
+    with pytest.raises(UserError, match="/dev/null is no file and no folder"):
         find_files("/dev/null")
 
 
