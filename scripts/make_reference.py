@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: `docs/configuration.md`, `docs/events.md`, components' READMEs.
+"""Write the reference pages that follow from the code: configuration, events, command line, components.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+import cli_reference
+
 from llm.config.sections import RunConfig, Section
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
@@ -21,6 +23,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 def pages() -> Iterator[tuple[Path, str]]:
     """Path and content of every generated page."""
     yield PROJECT / "docs" / "configuration.md", configuration()
+    yield PROJECT / "docs" / "cli.md", cli_reference.page()
     yield PROJECT / "docs" / "events.md", events()
     for component in sorted((PROJECT / "components").glob("*/component.py")):
         yield component.with_name("README.md"), component_page(component)
