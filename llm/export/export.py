@@ -21,8 +21,10 @@ from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
 from llm.model.weights import load as load_model
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ModelCounts
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
 
@@ -40,7 +42,7 @@ def export(
     value and tolerance if a format differs; DamagedError if an input is not what its manifest says.
     """
     if (skipped := tensorrt.skipped_because(config.tensorrt)) is not None:
-        log.emit("warning", message=f"no TensorRT engine is built: {skipped}")
+        log.emit(Warned(message=f"no TensorRT engine is built: {skipped}"))
     recipe = Recipe(
         "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
         inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt": _engine_is_for(config, skipped)},
@@ -58,7 +60,7 @@ def export(
         checks = _export_all(config, checkpoint, tokenizer, expected, stage.path, skipped is None, progress)
         document = {"documents": len(expected), "tensorrt": _tensorrt_state(config, skipped), "checks": checks}
         (stage.path / "checks.json").write_text(json.dumps(document, indent=1) + "\n")
-        return stage.commit(counts={"formats": _formats(stage.path), "checks": len(checks)})
+        return stage.commit(ModelCounts(formats=_formats(stage.path), checks=len(checks)))
 
 
 def _export_all(
@@ -112,5 +114,5 @@ class _Progress:
         self._done, self._total = 0, total
 
     def next(self, message: str) -> None:
-        self.log.emit("progress", step="export", message=message, done=self._done, total=self._total)
+        self.log.emit(Progress(step="export", message=message, done=self._done, total=self._total))
         self._done += 1

@@ -8,8 +8,10 @@ import numpy as np
 
 from llm.data.documents import read_split
 from llm.data.shards import ShardWriter, write_meta
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ShardsCounts, TokenAmount
 from llm.tokenizer.tokenizer import load
 
 SPLITS = ("train", "validation")
@@ -41,12 +43,12 @@ def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: Event
                     batch = slice(start, start + BATCH_DOCUMENTS)
                     for ids, domain in zip(encoder.encode_batch(texts[batch]), domains[batch], strict=True):
                         writer.add(np.concatenate(([encoder.end_of_text], ids)), domain)
-                    log.emit("progress", step="tokenize", message=split, done=min(batch.stop, len(texts)),
-                             total=len(texts))  # fmt: skip
-            counts[split] = {
-                "documents": len(texts),
-                "tokens": writer.tokens,
-                "bytes": sum(len(text.encode()) for text in texts),
-            }
+                    log.emit(Progress(step="tokenize", message=split, done=min(batch.stop, len(texts)),
+                                      total=len(texts)))  # fmt: skip
+            counts[split] = TokenAmount(
+                documents=len(texts),
+                tokens=writer.tokens,
+                bytes=sum(len(text.encode()) for text in texts),
+            )
         write_meta(stage.path, encoder.vocab_size, encoder.end_of_text)
-        return stage.commit(counts)
+        return stage.commit(ShardsCounts(**counts))

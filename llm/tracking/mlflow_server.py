@@ -1,7 +1,6 @@
 """Talking to MLflow: where it is, how long it may take, and what went wrong in plain words.
 
-MLflow takes seconds to import, so that happens in functions only. Its usage telemetry is switched off: the pipeline
-sends nothing to anybody but the server that the configuration names.
+MLflow takes seconds to import, so that happens in functions only. `llm.telemetry` switches off its usage reports.
 """
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
 from llm.errors import ServiceError, causes
+from llm.tracking.moved import settle
 from llm.words import shortened
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
         try:
             with _quietly():
                 client = MlflowClient(uri)
+            if config.uri is None and (files := artifact_location(config, runs)) is not None:
+                settle(database(runs), files)
             yield client
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, RequestException, SQLAlchemyError, SqliteError, OSError) as error:
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
                 "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",
@@ -111,8 +114,7 @@ def reason(error: BaseException, timeout_seconds: float) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No telemetry, and nothing of MLflow's housekeeping (migrations, deprecations) on the terminal."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    """Nothing of MLflow's housekeeping (migrations, deprecations) on the terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -20,17 +20,19 @@ import pytest
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.serving.pod.answer import same_answer_twice
-from llm.serving.pod.connections import in_use
 from llm.serving.pod.health import main, model_process_lives, model_processes
+from llm.serving.pod.open_requests import Requests, requests
 from llm.serving.pod.trial import Trial
 from llm.serving.triton import repository
 from llm.serving.triton.client import stream
 from llm.serving.triton.server import Installation, TritonServer, find_installation
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import RepositoryCounts
 from tests.export_case import Case, make_case, one_thread
 
 NAME = "gristmill"
 TOKENS = 60
+SLOTS = ServingConfig().max_slots
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def made(store: Store, case: Case, name: str, line: str) -> Manifest:
         before = "        slot.made += 1\n"
         assert before in backend.read_text()
         backend.write_text(backend.read_text().replace(before, f"        {line}\n{before}"))
-        return stage.commit({"model_name": NAME, "version": 1})
+        return stage.commit(RepositoryCounts(model_name=NAME, version=1))
 
 
 @pytest.fixture
@@ -82,18 +84,34 @@ def test_told_to_stop_it_refuses_new_connections_and_finishes_the_answers_that_i
     triton(server).wait(30)
 
 
+def test_its_counters_say_what_is_open_whoever_asked(server: TritonServer) -> None:
+    assert eventually(lambda: owed(server) == Requests(0, 0))
+    answers = Answers(server.url, SLOTS + 4)
+    assert eventually(lambda: owed(server).open >= SLOTS + 4)  # those in slots and those in the queue
+    answers.wait()
+    assert eventually(lambda: owed(server) == Requests(0, SLOTS + 4))
+    gone = stream(server.url, NAME, "def ", max_tokens=TOKENS)
+    next(gone)
+    assert owed(server).open >= 1
+    gone.close()
+    assert eventually(lambda: owed(server).open == 0)
+
+
+def test_a_connection_of_grpc_that_is_only_kept_open_does_not_count(server: TritonServer) -> None:
+    with socket.create_connection(("127.0.0.1", server._config.grpc_port)):
+        assert eventually(lambda: owed(server) == Requests(0, 0))
+
+
 def test_told_to_stop_it_waits_for_a_connection_that_is_only_kept_open_which_a_drain_does_not(
     server: TritonServer,
 ) -> None:
-    port = int(server.url.rpartition(":")[2])
-    kept = HTTPConnection("127.0.0.1", port)
+    kept = HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]))
     kept.request("GET", "/v2/health/live")
     kept.getresponse().read()
-    time.sleep(0.5)
-    assert in_use({port}, 0.3) == 0
+    assert eventually(lambda: owed(server).open == 0)
     answers = Answers(server.url, 2)
     assert answers.begun.wait(30)
-    assert in_use({port}, 0.3) == 2
+    assert owed(server).open >= 2
     answers.wait()
     triton(server).send_signal(signal.SIGTERM)
     descriptor = os.pidfd_open(triton(server).pid)
@@ -138,7 +156,7 @@ def test_a_trial_of_a_model_that_does_not_load_quotes_triton(
     with case.store.stage("repository", Recipe("deploy", {"name": "broken"})) as stage:
         repository.write(ServingConfig(), case.exported.folder / "onnx-fp32", 1, stage.path)
         (stage.path / NAME / "1" / "onnx" / "model.onnx").write_bytes(b"not a graph")
-        broken = stage.commit({"model_name": NAME, "version": 1})
+        broken = stage.commit(RepositoryCounts(model_name=NAME, version=1))
     with pytest.raises(ServiceError, match=r"Triton could not load gristmill: .*version 1.*model\.onnx failed"):
         Trial().run(broken.uri, ServingConfig(**free_ports()), tmp_path)
 
@@ -187,6 +205,12 @@ class Answers:
         for _ in self._threads:
             self._started.acquire()
         self.begun.set()
+
+
+def owed(server: TritonServer) -> Requests:
+    """What the server's counters say of its HTTP and gRPC ports."""
+    config = server._config
+    return requests(f"http://127.0.0.1:{config.metrics_port}/metrics", {config.http_port, config.grpc_port})
 
 
 def triton(server: TritonServer):

@@ -6,12 +6,11 @@ the run is in it, since the steps of a run meet under that name: see `llm.runs`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llm.config import RunConfig
+from llm.config import RunConfig, to_parameter
 from llm.runs.folder import run_name
 from llm.storage import is_s3
 
@@ -32,6 +31,4 @@ def compile_package(function: Callable[..., Any], config: RunConfig, path: Path)
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # on one line (JSON is YAML): KFP's compiler (2.17) repeats it in a comment, where a second line would not be one
-    document = json.dumps(config.model_dump(mode="json"), ensure_ascii=False)
-    compiler.Compiler().compile(function, str(path), pipeline_parameters={"config": document})
+    compiler.Compiler().compile(function, str(path), pipeline_parameters={"config": to_parameter(config)})

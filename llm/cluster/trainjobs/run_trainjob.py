@@ -14,6 +14,7 @@ from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
 from llm.config import ClusterConfig, TrainingConfig
 from llm.errors import ServiceError
+from llm.runs.event_kinds import Progress, TrainJobBegun, Warned
 from llm.runs.events import EventLog
 
 TASK = "train"
@@ -57,7 +58,7 @@ def run_trainjob(
     """
 
     def tell(message: str) -> None:
-        log.emit("progress", step=spec.task, message=message)
+        log.emit(Progress(step=spec.task, message=message))
 
     launcher = own_pod(api)
     with DeletesOnSignal(api, trainjob_name(spec.run, spec.task)) as on_signal:
@@ -67,7 +68,7 @@ def run_trainjob(
         acquired = acquire(api, body, on_signal, tell, replace_complete=replace_complete)
         _tell_acquired(acquired, log)
         api.patience_seconds = PATIENCE_SECONDS
-        api.tell = lambda message: log.emit("warning", message=message.replace("\n  ", " "))
+        api.tell = lambda message: log.emit(Warned(message=message.replace("\n  ", " ")))
         follow_to_the_end(api, acquired, spec, cluster, log)
         if not acquired.job["metadata"].get("ownerReferences"):
             _tidy_up(api, acquired, log)
@@ -80,10 +81,10 @@ def _tidy_up(api: Api, acquired: Acquired, log: EventLog) -> None:
         delete_trainjob(api, name)
     except ServiceError as error:
         what = str(error).replace("\n  ", " ")
-        log.emit("warning", message=f"TrainJob {name} is complete and could not be deleted: {what}")
+        log.emit(Warned(message=f"TrainJob {name} is complete and could not be deleted: {what}"))
 
 
 def _tell_acquired(acquired: Acquired, log: EventLog) -> None:
     metadata = acquired.job["metadata"]
     how = "adopted" if acquired.created_at is None else "created"
-    log.emit("trainjob", name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how)
+    log.emit(TrainJobBegun(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how))

@@ -11,6 +11,7 @@ import pytest
 from llm.cluster.trainjobs.run_trainjob import run_trainjob
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, trainjob_name
 from llm.config import ClusterConfig
+from llm.runs.event_kinds import Progress, TrainStep, Warned
 from llm.runs.events import EventLog
 from tests.fake_cluster import POOLS, FakeCluster
 
@@ -41,9 +42,9 @@ def run(cluster: FakeCluster, log: EventLog) -> Run:
     return call
 
 
-def told(log: EventLog, kind: str) -> list[str]:
-    return [event["message"] for event in log.read(kind)]
+def told(log: EventLog, kind: type[Progress] | type[Warned]) -> list[str]:
+    return [event.message for event in log.of_kind(kind)]
 
 
 def steps(log: EventLog) -> list[int]:
-    return [event["step"] for event in log.read("train_step")]
+    return [event.step for event in log.of_kind(TrainStep)]

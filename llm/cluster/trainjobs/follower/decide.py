@@ -28,8 +28,8 @@ RECENT_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Say how the training stands."""
+class Say:
+    """Say how far the training is."""
 
     message: str
 
@@ -72,7 +72,7 @@ class Done:
     """Return: the training is complete."""
 
 
-Action = Progress | Warn | ReadLogs | ReadRest | GiveUp | Fail | Done
+Action = Say | Warn | ReadLogs | ReadRest | GiveUp | Fail | Done
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tupl
         return state, [*actions, Fail(_failure(followed, state, seen))]
     if (progress := _progress(followed, seen)) not in (None, state.progress):
         state = replace(state, progress=progress or "")
-        actions.append(Progress(state.progress))
+        actions.append(Say(state.progress))
     if _is_to_run(seen):
         state, more = _check_obstacles(followed, state, seen, now)
         actions += more

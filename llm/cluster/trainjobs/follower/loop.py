@@ -14,9 +14,9 @@ from llm.cluster.trainjobs.follower.decide import (
     Done,
     Fail,
     GiveUp,
-    Progress,
     ReadLogs,
     ReadRest,
+    Say,
     State,
     Warn,
     decide,
@@ -28,6 +28,7 @@ from llm.cluster.trainjobs.trainjob import TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 
 POLL_SECONDS = 1.0
@@ -70,10 +71,10 @@ class Act:
     def __call__(self, action: Action) -> bool:
         """Do it; raises the error of Fail, and that of GiveUp."""
         match action:
-            case Progress(message):
-                self._log.emit("progress", step=self._followed.spec.task, message=message)
+            case Say(message):
+                self._log.emit(Progress(step=self._followed.spec.task, message=message))
             case Warn(message):
-                self._log.emit("warning", message=message)
+                self._log.emit(Warned(message=message))
             case ReadLogs(pods):
                 self._stream.see(pods)
             case ReadRest():
@@ -89,7 +90,7 @@ class Act:
     def _read_the_rest(self) -> None:
         if not self._stream.finish(REST_OF_LOG_SECONDS):
             what = f"the end of the training's log could not be read within {REST_OF_LOG_SECONDS:.0f} s"
-            self._log.emit("warning", message=what)
+            self._log.emit(Warned(message=what))
 
     def _given_up(self, obstacle: Obstacle) -> UserError:
         name, patience_seconds = self._followed.name, self._followed.patience_seconds

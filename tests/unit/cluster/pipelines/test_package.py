@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,14 +18,29 @@ from llm.cluster.pipelines.package import compile_package, for_a_cluster
 from llm.config import compose, from_yaml
 from llm.images import OF_STEPS, PREFIX, PROJECT, SOURCES, Image, fingerprint, record
 from pipelines.pretrain import pretrain
+from tests.placeholders import PLACEHOLDERS
 
 
 def test_the_package_is_yaml_whatever_its_configuration_holds(tmp_path: Path):
     config = for_a_cluster("pretrain", compose(['data.path=/data/it\'s "here": #1\n{{$}} – ☃']))
     compile_package(pretrain, config, tmp_path / "package.yaml")
-    document = next(yaml.safe_load_all((tmp_path / "package.yaml").read_text()))
-    parameter = document["root"]["inputDefinitions"]["parameters"]["config"]
-    assert from_yaml(parameter["defaultValue"]) == config
+    assert from_yaml(parameter(tmp_path / "package.yaml")) == config
+
+
+@pytest.mark.parametrize("written", PLACEHOLDERS)
+def test_nothing_that_kfp_argo_or_kubernetes_replaces_is_in_the_packages_parameter(tmp_path: Path, written: str):
+    config = for_a_cluster("pretrain", compose([f"evaluation.prompts=[{json.dumps(written)}]"]))
+    assert config.evaluation.prompts == (written,)
+    compile_package(pretrain, config, tmp_path / "package.yaml")
+    sent = parameter(tmp_path / "package.yaml")
+    assert re.findall(r"\{\{|\$|/kfp-workspace", sent) == []
+    assert from_yaml(sent) == config
+
+
+def parameter(package: Path) -> str:
+    """What the package gives to its steps."""
+    document = next(yaml.safe_load_all(package.read_text()))
+    return document["root"]["inputDefinitions"]["parameters"]["config"]["defaultValue"]
 
 
 def test_the_name_is_the_given_one_or_follows_from_all_that_decides_the_run():
@@ -70,5 +86,5 @@ def images_of_the_package(tree: Path) -> set[str]:
 
 def test_the_package_names_images_by_digest_only_while_they_are_built_from_this_tree(tree: Path):
     assert images_of_the_package(tree) == {f"gristmill/{name}@{digest(name)}" for name in OF_STEPS}
-    (tree / "configs" / "new.yaml").write_text("")
+    (tree / "llm" / "config" / "settings" / "new.yaml").write_text("")
     assert images_of_the_package(tree) == {f"gristmill/{name}:{__version__}" for name in OF_STEPS}

@@ -10,6 +10,7 @@ import pytest
 from llm.cluster.trainjobs.acquire import why_replace
 from llm.cluster.trainjobs.trainjob import Owner, manifest
 from llm.errors import BusyError, ServiceError, UserError
+from llm.runs.event_kinds import Progress, TrainJobBegun
 from llm.runs.events import EventLog
 from tests.fake_cluster import FakeCluster, Json, Training
 from tests.unit.cluster.conftest import IMAGE, NAME, SPEC, Run, told
@@ -125,7 +126,7 @@ def test_a_failed_one_is_deleted_with_its_pods_before_a_new_one_is_made(cluster:
     run()
     methods = [method for method, path in cluster.requests if method != "GET"]
     assert methods == ["POST", "DELETE", "POST", "DELETE"]
-    assert any("has failed" in message for message in told(log, "progress"))
+    assert any("has failed" in message for message in told(log, Progress))
 
 
 def test_one_that_is_going_is_waited_for(cluster: FakeCluster, run: Run, log: EventLog):
@@ -135,7 +136,7 @@ def test_one_that_is_going_is_waited_for(cluster: FakeCluster, run: Run, log: Ev
     cluster.grace_seconds, cluster.script = 0, ends
     run()
     assert cluster.clock.now() > 20
-    assert log.read("trainjob")[0]["how"] == "created"
+    assert log.of_kind(TrainJobBegun)[0].how == "created"
 
 
 def test_what_others_own_is_left_to_them_when_it_is_complete(cluster: FakeCluster, run: Run):

@@ -9,6 +9,7 @@ import pytest
 
 from llm.cluster.trainjobs.trainjob import manifest
 from llm.errors import Preempted, ServiceError, UserError
+from llm.runs.event_kinds import Event, Progress, TrainJobBegun, TrainStarted, Warned
 from llm.runs.events import EventLog
 from tests.fake_cluster import FakeCluster, Training
 from tests.unit.cluster.conftest import IMAGE, NAME, SPEC, Run, steps, told
@@ -38,24 +39,24 @@ def test_a_training_is_created_shown_and_returned_from_when_it_is_complete(
     assert capsys.readouterr().err == "loading the plan\n"
     assert labels["gristmill.io/run"] == "demo"
     assert len(cluster.made("DELETE")) == 1, "outside of a pod nothing owns it"
-    (created,) = log.read("trainjob")
-    assert (created["name"], created["namespace"], created["how"]) == (NAME, "ml", "created")
-    assert told(log, "progress") == ["0 of 2 pods run", "2 of 2 pods run"]
-    assert not log.read("warning")
-    assert len(log.read("train_started")) == 1
+    (created,) = log.of_kind(TrainJobBegun)
+    assert (created.name, created.namespace, created.how) == (NAME, "ml", "created")
+    assert told(log, Progress) == ["0 of 2 pods run", "2 of 2 pods run"]
+    assert not log.of_kind(Warned)
+    assert len(log.of_kind(TrainStarted)) == 1
 
 
 def test_one_that_asks_for_the_same_is_adopted_and_its_events_come_once(cluster: FakeCluster, run: Run, log: EventLog):
     training = cluster.create(manifest(SPEC, "ml", IMAGE, None))
     training.run_pods()
     for number in range(3):
-        log.append(training.train_step(number))  # by the launcher before us
+        log.emit(Event.read(training.train_step(number)))  # by the launcher before us
     training.train_step(3)
     training.after(2, training.succeed)
     run()
     assert steps(log) == [0, 1, 2, 3]
-    assert [event["how"] for event in log.read("trainjob")] == ["adopted"]
-    assert not log.read("train_started"), "it was not created now"
+    assert [event.how for event in log.of_kind(TrainJobBegun)] == ["adopted"]
+    assert not log.of_kind(TrainStarted), "it was not created now"
 
 
 @pytest.mark.parametrize("replace_complete", [False, True])
@@ -68,7 +69,7 @@ def test_a_complete_one_is_returned_from_unless_a_new_one_is_wanted(
     training.succeed()
     cluster.script = works
     run(replace_complete=replace_complete)
-    assert [event["how"] for event in log.read("trainjob")] == ["created" if replace_complete else "adopted"]
+    assert [event.how for event in log.of_kind(TrainJobBegun)] == ["created" if replace_complete else "adopted"]
     assert 7 in steps(log) or replace_complete
 
 
@@ -80,7 +81,7 @@ def test_an_obstacle_ends_it_and_nothing_is_left(cluster: FakeCluster, run: Run,
         f"the cluster refuses the pods of TrainJob {NAME}\n  etcd is slow\n  The pool's definition must change.\n"
         f"  TrainJob {NAME} was deleted after 600 s (cluster.unschedulable_after_seconds)"
     )
-    assert told(log, "warning") == [f"the cluster refuses the pods of TrainJob {NAME} (etcd is slow)"]
+    assert told(log, Warned) == [f"the cluster refuses the pods of TrainJob {NAME} (etcd is slow)"]
     assert not cluster.trainjobs()
 
 
@@ -102,7 +103,7 @@ def test_one_that_is_deleted_by_others_ends_as_stopped(cluster: FakeCluster, run
     cluster.script = script
     with pytest.raises(Preempted, match=r"(?s)was deleted while.*gristmill cancel.*stopped on request at step 1"):
         run()
-    assert "the TrainJob is being deleted" in told(log, "progress")
+    assert "the TrainJob is being deleted" in told(log, Progress)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -168,7 +169,7 @@ def test_an_outage_of_the_server_is_waited_out(cluster: FakeCluster, run: Run, l
 
     cluster.script = script
     run()
-    first, last = told(log, "warning")
+    first, last = told(log, Warned)
     assert first == (
         "the Kubernetes API server at https://k does not answer: Connection refused; trying again for 10 min"
     )
@@ -202,7 +203,7 @@ def test_a_complete_training_is_complete_though_its_trainjob_cannot_be_deleted(
     cluster.refuse("DELETE", "trainjobs", 403, "trainjobs is forbidden")
     cluster.script = works
     run()
-    (warning,) = told(log, "warning")
+    (warning,) = told(log, Warned)
     assert f"TrainJob {NAME} is complete and could not be deleted" in warning
 
 

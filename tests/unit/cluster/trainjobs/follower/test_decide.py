@@ -15,9 +15,9 @@ from llm.cluster.trainjobs.follower.decide import (
     Done,
     Fail,
     GiveUp,
-    Progress,
     ReadLogs,
     ReadRest,
+    Say,
     State,
     Warn,
     decide,
@@ -75,7 +75,7 @@ def of_kind(actions: list[Action], kind: type) -> list[Any]:
 
 def test_pods_that_run_are_counted_once_and_their_log_is_read():
     state, actions = after(seen(pod(0), pending(1)))
-    assert actions == [ReadLogs((f"{NAME}-node-0-0-0",)), Progress("1 of 2 pods run")]
+    assert actions == [ReadLogs((f"{NAME}-node-0-0-0",)), Say("1 of 2 pods run")]
     _, actions = decide(FOLLOWED, state, seen(pod(0), pending(1)), 1)
     assert actions == [ReadLogs((f"{NAME}-node-0-0-0",))]
 
@@ -102,7 +102,7 @@ def test_a_complete_training_is_done_once_its_log_is_read():
 def test_a_training_that_may_not_run_is_waited_for_however_long_it_takes(of: Json, words: str):
     stuck = pending(0, waiting=(Waiting("node", "x", "ErrImageNeverPull", ""),))
     state, actions = after(seen(stuck, of=of))
-    assert Progress(words) in actions
+    assert Say(words) in actions
     for hours in range(1, 50):
         state, actions = decide(FOLLOWED, state, seen(stuck, of=of), hours * 3600)
         assert not of_kind(actions, GiveUp)
@@ -143,7 +143,8 @@ def test_a_failure_is_the_trainers_own_error_in_its_own_words(code: int, kind: t
 
 
 def test_a_crash_is_shown_with_the_end_of_its_log_and_without_its_events():
-    lines = ("Traceback (most recent call last):", '{"time": 1, "kind": "train_step"}', "RuntimeError: boom")
+    event = '{"time": 1, "kind": "train_step", "step": 1, "steps": 9, "loss": 1.0}'
+    lines = ("Traceback (most recent call last):", event, "RuntimeError: boom")
     crash, stop = ended(1, 1, at="1"), ended(0, 75, "saved", at="2")
     look = seen(crash, stop, of=job(("Failed", "ReachedMaxRestarts", "x")), last_lines={crash.name: lines})
     assert wanted(FOLLOWED, State(), 0, look) == Wants((f"{NAME}-node-0",), (crash.name,))
