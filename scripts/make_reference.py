@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from llm.config.load import section_of_entries
 from llm.config.sections import RunConfig, Section
 from llm.steps import STEPS
 
@@ -79,7 +80,14 @@ def _rows(section: type[Section], prefix: str) -> Iterator[str]:
             yield from _rows(inner, f"{prefix}.{name}")
             continue
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        yield f"| `{prefix}.{name}` | `{field.default!r}` | {meaning} |"
+        entries = section_of_entries(inner)
+        default = field.get_default(call_default_factory=True)
+        if entries is not None:
+            default = {key: one.model_dump(mode="json") for key, one in default.items()}
+        shown = "must be given" if field.is_required() else f"`{default!r}`"
+        yield f"| `{prefix}.{name}` | {shown} | {meaning} |"
+        if entries is not None:
+            yield from _rows(entries, f"{prefix}.{name}.NAME")
 
 
 def main() -> int:
