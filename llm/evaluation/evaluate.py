@@ -3,8 +3,8 @@
 Products (kind `evaluation`):
 
     items/METRIC.parquet  id, domain, cluster, weight, value and the metric's own columns: one row an item
-    summary.json          window, how intervals are made, and for each metric: unit, direction, protocol, and overall and
-                          by domain: value with its interval, items, weight, references, details
+    summary.json          window, how intervals are made, and for each metric: unit, direction, protocol, and its
+                          figures overall and by domain: value with its interval, items, weight, references, details
     samples.json          greedy and seeded continuations of the configured prompts
 
 `metric.py` says what a metric is.

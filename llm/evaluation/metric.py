@@ -9,13 +9,13 @@ A metric measures *items* of held-out work: documents, questions, requests. It g
     value     the item's own figure in the metric's unit, finite
     …         further columns of the metric's own, kept for its `details`
 
-The figure of a set of items is the weighted mean of their values. With a weight in bytes it is a ratio of sums, such as
-bits per byte. Everything else follows from the rows, for every metric alike: intervals over clusters
+The figure of a set of items is the weighted mean of their values. With a weight such as bytes it is a ratio of
+sums. Everything else follows from the rows, for every metric alike: intervals over clusters
 (`statistics/`), the paired comparison with a champion (`gate/`), and the words of the report and the terminal.
 
-A name is looked for in three places: a module of `llm.evaluation` with an object `METRIC` (`bits_per_byte`), an entry
-point of the group `gristmill.metrics`, and an import path `package.module:OBJECT`. Modules of metrics are imported
-before the first step of a run, so they load heavy libraries inside their functions. How-to: docs/extend/metric.md.
+A name is looked for in three places: a module of `llm.evaluation` with an object `METRIC`, an entry point of the group
+`gristmill.metrics`, and an import path `package.module:OBJECT`. Modules of metrics are imported before the first step
+of a run, so they load heavy libraries inside their functions. How-to: docs/extend/metric.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Metric:
     name: str
     """Lower-case letters, digits and `_`: the key in products, in MLflow (`test/NAME`) and in `gate.metrics`."""
     unit: str
-    """In words, such as "bits per byte"; a share of one is "share"."""
+    """In words, such as "errors per word"; a share of one is "share"."""
     better: Better
     """Which direction is an improvement."""
     measure: Callable[[Subject], pl.DataFrame]
@@ -168,7 +168,8 @@ def _holds_metric(name: str) -> bool:
     spec = importlib.util.find_spec(f"{HOME}.{name}")
     if spec is None or spec.origin is None or name == "metric":
         return False
-    return re.search(rf"\b{ATTRIBUTE}\b", Path(spec.origin).read_text(encoding="utf-8")) is not None
+    assigned_or_imported = rf"^{ATTRIBUTE}\b|\bimport\b.*\b{ATTRIBUTE}\b"
+    return re.search(assigned_or_imported, Path(spec.origin).read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def check_items(metric: Metric, items: pl.DataFrame) -> pl.DataFrame:

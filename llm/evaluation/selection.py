@@ -52,4 +52,3 @@ def beginning(text: str, max_bytes: int | None) -> str:
     if max_bytes is None or len(text) * 4 <= max_bytes:
         return text
     return text.encode()[:max_bytes].decode(errors="ignore")
-

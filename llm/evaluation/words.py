@@ -9,7 +9,7 @@ from llm.words import MISSING
 
 
 def title(name: str) -> str:
-    """A metric's name in words: `bits_per_byte` is "bits per byte"."""
+    """A metric's name in words: `words_per_second` is "words per second"."""
     return name.replace("_", " ")
 
 
@@ -34,7 +34,7 @@ def direction(better: str) -> str:
 
 
 def quantity(number: float | None, unit: str, form: str = ".3f") -> str:
-    """A figure with its unit: `2.041 bits per byte`; `n/a` if it is missing."""
+    """A figure with its unit: `2.041 errors per word`; `n/a` if it is missing."""
     return MISSING if number is None else f"{number:{form}} {unit}".rstrip()
 
 

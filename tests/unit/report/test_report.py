@@ -262,10 +262,10 @@ def test_figures_carry_their_unit():
     assert texts == ["n/a", "12 bytes", "2 KiB", "5 MiB", "3 GiB"]
 
 
-def test_the_model_is_compared_with_the_compressors():
-    assert against(2.0, 2.2) == "the model needs 9\u00a0% less"
-    assert against(2.2, 2.0) == "the model needs 10\u00a0% more"
-    assert against(2.0, 2.001) == "the model needs as much"
+def test_a_figure_is_compared_with_a_reference():
+    assert against(2.0, 2.2) == "the model is 9\u00a0% lower"
+    assert against(2.2, 2.0) == "the model is 10\u00a0% higher"
+    assert against(2.0, 2.001) == "the model is equal"
     assert against(2.0, None) == "n/a"
     assert against(None, 2.0) == "n/a"
 
