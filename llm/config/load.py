@@ -161,7 +161,7 @@ def _mapping_by_default(field: FieldInfo | None) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "the configuration"
         if problem["type"] == "extra_forbidden" and (replaced := what_replaces(key)) is not None:

@@ -73,12 +73,9 @@ def evaluate(
     )  # fmt: skip
     items = {metric.name: check_items(metric, metric.measure(subject)) for metric in metrics}
     intervals = Intervals(config.confidence, config.bootstrap_resamples, config.seed)
-    summary = {
-        "window_tokens": subject.window_tokens,
-        "intervals": asdict(intervals),
-        "metrics": {metric.name: summarise(metric, subject, items[metric.name], intervals) for metric in metrics},
-    }
-    for name, about in summary["metrics"].items():
+    figures = {metric.name: summarise(metric, subject, items[metric.name], intervals) for metric in metrics}
+    summary = {"window_tokens": subject.window_tokens, "intervals": asdict(intervals), "metrics": figures}
+    for name, about in figures.items():
         log.emit("metric", name=f"test/{name}", value=about["overall"]["value"])
     with store.stage("evaluation", recipe) as stage:
         (stage.path / "items").mkdir()
@@ -86,7 +83,7 @@ def evaluate(
             rows.write_parquet(stage.path / items_file(name))
         _write_json(stage.path / "summary.json", summary)
         _write_json(stage.path / "samples.json", samples(generator, config, log))
-        return stage.commit(counts=headline(summary["metrics"]))
+        return stage.commit(counts=headline(figures))
 
 
 def rescore(config: EvaluationConfig, checkpoint: Manifest, corpus: Manifest, store: Store, log: EventLog) -> Manifest:

@@ -61,7 +61,9 @@ class Subject:
     progress: Callable[[str, int, int], None]
     """Takes what is counted, how much is done, and how much there is."""
 
-    def items(self, value: Sequence[float], weight: Sequence[float] | None = None, **columns: Any) -> pl.DataFrame:
+    def items(
+        self, value: Sequence[float], weight: Sequence[float] | pl.Series | None = None, **columns: Any
+    ) -> pl.DataFrame:
         """One row a document, in the documents' order; each counts the same if no weight is given."""
         import polars as pl
 

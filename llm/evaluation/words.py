@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm.words import MISSING
@@ -43,6 +43,6 @@ def counted(number: int, item: str) -> str:
     return f"1 {item}" if number == 1 else f"{number} {item}s"
 
 
-def several(comparisons: list[Mapping[str, Any]]) -> bool:
+def several(comparisons: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a gate compared more than one metric, so that each line must name its own."""
     return len({comparison.get("metric") for comparison in comparisons}) > 1

@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from llm.config.sections import MetricRule
@@ -175,4 +176,5 @@ def _names(metric: str, about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _mean(rows: pl.DataFrame, column: str) -> float:
-    return float((rows[column] * rows["weight"]).sum() / rows["weight"].sum())
+    weights = rows["weight"].to_numpy().astype(np.float64)
+    return float(rows[column].to_numpy() @ weights / weights.sum())

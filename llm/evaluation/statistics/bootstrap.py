@@ -14,8 +14,8 @@ alone it joins the smallest other (collapsed strata, Cochran 1977, "Sampling Tec
 in place of Student's. Its levels are therefore moved out (the expanded percentile interval: Hesterberg 2015,
 "What Teachers Should Know About the Bootstrap", arXiv:1411.5279), with n the effective number of
 documents: many small documents do not make up for one that holds most of the weight (Kish 1965). There is no interval
-below FEWEST_DOCUMENTS effective documents, and none if the effective number is at most the number of strata: each
-stratum costs one degree of freedom, and then none is left. What is unknown is not shown as certain.
+below FEWEST_DOCUMENTS effective documents, and none without a whole degree of freedom: each stratum costs one of the
+effective number. What is unknown is not shown as certain.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Estimate:
         """Why there is no interval, for people; None if there is one."""
         if self.low is not None:
             return None
-        if self.effective < FEWEST_DOCUMENTS or self.effective > self.strata:
+        if self.effective < FEWEST_DOCUMENTS or self.effective >= self.strata + 1:
             return f"an interval needs the weight of at least {FEWEST_DOCUMENTS}"
         return (
             f"by weight they are {self.effective:.1f} equal ones in {self.strata} domains,"
-            " and an interval needs more of them than domains"
+            " and an interval needs at least one more than there are domains"
         )
 
 
@@ -72,8 +72,8 @@ def estimate_ratio(
     value = float(numerators.sum() / denominators.sum())
     groups = collapsed_strata(strata)
     effective = float(denominators.sum() ** 2 / np.square(denominators).sum())
-    too_few = effective < FEWEST_DOCUMENTS or effective <= len(groups) or min(map(len, groups.values())) < 2
-    if too_few:
+    enough = effective >= FEWEST_DOCUMENTS and effective >= len(groups) + 1 and min(map(len, groups.values())) >= 2
+    if not enough:
         return Estimate(value, None, None, None, effective, len(groups))
     sums_R2 = np.zeros((resamples, 2))
     for name, members in groups.items():

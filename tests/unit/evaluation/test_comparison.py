@@ -119,7 +119,7 @@ def test_a_metric_without_a_rule_is_told_and_decides_nothing():
     comparisons = compare(pairs({"code": 0.2}), rule=None)
     assert {comparison.rule for comparison in comparisons} == {"none"}
     assert decide(comparisons) == "PASS"
-    assert reason(comparisons[0]).startswith("overall: worse (shown, decides nothing): +0.2")
+    assert reason(comparisons[0]).startswith("overall: worse (shown, decides nothing): +0.19")
 
 
 def test_as_many_domains_as_effective_documents_cannot_tell_and_say_why():
