@@ -2,6 +2,7 @@
 
 from llm.config.check import check_across_sections
 from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
+from llm.config.parameter import to_parameter
 from llm.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "compose",
     "from_yaml",
     "nearest",
+    "to_parameter",
     "to_yaml",
     "validated",
     "without_secrets",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from llm.config import CONFIGS, ValidationConfig, nearest
 from llm.data.data_docs import write_data_docs
 from llm.data.statistics import statistics
 from llm.errors import UserError, ValidationFailed
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 
@@ -47,9 +47,9 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     recipe = Recipe("validate", config.model_dump(mode="json"), [corpus], code=CODE, inputs=inputs)
     done = store.find(recipe)
     if done is None:
-        log.emit("progress", step="validate", message="statistics of the corpus", done=0, total=2)
+        log.emit(Progress(step="validate", message="statistics of the corpus", done=0, total=2))
         table = statistics(corpus)
-        log.emit("progress", step="validate", message="Great Expectations", done=1, total=2)
+        log.emit(Progress(step="validate", message="Great Expectations", done=1, total=2))
         with store.stage("validation", recipe) as stage:
             result = _judge(table, suite, path, stage.path / "data_docs")
             table.write_parquet(stage.path / "statistics.parquet")
@@ -62,7 +62,7 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
                     "failed": failed,
                 }
             )
-        log.emit("progress", step="validate", message="Great Expectations", done=2, total=2)
+        log.emit(Progress(step="validate", message="Great Expectations", done=2, total=2))
     if not done.counts["success"]:
         raise ValidationFailed(*_explain(done, corpus, path))
     return done
@@ -155,8 +155,7 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No usage report to its makers, no progress bars' leftovers, no deprecation notes on the user's terminal."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    """No leftovers of progress bars and no deprecation notes on the user's terminal."""
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -28,6 +28,7 @@ from llm.evaluation.selection import COLUMNS, select_documents
 from llm.evaluation.statistics.intervals import Intervals, weighted_mean
 from llm.evaluation.statistics.pairing import items_file
 from llm.generation import Generator, Sampling
+from llm.runs.event_kinds import MetricMeasured, Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import tokenizer_of
@@ -69,14 +70,14 @@ def evaluate(
                          config.max_bytes_per_document),
         trained_window(checkpoint, generator.context_tokens),
         config.batch_size,
-        lambda message, done, total: log.emit("progress", step="evaluate", message=message, done=done, total=total),
+        lambda message, done, total: log.emit(Progress(step="evaluate", message=message, done=done, total=total)),
     )  # fmt: skip
     items = {metric.name: check_items(metric, metric.measure(subject)) for metric in metrics}
     intervals = Intervals(config.confidence, config.bootstrap_resamples, config.seed)
     figures = {metric.name: summarise(metric, subject, items[metric.name], intervals) for metric in metrics}
     summary = {"window_tokens": subject.window_tokens, "intervals": asdict(intervals), "metrics": figures}
     for name, about in figures.items():
-        log.emit("metric", name=f"test/{name}", value=about["overall"]["value"])
+        log.emit(MetricMeasured(name=f"test/{name}", value=about["overall"]["value"]))
     with store.stage("evaluation", recipe) as stage:
         (stage.path / "items").mkdir()
         for name, rows in items.items():
@@ -140,7 +141,7 @@ def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> li
     drawn = Sampling(SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=config.seed)
     made: list[dict[str, Any]] = []
     for prompt in config.prompts:
-        log.emit("progress", step="evaluate", message="samples", done=len(made), total=len(config.prompts))
+        log.emit(Progress(step="evaluate", message="samples", done=len(made), total=len(config.prompts)))
         made.append(
             {
                 "prompt": prompt,

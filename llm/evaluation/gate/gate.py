@@ -17,6 +17,7 @@ from llm.evaluation.gate.words import reason
 from llm.evaluation.statistics.intervals import Intervals
 from llm.evaluation.statistics.pairing import metrics_of, pair_items
 from llm.evaluation.words import several
+from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Parent, Recipe, Store
 
@@ -73,7 +74,7 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
         "multiplicity": MULTIPLICITY,
         "comparisons": comparisons,
     }
-    log.emit("metric", name="gate/passed", value=int(verdict == "PASS"))
+    log.emit(MetricMeasured(name="gate/passed", value=int(verdict == "PASS")))
     with store.stage("gate", recipe) as stage:
         (stage.path / "gate.json").write_text(
             json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"

@@ -11,6 +11,7 @@ from llm.errors import UserError
 from llm.evaluation.evaluate import evaluate, rescore
 from llm.evaluation.gate.gate import Champion, judge
 from llm.evaluation.statistics.pairing import covers
+from llm.runs.event_kinds import MetricMeasured, Progress
 
 CONFIG = EvaluationConfig(max_bytes_per_domain=4_000, bootstrap_resamples=1_000, prompts=("def ", "é"), batch_size=4)
 
@@ -27,7 +28,7 @@ def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary(store,
     assert bits["overall"]["details"]["perplexity"] == pytest.approx(257, abs=1e-2)
     assert evaluation.counts["bits_per_byte/code"] == bits["domains"]["code"]["value"]
     assert {"bits_per_byte", "perplexity", "documents", "bytes", "tokens"} <= evaluation.counts.keys()
-    assert log.read("metric")[-1]["name"] == "test/bits_per_byte"
+    assert log.of_kind(MetricMeasured)[-1].name == "test/bits_per_byte"
     assert summary["window_tokens"] == 32
 
 
@@ -85,5 +86,5 @@ def test_without_a_training_length_the_windows_are_the_models_context(store, log
 
 def test_progress_is_told(store, log, corpus, tokenizer, make_model):
     evaluate(CONFIG, make_model(0.0), tokenizer, corpus, store, log)
-    last = [event for event in log.read("progress") if event["message"] == "tokens scored"][-1]
-    assert last["done"] == last["total"] > 0
+    last = [event for event in log.of_kind(Progress) if event.message == "tokens scored"][-1]
+    assert last.done == last.total > 0

@@ -21,6 +21,7 @@ from llm.report import write_report
 from llm.runner.local import RunOutcome
 from llm.runner.summary import summary
 from llm.runs import RunFolder
+from llm.runs.event_kinds import RunStarted, StepFinished, StepStarted
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.tracking.points import points
@@ -55,11 +56,11 @@ def run(
     scores, champion = measure(4.0), measure(0.0)
     gate = judge(GateConfig(), scores, Champion("3", make_model(0.0), champion), store, log)
     events = EventLog(folder.events)
-    events.emit("run_started", pipeline="pretrain")
+    events.emit(RunStarted(pipeline="pretrain"))
     for step, product in (("evaluate", scores), ("gate", gate)):
-        events.emit("step_started", step=step)
+        events.emit(StepStarted(step=step))
         product.write(folder.manifest_path(step))
-        events.emit("step_finished", step=step, seconds=1.0, reused=False)
+        events.emit(StepFinished(step=step, seconds=1.0, reused=False))
     return folder
 
 
