@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from llm.config import nearest
+from llm.config import EvaluationConfig, GateConfig, nearest
 from llm.errors import UserError
 
 if TYPE_CHECKING:
@@ -140,6 +140,17 @@ def find_metric(name: str) -> Metric:
             "Make it a llm.evaluation.metric.Metric, as docs/extend/metric.md shows.",
         )
     return found
+
+
+def check_metrics(evaluation: EvaluationConfig, gate: GateConfig) -> None:
+    """Raise UserError for a metric that is not there, or that the gate decides by and nothing measures."""
+    measured = [metric.name for metric in find_metrics(evaluation.metrics)]
+    unmeasured = sorted(set(gate.metrics) - set(measured))
+    if unmeasured:
+        raise UserError(
+            f"gate.metrics names {', '.join(unmeasured)}, and evaluation.metrics measures {', '.join(measured)}",
+            "Add it to evaluation.metrics, or take it out of gate.metrics.",
+        )
 
 
 def source_of(name: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llm.config import RunConfig
 from llm.data.validate import suite_path
 from llm.errors import UserError
-from llm.evaluation.metric import find_metrics
+from llm.evaluation.metric import check_metrics
 from llm.export import tensorrt
 from llm.storage import Store, is_s3
 
@@ -13,7 +13,7 @@ from llm.storage import Store, is_s3
 def preflight(config: RunConfig) -> list[str]:
     """Warnings about what this machine will leave out; raises UserError for what a later step would refuse."""
     suite_path(config.validation.suite)
-    _check_metrics(config)
+    check_metrics(config.evaluation, config.gate)
     if is_s3(config.run.folder):
         raise UserError(
             f"run.folder={config.run.folder} is in S3, and this run's steps share the disk of this machine",
@@ -26,14 +26,3 @@ def preflight(config: RunConfig) -> list[str]:
         check_pool(config.training.pool, config.cluster)
     skipped = tensorrt.skipped_because(config.export.tensorrt)
     return [] if skipped is None else [f"no TensorRT engine will be built: {skipped}"]
-
-
-def _check_metrics(config: RunConfig) -> None:
-    """Raise UserError for a metric that is not there, or that the gate decides by and nothing measures."""
-    measured = [metric.name for metric in find_metrics(config.evaluation.metrics)]
-    unmeasured = sorted(set(config.gate.metrics) - set(measured))
-    if unmeasured:
-        raise UserError(
-            f"gate.metrics names {', '.join(unmeasured)}, and evaluation.metrics measures {', '.join(measured)}",
-            "Add it to evaluation.metrics, or take it out of gate.metrics.",
-        )

@@ -12,6 +12,7 @@ from llm.cluster.trainjobs.trainjob import is_label_value
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.config.sections import STDLIB
 from llm.errors import UserError
+from llm.evaluation.metric import check_metrics
 from llm.storage import is_s3
 from llm.tracking.mlflow_server import is_server
 
@@ -24,6 +25,7 @@ def pod_preflight(config: RunConfig) -> list[str]:
     _check_tracking(config)
     check_secrets(config)
     _check_name(config)
+    check_metrics(config.evaluation, config.gate)
     paths = {}
     if config.data.path != STDLIB:
         paths["data.path"] = config.data.path

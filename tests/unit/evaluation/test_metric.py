@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+import llm
+from llm.config import compose
 from llm.errors import UserError
 from llm.evaluation import metric
 from llm.evaluation.bits_per_byte import METRIC
-from llm.evaluation.metric import Metric, check_items, find_metric, find_metrics, source_of
+from llm.evaluation.metric import Metric, check_items, check_metrics, find_metric, find_metrics, source_of
 
 ITEMS = pl.DataFrame(
     {"id": ["b", "a"], "domain": ["code", "code"], "cluster": ["b", "a"], "weight": [1, 2], "value": [0.5, 1.0]}
@@ -52,6 +56,15 @@ def test_a_name_without_a_metric_is_refused_with_what_is_allowed(name: str, mess
         find_metric(name)
 
 
+def test_a_gate_by_a_metric_that_is_not_measured_is_refused_before_the_first_step():
+    config = compose(["gate.metrics.accuracy.margin=0.1"])
+    with pytest.raises(
+        UserError, match=r"gate.metrics names accuracy, and evaluation.metrics measures bits_per_byte\n"
+    ):
+        check_metrics(config.evaluation, config.gate)
+    check_metrics(compose().evaluation, compose().gate)
+
+
 def test_a_metric_that_is_named_twice_is_refused():
     with pytest.raises(UserError, match=r"names bits_per_byte more than once"):
         find_metrics(["bits_per_byte", IMPORT_PATH])
@@ -85,6 +98,17 @@ def test_items_are_put_in_the_order_of_their_domains_and_ids():
 def test_items_that_are_none_are_refused_by_the_first(items: pl.DataFrame, message: str):
     with pytest.raises(UserError, match=message):
         check_items(METRIC, items)
+
+
+def test_a_metric_is_named_in_its_own_room_and_in_the_configuration_only():
+    package = Path(llm.__file__).parent
+    naming = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*")
+        if path.suffix in (".py", ".j2", ".css") and re.search("bits.(per.)?byte", path.read_text(encoding="utf-8"))
+    }
+    elsewhere = {name for name in naming if not name.startswith("evaluation/bits_per_byte/")}
+    assert elsewhere == {"config/renamed.py", "config/sections/evaluation.py"}
 
 
 def test_finding_the_metrics_loads_no_heavy_library():

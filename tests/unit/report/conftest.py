@@ -42,6 +42,7 @@ class SampleRun:
         self.now = START
         self.made: dict[str, Manifest] = {}
         self.domain: str | None = None
+        self.summary: dict[str, Any] = SUMMARY
         self.folder.path.mkdir(parents=True)
 
     def emit(self, event: Event, after: float = 0.0) -> None:
@@ -86,10 +87,12 @@ class SampleRun:
 
     def make(self, step: str, gate: dict[str, Any] | None = None) -> Manifest:
         kind, parents, files, counts = product(step, gate)
-        if self.domain is not None and "summary.json" in files:
-            bits = SUMMARY["metrics"]["bits_per_byte"]
-            metrics = {"bits_per_byte": {**bits, "domains": {self.domain: bits["domains"]["code"]}}}
-            files = {**files, "summary.json": {**SUMMARY, "metrics": metrics}}
+        summary = self.summary
+        if self.domain is not None:
+            bits = summary["metrics"]["bits_per_byte"]
+            summary = {**summary, "metrics": {"bits_per_byte": {**bits, "domains": {self.domain: bits["overall"]}}}}
+        if "summary.json" in files:
+            files = {**files, "summary.json": summary}
         if step in REGISTRY:
             return self.keep(step, self.registered(step, kind, parents, counts))
         recipe = Recipe(step, {}, [self.made[parent] for parent in parents if parent in self.made])
