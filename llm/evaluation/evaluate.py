@@ -31,6 +31,7 @@ from llm.generation import Generator, Sampling
 from llm.runs.event_kinds import MetricMeasured, Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import EvaluationCounts, MetricKind
 from llm.tokenizer import tokenizer_of
 
 CODE = (
@@ -84,7 +85,7 @@ def evaluate(
             rows.write_parquet(stage.path / items_file(name))
         _write_json(stage.path / "summary.json", summary)
         _write_json(stage.path / "samples.json", samples(generator, config, log))
-        return stage.commit(counts=headline(figures))
+        return stage.commit(headline(figures))
 
 
 def rescore(config: EvaluationConfig, checkpoint: Manifest, corpus: Manifest, store: Store, log: EventLog) -> Manifest:
@@ -118,22 +119,19 @@ def summarise(metric: Metric, subject: Subject, items: pl.DataFrame, intervals: 
     }
 
 
-def headline(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The counts of the manifest: each metric overall (`NAME`) and by domain (`NAME/DOMAIN`), and what it counted.
-
-    `metrics` holds what each one is: its unit and direction.
-    """
-    counts: dict[str, Any] = {"metrics": {}}
+def headline(metrics: Mapping[str, Mapping[str, Any]]) -> EvaluationCounts:
+    """The counts of the manifest: each metric overall and by domain, and what it counted."""
+    found: dict[str, int | float | None] = {}
     for name, about in metrics.items():
         overall = about["overall"]
-        counts["metrics"][name] = {"unit": about["unit"], "better": about["better"]}
-        counts[name] = overall["value"]
-        counts |= {f"{name}/{domain}": figures["value"] for domain, figures in about["domains"].items()}
+        found[name] = overall["value"]
+        found |= {f"{name}/{domain}": row["value"] for domain, row in about["domains"].items()}
         more = {**overall["details"], f"{about['item']}s": overall["items"]}
         if about["weight_unit"] is not None:
             more[about["weight_unit"]] = overall["weight"]
-        counts = more | counts  # a metric's own name wins, and the first metric that counts a thing
-    return counts
+        found = more | found  # a metric's own name wins, and the first metric that counts a thing
+    kinds = {name: MetricKind(unit=about["unit"], better=about["better"]) for name, about in metrics.items()}
+    return EvaluationCounts(figures=found, metrics=kinds)
 
 
 def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> list[dict[str, Any]]:

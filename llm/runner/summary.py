@@ -9,7 +9,7 @@ from typing import Any
 from llm.evaluation.words import heading, quantity
 from llm.runner.local import RunOutcome
 from llm.runs.attempt import last_attempt
-from llm.storage import Manifest, is_s3
+from llm.storage import is_s3
 
 
 def summary(outcome: RunOutcome) -> list[str]:
@@ -20,7 +20,7 @@ def summary(outcome: RunOutcome) -> list[str]:
 def _quality(outcome: RunOutcome) -> Iterator[str]:
     if not last_attempt(outcome.folder.events).finished("evaluate"):
         return
-    evaluation = Manifest.read(outcome.folder.manifest_path("evaluate"))
+    evaluation = outcome.folder.manifest("evaluate")
     scores: dict[str, Any] = json.loads(evaluation.file("summary.json").read_text(encoding="utf-8"))
     interval = f"{100 * scores['intervals']['confidence']:g} % interval"
     for name, about in scores["metrics"].items():

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
-from llm.storage import Manifest
+from llm.storage.products import Counts, EvaluationCounts, GateCounts
 from llm.words import local_time
+
+C = TypeVar("C", bound=Counts)
 
 
 @dataclass(frozen=True)
@@ -45,31 +47,33 @@ def list_runs(root: Path) -> list[RunSummary]:
 def summarise(folder: RunFolder) -> RunSummary:
     """How a run stands; figures are those of its latest attempt."""
     attempt = last_attempt(folder.events)
+    judgement = _counts(folder, attempt, "gate", GateCounts)
+    scores = _counts(folder, attempt, "evaluate", EvaluationCounts)
     return RunSummary(
         name=folder.name,
         state=attempt.state(is_held=folder.is_held()),
-        verdict=_counts(folder, attempt, "gate").get("verdict"),
-        metrics=scores(_counts(folder, attempt, "evaluate")),
+        verdict=None if judgement is None else judgement.verdict,
+        metrics={} if scores is None else scores_of(scores),
         seconds=attempt.seconds,
         started=None if attempt.started is None else local_time(attempt.started),
     )
 
 
-def scores(counts: Mapping[str, Any]) -> dict[str, Score]:
-    """The metrics among an evaluation's counts: the numbers that are there by domain too (`NAME`, `NAME/DOMAIN`)."""
-    units = counts.get("metrics", {})
-    names = dict.fromkeys([*units, *(key.partition("/")[0] for key in counts if "/" in key)])
-    return {
-        name: Score(counts[name], units.get(name, {}).get("unit"))
-        for name in names
-        if isinstance(counts.get(name), int | float)
-    }
+def scores_of(counts: EvaluationCounts) -> dict[str, Score]:
+    """The metrics among the figures: those that the counts name, or that are there by domain too (`NAME/DOMAIN`)."""
+    by_domain = (name.partition("/")[0] for name in counts.figures if "/" in name)
+    found: dict[str, Score] = {}
+    for name in dict.fromkeys([*counts.metrics, *by_domain]):
+        value, kind = counts.figures.get(name), counts.metrics.get(name)
+        if value is not None:
+            found[name] = Score(value, None if kind is None else kind.unit)
+    return found
 
 
-def _counts(folder: RunFolder, attempt: Attempt, step: str) -> Mapping[str, Any]:
+def _counts(folder: RunFolder, attempt: Attempt, step: str, kind: type[C]) -> C | None:
     if not attempt.finished(step):
-        return {}
+        return None
     try:
-        return Manifest.read(folder.manifest_path(step)).counts
+        return kind.of(folder.manifest(step))
     except UserError:
-        return {}  # a damaged run does not hide the others
+        return None  # a damaged run does not hide the others

@@ -64,7 +64,7 @@ def pair_items(candidate: Manifest, champion: Manifest, metric: str) -> pl.DataF
 
 def items_of(evaluation: Manifest, metric: str) -> pl.DataFrame:
     """The items of a metric of an evaluation; raises DamagedError."""
-    return pl.read_parquet(evaluation.file(items_file(metric)))
+    return pl.read_parquet(evaluation.file(items_file(metric)), glob=False)
 
 
 def items_file(metric: str) -> str:

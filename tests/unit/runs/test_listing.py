@@ -8,10 +8,14 @@ from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished, StepStar
 from llm.runs.events import EventLog
 from llm.runs.listing import Score
 from llm.storage import Recipe, Store
+from llm.storage.products import Counts, EvaluationCounts, GateCounts, MetricKind
+
+EARLIER = {"bits_per_byte": 2.1, "bits_per_byte/code": 1.9, "tokens": 9}
+"""Figures of a version that did not say which of them are metrics."""
 
 
-def finish(folder: RunFolder, store: Store, step: str, counts: dict[str, object]) -> None:
-    with store.stage(step, Recipe(step, {})) as stage:
+def finish(folder: RunFolder, store: Store, step: str, counts: Counts) -> None:
+    with store.stage(counts.kind, Recipe(step, {})) as stage:
         stage.commit(counts).write(folder.manifest_path(step))
     EventLog(folder.events).emit(StepStarted(step=step))
     EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0, reused=False))
@@ -21,9 +25,11 @@ def test_a_finished_run_shows_its_verdict_and_what_was_measured(tmp_path: Path, 
     folder = RunFolder(tmp_path / "runs" / "a")
     log = EventLog(folder.events)
     log.emit(RunStarted())
-    metrics = {"bits_per_byte": {"unit": "bits per byte"}, "accuracy": {"unit": "share"}}
-    finish(folder, store, "evaluate", {"bits_per_byte": 2.1, "accuracy": 0.3, "tokens": 9, "metrics": metrics})
-    finish(folder, store, "gate", {"verdict": "PASS"})
+    metrics = {"bits_per_byte": MetricKind(unit="bits per byte", better="lower"),
+               "accuracy": MetricKind(unit="share", better="higher")}  # fmt: skip
+    figures = {"bits_per_byte": 2.1, "accuracy": 0.3, "tokens": 9}
+    finish(folder, store, "evaluate", EvaluationCounts(figures=figures, metrics=metrics))
+    finish(folder, store, "gate", GateCounts(verdict="PASS", passed=1))
     log.emit(RunFinished(exit_code=0, seconds=7.0))
     (run,) = list_runs(tmp_path / "runs")
     assert (run.name, run.state, run.verdict, run.seconds) == ("a", "finished", "PASS", 7.0)
@@ -34,7 +40,7 @@ def test_a_finished_run_shows_its_verdict_and_what_was_measured(tmp_path: Path, 
 
 def test_figures_of_an_earlier_attempt_are_not_shown_as_this_ones(tmp_path: Path, store: Store):
     folder = RunFolder(tmp_path / "runs" / "a")
-    finish(folder, store, "evaluate", {"bits_per_byte": 2.1})
+    finish(folder, store, "evaluate", EvaluationCounts(figures={"bits_per_byte": 2.1}))
     EventLog(folder.events).emit(RunStarted())
     (run,) = list_runs(tmp_path / "runs")
     assert (run.state, run.metrics) == ("interrupted", {})
@@ -43,7 +49,7 @@ def test_figures_of_an_earlier_attempt_are_not_shown_as_this_ones(tmp_path: Path
 def test_a_run_of_an_earlier_version_shows_its_metric_without_a_unit(tmp_path: Path, store: Store):
     folder = RunFolder(tmp_path / "runs" / "a")
     EventLog(folder.events).emit(RunStarted())
-    finish(folder, store, "evaluate", {"bits_per_byte": 2.1, "bits_per_byte/code": 1.9, "tokens": 9})
+    finish(folder, store, "evaluate", EvaluationCounts(figures=EARLIER))
     (run,) = list_runs(tmp_path / "runs")
     assert run.metrics == {"bits_per_byte": Score(2.1, None)}
 
@@ -52,7 +58,7 @@ def test_a_damaged_run_hides_neither_itself_nor_the_others(tmp_path: Path, store
     for name in ("a", "b"):
         folder = RunFolder(tmp_path / "runs" / name)
         EventLog(folder.events).emit(RunStarted())
-        finish(folder, store, "evaluate", {"bits_per_byte": 2.1, "bits_per_byte/code": 1.9, "tokens": 9})
+        finish(folder, store, "evaluate", EvaluationCounts(figures=EARLIER))
     folder.manifest_path("evaluate").write_text("{")
     with folder.events.open("ab") as file:
         file.write(b"\0\xff\n[1]\n")
