@@ -21,7 +21,8 @@ from llm.errors import ServiceError, UserError
 from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
-from llm.storage import cache_folder, is_s3
+from llm.storage import cache_folder, home_folder, is_s3
+from llm.storage.lock import LOCKS
 from llm.storage.uri import CACHE
 
 if TYPE_CHECKING:
@@ -215,7 +216,9 @@ def _environment(config: RunConfig) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     if is_s3(config.storage.uri):
         environment[CACHE] = str(cache_folder())
-    environment["HOME"] = str(Path.home())  # `~` of the configuration means here what it means to us
+    if locks := os.environ.get(LOCKS):
+        environment[LOCKS] = os.path.abspath(locks)
+    environment["HOME"] = str(home_folder() or SCRATCH)  # `~` of the configuration means here what it means to us
     return environment
 
 
