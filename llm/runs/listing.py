@@ -9,7 +9,6 @@ from typing import TypeVar
 from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
-from llm.storage import Manifest
 from llm.storage.products import Counts, EvaluationCounts, GateCounts
 from llm.words import local_time
 
@@ -53,6 +52,6 @@ def _counts(folder: RunFolder, attempt: Attempt, step: str, kind: type[C]) -> C 
     if not attempt.finished(step):
         return None
     try:
-        return kind.of(Manifest.read(folder.manifest_path(step)))
+        return kind.of(folder.manifest(step))
     except UserError:
         return None  # a damaged run does not hide the others
