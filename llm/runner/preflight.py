@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from llm.config import RunConfig
 from llm.data.validate import suite_path
 from llm.errors import UserError
 from llm.export import tensorrt
 from llm.storage import Store, is_s3
+from llm.tracking.mlflow_check import check_mlflow
 
 
 def preflight(config: RunConfig) -> list[str]:
@@ -22,5 +25,6 @@ def preflight(config: RunConfig) -> list[str]:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
+    warnings = check_mlflow(config.tracking, Path(config.run.folder))
     skipped = tensorrt.skipped_because(config.export.tensorrt)
-    return [] if skipped is None else [f"no TensorRT engine will be built: {skipped}"]
+    return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]
