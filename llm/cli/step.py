@@ -25,7 +25,7 @@ def command_for(name: str) -> click.Command:
         context = open_context(compose([*overrides, f"run.name={run}"]))
         with only_process_in(context.folder.path):
             given = {
-                source: Manifest.read(context.folder.manifest_path(source))
+                source: context.folder.manifest(source, context.store.objects.uri)
                 for source in step.reads
                 if context.folder.manifest_path(source).is_file()
             }

@@ -109,7 +109,7 @@ def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:
     found: dict[str, Manifest] = {}
     for step in filter(content.attempt.finished, content.attempt.steps):
         try:
-            found[step] = Manifest.read(folder.manifest_path(step))
+            found[step] = folder.manifest(step)
         except (UserError, OSError) as error:
             content.notes.append(f"{step}: {_first_line(error)}")
     return found
@@ -121,7 +121,7 @@ def _statistics(content: Content) -> list[dict[str, Any]]:
     def rows(path: Path) -> list[dict[str, Any]]:
         import polars as pl
 
-        return pl.read_parquet(path).to_dicts()
+        return pl.read_parquet(path, glob=False).to_dicts()
 
     return _product(content, "validate", "statistics.parquet", rows) or []
 

@@ -39,9 +39,9 @@ from llm.runs.event_kinds import (
     Warned,
 )
 from llm.runs.events import EventLog
-from llm.runs.folder import RunFolder, run_name
+from llm.runs.folder import RunFolder, run_folder, run_name
 from llm.runs.origin import machine, versions
-from llm.storage import Manifest, only_process_in, sha256_of_json
+from llm.storage import only_process_in, sha256_of_json
 from llm.tracking.progress import Follower
 
 
@@ -100,7 +100,7 @@ def run_locally(
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
     )
-    folder = RunFolder(Path(config.run.folder) / str(config.run.name))
+    folder = run_folder(config.run.folder, str(config.run.name))
     with only_process_in(folder.path):
         return _run(pipeline, name, config, command, folder, terminal, warnings, steps)
 
@@ -181,7 +181,7 @@ def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
     if "register" not in finished:
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
-    verdict = Manifest.read(folder.manifest_path("gate")).counts["verdict"]
+    verdict = folder.manifest("gate").counts["verdict"]
     if verdict != "PASS":
         return GateNotPassed.exit_code, f"the gate said {verdict}: the model is registered, but not promoted"
     if "deploy" not in finished:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llm.config import RunConfig
-from llm.data.validate import suite_path
+from llm.data.validation import suite_path
 from llm.errors import UserError
 from llm.export import tensorrt
 from llm.storage import Store, is_s3
@@ -20,7 +20,7 @@ def preflight(config: RunConfig) -> list[str]:
             f"run.folder={config.run.folder} is in S3, and this run's steps share the disk of this machine",
             "Name a folder here; `gristmill submit` runs the steps on a cluster.",
         )
-    Store(config.storage.uri).check_access()
+    warnings = Store(config.storage.uri).check_access()
     if config.training.pool is not None:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 

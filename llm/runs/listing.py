@@ -9,7 +9,6 @@ from typing import Any
 from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
-from llm.storage import Manifest
 from llm.words import local_time
 
 
@@ -48,6 +47,6 @@ def _count(folder: RunFolder, attempt: Attempt, step: str, name: str) -> Any:
     if not attempt.finished(step):
         return None
     try:
-        return Manifest.read(folder.manifest_path(step)).counts.get(name)
+        return folder.manifest(step).counts.get(name)
     except UserError:
         return None  # a damaged run does not hide the others

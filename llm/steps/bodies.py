@@ -55,7 +55,7 @@ def _ingest(context: Context, given: Given) -> Manifest:
 
 def _validate(context: Context, given: Given) -> Manifest:
     """Judge the corpus by its expectation suite; exit code 3 if it fails."""
-    from llm.data.validate import validate
+    from llm.data.validation import validate
 
     return validate(context.config.validation, given["ingest"], context.store, context.log)
 
@@ -118,7 +118,7 @@ def _gate(context: Context, given: Given) -> Manifest:
     from llm.evaluation.statistics.pairing import covers
     from llm.registry import champion
 
-    current = champion(context.config.tracking, context.config.run)
+    current = champion(context.config.tracking, context.config.run, context.store)
     rival = None
     if current is not None:
         scores = current.evaluation

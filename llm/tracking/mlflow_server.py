@@ -12,12 +12,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
 from llm.errors import ServiceError
 from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database
+from llm.tracking.moved import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,8 +77,10 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
                 if (file := sqlite_file(uri)) is not None:
                     ensure_database(file)
                 client = MlflowClient(uri)
+            if config.uri is None and (files := artifact_location(config, runs)) is not None:
+                settle(database(runs), files)
             yield client
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, RequestException, SQLAlchemyError, SqliteError, OSError) as error:
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
                 "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
-CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
+CODE = ("llm.model", "llm.training", "llm.data.shards")
 NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
 """Settings that change how and where a training is done, not what comes out of it."""
 
@@ -162,6 +163,7 @@ def _clear(folder: Path, vault: Objects, store: Store) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix == ".json":
-            path.unlink()
+            with suppress(PermissionError):  # another user's, who trained this and was killed before this
+                path.unlink()
     if store.is_remote:
         vault.remove("")

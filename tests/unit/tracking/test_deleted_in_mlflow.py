@@ -51,7 +51,8 @@ def test_a_deleted_experiment_is_refused_until_it_is_back(run_folder: RunFolder,
     client.delete_experiment("1")
     EventLog(run_folder.events).emit(TrainStep(step=11, steps=11, loss=3.5))
     delivery = deliver(run_folder, LOCAL)
-    assert (delivery.sent, delivery.pending) == (0, 21)
+    assert (delivery.sent, delivery.pending) == (0, 1)
+    assert "experiments restore --experiment-id 1" in str(delivery.error)
     client.restore_experiment("1")
     assert deliver(run_folder, LOCAL).error is None
     assert len(runs_of(client)) == 1

@@ -1,9 +1,8 @@
 """Validate: Great Expectations judges the corpus's statistics by a suite that the user can edit.
 
-A suite is a JSON file in Great Expectations' own format, in `configs/suites/` or anywhere. It judges the small table
-of `llm.data.statistics`, one row for each split and domain, not the documents: Great Expectations takes half a
-minute and gigabytes for a few million rows, polars a second. The verdict is a product in either case: table, result
-and Data Docs lie there to be read, and a suite that failed fails again without new work.
+It judges the small table of `llm.data.statistics`, one row for each split and domain, not the documents. For a few
+million rows Great Expectations takes half a minute and gigabytes, polars a second. The verdict is a product, good or
+bad: table, result and Data Docs can be read, and a suite that failed fails again without new work.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.config import CONFIGS, ValidationConfig, nearest
-from llm.data.data_docs import write_data_docs
+from llm.config import ValidationConfig, nearest
 from llm.data.statistics import statistics
+from llm.data.validation.data_docs import write_data_docs
+from llm.data.validation.suite import read_suite, suite_path
 from llm.errors import UserError, ValidationFailed
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
@@ -29,7 +29,7 @@ from llm.storage import Manifest, Recipe, Store
 if TYPE_CHECKING:
     import polars as pl
 
-CODE = ("llm.data.data_docs", "llm.data.documents", "llm.data.statistics", "llm.data.validate")
+CODE = ("llm.data.documents", "llm.data.statistics", "llm.data.validation")
 LIBRARIES = ("great-expectations", "pandas", "polars")
 ROW_NAMES = ("split", "domain")
 SHOWN_ROWS = 5
@@ -42,7 +42,7 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     naming every expectation that failed: the column, what was expected, what was observed.
     """
     path = suite_path(config.suite)
-    suite = _read_suite(path)
+    suite = read_suite(path)
     inputs = {"suite": suite, **{name: version(name) for name in LIBRARIES}}
     recipe = Recipe("validate", config.model_dump(mode="json"), [corpus], code=CODE, inputs=inputs)
     done = store.find(recipe)
@@ -68,42 +68,8 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     return done
 
 
-def suite_path(name: str) -> Path:
-    """The file of a suite, by its name in `configs/suites/` or by its path; raises UserError if there is none."""
-    folder = CONFIGS / "suites"
-    is_name = "/" not in name and not name.endswith(".json")
-    path = folder / f"{name}.json" if is_name else Path(name).expanduser()
-    if path.is_file():
-        return path
-    names = [suite.stem for suite in folder.glob("*.json")]
-    hint = nearest(name, names) if is_name and names else f"It was looked for at {path.absolute()}."
-    raise UserError(
-        f"there is no suite {name}", hint, "validation.suite is a name in configs/suites/ or a path to a JSON file."
-    )
-
-
-def _read_suite(path: Path) -> dict[str, Any]:
-    """A suite file as plain data: a name and a list of expectations, each with a type."""
-    try:
-        suite = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise UserError(f"suite {path} is not JSON: {error}") from error
-    expectations = suite.get("expectations") if isinstance(suite, dict) else None
-    is_list = isinstance(expectations, list) and all(
-        isinstance(one, dict) and isinstance(one.get("type"), str) and isinstance(one.get("kwargs", {}), dict)
-        for one in expectations
-    )
-    if not is_list or not expectations:
-        raise UserError(
-            f"{path} is not an expectation suite",
-            'It must read {"name": …, "expectations": [{"type": "expect_…", "kwargs": {"column": …}}, …]}'
-            " with at least one expectation; see configs/suites/pretrain.json.",
-        )
-    return {"name": path.stem, **suite}
-
-
 def _judge(table: pl.DataFrame, suite: Mapping[str, Any], path: Path, data_docs: Path) -> dict[str, Any]:
-    """Great Expectations' result as plain data, with nothing in it of when or where; writes the Data Docs."""
+    """Great Expectations' result as plain data, without times and paths; writes the Data Docs."""
     with _quietly():
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -120,7 +86,7 @@ def _judge(table: pl.DataFrame, suite: Mapping[str, Any], path: Path, data_docs:
         result.results.sort(key=lambda one: json.dumps(one.expectation_config.to_json_dict(), sort_keys=True))
         for one in result.results:
             _check_evaluated(one, path)
-        result.meta = {"great_expectations_version": gx.__version__}  # its times would change the product's id
+        result.meta = {"great_expectations_version": gx.__version__}  # the times in it would change the product's id
         write_data_docs(data_docs, expectations, result)
         document: dict[str, Any] = json.loads(json.dumps(result.to_json_dict(), default=lambda number: number.item()))
         return document
@@ -135,7 +101,7 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
 
     known = list_registered_expectation_implementations()
     for one in suite["expectations"]:
-        if one["type"] not in known:  # it would be dropped in silence, and the rest of the suite pass
+        if one["type"] not in known:  # Great Expectations drops it in silence, and the rest passes
             raise UserError(f"suite {path}: there is no expectation {one['type']}", nearest(one["type"], known))
         column = one.get("kwargs", {}).get("column")
         if column is not None and column not in columns and one["type"] != "expect_column_to_exist":
@@ -144,7 +110,7 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
                 nearest(str(column), columns),
             )
     try:
-        own = copy.deepcopy(dict(suite))  # it edits what it is given, and ours is part of the recipe
+        own = copy.deepcopy(dict(suite))  # Great Expectations changes its arguments, and ours is part of the recipe
         return ExpectationSuite(name=str(own["name"]), expectations=own["expectations"], meta=own.get("meta"))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
@@ -155,7 +121,7 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No leftovers of progress bars and no deprecation notes on the user's terminal."""
+    """Print no progress bars and no deprecation notes."""
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -163,7 +129,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _check_evaluated(one: Any, path: Path) -> None:
-    """Raise UserError for an expectation that stumbled (a condition or value that does not fit its column)."""
+    """Raise UserError for an expectation that raised an exception: a condition or value does not fit its column."""
     info = one.exception_info
     nested = [info] if "raised_exception" in info else list(info.values())
     if messages := sorted({str(part["exception_message"]) for part in nested if part["raised_exception"]}):

@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.config import DataConfig
-from llm.data import Document, readers
-from llm.data.readers import Reason, Rejection, checked, read
-from llm.data.sources import find_files
+from llm.data import Document
+from llm.data.sources import Reason, Rejection, source_of
+from llm.data.sources.formats import decode, decoded
 from llm.errors import UserError
 
 
 def all_of(path: Path, **settings: Any) -> list[Document | Rejection]:
-    (file,) = find_files(str(path))
-    return list(read(file, DataConfig(**settings)))
+    source = source_of(str(path))
+    (file,) = source.files(str(path))
+    return list(source.read(file, DataConfig(**settings)))
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -39,13 +40,13 @@ def parquet(columns: dict[str, Any]) -> bytes:
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1))
 def test_text_is_taken_as_it_is_or_not_at_all(text: str) -> None:
-    found = checked(text.encode())
+    found = decoded(text.encode())
     assert found == text or (found is Reason.BINARY and "\0" in text) or (found is Reason.EMPTY and not text.strip())
 
 
 @given(st.binary())
 def test_bytes_are_never_mended(data: bytes) -> None:
-    found = checked(data)
+    found = decoded(data)
     assert isinstance(found, Reason) or found.encode() == data
 
 
@@ -70,7 +71,7 @@ def test_what_is_not_text_is_left_out_whole_with_the_reason(tmp_path: Path, cont
 
 
 def test_a_nul_far_inside_does_not_make_a_text_binary() -> None:
-    assert checked(b"a" * 8192 + b"\0") == "a" * 8192 + "\0"
+    assert decoded(b"a" * 8192 + b"\0") == "a" * 8192 + "\0"
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
@@ -176,7 +177,7 @@ def test_parquet_damaged_in_the_middle_is_refused_by_name(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["d.txt", "d.txt.gz", "d.jsonl", "d.parquet"])
 def test_a_document_too_large_for_memory_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr(decode, "MAX_DOCUMENT_BYTES", 100)
     content = {
         "d.txt": b"x" * 101,
         "d.txt.gz": gzip.compress(b"x" * 101),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.loader import Loader
+from llm.data.shards.loader import Loader
 from llm.errors import UserError
 
 WINDOWS, LENGTH, BATCH = 48, 4, 8

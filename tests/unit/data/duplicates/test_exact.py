@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data import Document
-from llm.data.deduplicate import Deduplicator, unique
+from llm.data.duplicates import Deduplicator, unique
 
 FEW_TEXTS = st.lists(st.builds(Document, st.sampled_from("abcde"), st.sampled_from("xyz"), st.just("d")), max_size=20)
 

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from llm.data import Document, stdlib_corpus
-from llm.data.readers import Rejection
-from llm.data.sources import find_files
-from llm.data.stdlib_corpus import docstrings, read_module, stdlib_files
+from llm.config import DataConfig
+from llm.data import Document
+from llm.data.sources import Found, InputFile, Rejection, source_of
+from llm.data.sources.local_file import files_below
+from llm.data.sources.standard_library import TOPICS, docstrings
 from llm.errors import UserError
+
+LIBRARY = source_of("stdlib")
+
+
+def read_module(file: InputFile) -> list[Found]:
+    return list(LIBRARY.read(file, DataConfig()))
+
 
 MODULE = '''"""Of the module."""
 def f():
@@ -68,7 +76,7 @@ def test_reading_a_module_warns_of_nothing_and_leaves_the_collector_as_it_was() 
 
 def test_a_module_is_its_source_and_then_its_docstrings_derived_from_it(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(MODULE)
-    source, prose = read_module(find_files(str(tmp_path))[0])
+    source, prose = read_module(files_below(tmp_path)[0])
     assert source == Document(MODULE, "m.py", "code", "PSF-2.0")
     assert isinstance(source, Document)
     assert prose == Document(docstrings(MODULE), "m.py#docstrings", "prose", "PSF-2.0", {"derived_from": source.id})
@@ -76,13 +84,13 @@ def test_a_module_is_its_source_and_then_its_docstrings_derived_from_it(tmp_path
 
 def test_a_module_that_is_not_utf8_is_left_out_with_its_docstrings(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_bytes(b'# coding: latin-1\n"""caf\xe9"""\n')
-    assert [found.reason for found in read_module(find_files(str(tmp_path))[0]) if isinstance(found, Rejection)] == [
+    assert [found.reason for found in read_module(files_below(tmp_path)[0]) if isinstance(found, Rejection)] == [
         "not_utf8"
     ]
 
 
 def test_the_library_of_this_interpreter_is_all_there_and_nothing_else() -> None:
-    files = {file.name: file for file in stdlib_files()}
+    files = {file.name: file for file in LIBRARY.files("stdlib")}
     assert {"ast.py", "json/encoder.py", "email/mime/text.py"} <= files.keys()
     assert all(name.endswith(".py") for name in files)
     assert not [name for name in files if "site-packages" in name or "__pycache__" in name]
@@ -90,7 +98,7 @@ def test_the_library_of_this_interpreter_is_all_there_and_nothing_else() -> None
 
 
 def test_the_topics_of_help_are_prose_and_their_module_is_not_code() -> None:
-    topics = next(file for file in stdlib_files() if file.name == stdlib_corpus.TOPICS)
+    topics = next(file for file in LIBRARY.files("stdlib") if file.name == TOPICS)
     found = [one for one in read_module(topics) if isinstance(one, Document)]
     assert len(found) > 50
     assert {(one.domain, one.licence) for one in found} == {("prose", "PSF-2.0")}
@@ -101,4 +109,4 @@ def test_the_topics_of_help_are_prose_and_their_module_is_not_code() -> None:
 def test_an_interpreter_without_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     with pytest.raises(UserError, match=f"the standard library of {sys.executable} has no sources"):
-        stdlib_files()
+        LIBRARY.files("stdlib")

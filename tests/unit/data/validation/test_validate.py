@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from llm.config import ValidationConfig
-from llm.data.validate import suite_path, validate
+from llm.data.validation import suite_path, validate
 from llm.errors import UserError, ValidationFailed
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
@@ -69,7 +69,7 @@ def test_a_sound_corpus_passes_the_suite_that_comes_with_us(corpus: Manifest, st
 def test_the_verdict_is_the_same_product_in_another_store_and_process(corpus: Manifest, tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_text(corpus.model_dump_json())
     program = (
-        "import sys; from llm.config import ValidationConfig; from llm.data.validate import validate;"
+        "import sys; from llm.config import ValidationConfig; from llm.data.validation import validate;"
         "from llm.storage import Manifest, Store; from llm.runs.events import EventLog;"
         "corpus, store = sys.argv[1:];"
         "print(validate(ValidationConfig(), Manifest.read(corpus), Store(store), EventLog(store + '.events')).id)"
@@ -81,7 +81,7 @@ def test_the_verdict_is_the_same_product_in_another_store_and_process(corpus: Ma
         check=True,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         env=os.environ | {"PYTHONHASHSEED": "7"},
     )
     assert two.stdout.strip() == one

@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from llm.data.sources import check_unchanged, files_below, find_files, fingerprint
+from llm.data.sources.local import LocalFiles
+from llm.data.sources.local_file import LocalFile, files_below
 from llm.errors import UserError
+
+
+def find_files(path: str) -> list[LocalFile]:
+    return list(LocalFiles().files(path))
+
+
+def fingerprints(path: Path) -> list[tuple[str, str]]:
+    return [(file.name, file.sha256()) for file in find_files(str(path))]
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -37,6 +46,20 @@ def test_a_file_is_named_by_itself_even_if_its_name_looks_like_a_glob(tmp_path: 
     assert names_of(tree(tmp_path, "notes[1].txt") / "notes[1].txt") == ["notes[1].txt"]
 
 
+@pytest.mark.parametrize(("own", "neighbour"), [("p[1]", "p1"), ("q?", "qx"), ("r*", "rab"), ("s**", "s")])
+def test_a_glob_below_a_folder_that_looks_like_one_is_of_that_folder(tmp_path: Path, own: str, neighbour: str) -> None:
+    tree(tmp_path, f"{own}/in/right.txt", f"{neighbour}/in/wrong.txt")
+    assert names_of(tmp_path / own / "in" / "*.txt") == ["right.txt"]
+    assert names_of(tmp_path / own / "**" / "*.txt") == ["in/right.txt"]
+    assert LocalFiles().host_paths(str(tmp_path / own / "**" / "*.txt")) == [tmp_path / own]
+    assert names_of(tmp_path / own) == ["in/right.txt"]
+
+
+def test_the_message_on_a_missing_path_says_what_else_may_be_given(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Give a file, a folder, a glob, or `stdlib` for the standard library of this"):
+        find_files(str(tmp_path / "nope"))
+
+
 def test_a_name_that_is_not_utf8_is_spelled_out(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "w") as file:
         file.write("x")
@@ -60,7 +83,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_device_is_refused() -> None:
-    with pytest.raises(UserError, match="/dev/null is neither a file nor a folder"):
+    with pytest.raises(UserError, match="/dev/null is no file and no folder"):
         find_files("/dev/null")
 
 
@@ -75,27 +98,28 @@ def test_the_fingerprint_changes_with_content_and_name_only(tmp_path: Path) -> N
     (one / "a.txt").write_text("same")
     (two / "a.txt").write_text("same")
     os.utime(two / "a.txt", (1, 1))
-    assert fingerprint(find_files(str(one))) == fingerprint(find_files(str(two)))
+    assert fingerprints(one) == fingerprints(two)
     (two / "a.txt").write_text("Same")
-    assert fingerprint(find_files(str(one))) != fingerprint(find_files(str(two)))
+    assert fingerprints(one) != fingerprints(two)
 
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
-    files = find_files(str(tree(tmp_path, "a.txt", "b.txt")))
-    check_unchanged(files)
+    files = a, b = find_files(str(tree(tmp_path, "a.txt", "b.txt")))
+    for file in files:
+        file.check_unchanged()
     (tmp_path / "b.txt").write_text("longer than before")
     with pytest.raises(UserError, match=r"b\.txt was changed while it was read"):
-        check_unchanged(files)
+        b.check_unchanged()
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match=r"a\.txt was removed while it was read"):
-        check_unchanged(files)
+        a.check_unchanged()
 
 
 def test_a_file_that_vanishes_before_it_is_read_is_named(tmp_path: Path) -> None:
     files = find_files(str(tree(tmp_path, "a.txt")))
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: No such file"):
-        fingerprint(files)
+        files[0].sha256()
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: No such file"), files[0].open():
         pass
 
