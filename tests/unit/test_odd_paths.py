@@ -6,7 +6,6 @@ Beside each store lies another one that the pattern would match, with other cont
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +23,14 @@ from llm.evaluation.statistics.pairing import documents_of
 from llm.model import Decoder
 from llm.model.weights import load, save
 from llm.report.content import gather
+from llm.runs.event_kinds import StepFinished, StepStarted
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Recipe, Store
+from tests.storage_case import one_document
 
 PROJECT = Path(__file__).parents[2]
 PAIRS = {"brackets": ("p[1]", "p1"), "a question mark": ("q?", "qx"), "a star": ("r*", "rab"), "a hash": ("s#", "s")}
-COUNTS = {
-    "read_documents": 3,
-    "duplicates": {"documents": 0},
-    "rejected": {"binary": {"documents": 0}, "not_utf8": {"documents": 0}},
-}
 
 
 def corpus(folder: Path, text: str) -> None:
@@ -67,10 +64,9 @@ def values(product: Manifest) -> set[float]:
 def reported(product: Manifest) -> object:
     folder = RunFolder(product.folder.parents[1] / "run")
     folder.path.mkdir()
-    events = [
-        {"time": "2026-01-01T00:00:00Z", "kind": f"step_{kind}", "step": "validate"} for kind in ("started", "finished")
-    ]
-    folder.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    log = EventLog(folder.events)
+    log.emit(StepStarted(step="validate"))
+    log.emit(StepFinished(step="validate"))
     folder.manifest_path("validate").parent.mkdir()
     product.write(folder.manifest_path("validate"))
     return gather(folder).statistics
@@ -98,9 +94,9 @@ WANTED: dict[str, object] = {
 
 
 def made(root: Path, make: Callable[[Path, str], None], text: str) -> Manifest:
-    with Store(root).stage("product", Recipe(text, {})) as stage:
+    with Store(root).stage("corpus", Recipe(text, {})) as stage:
         make(stage.path, text)
-        return stage.commit(COUNTS)
+        return stage.commit(one_document())
 
 
 @pytest.mark.parametrize("has_neighbour", [True, False])
@@ -112,7 +108,7 @@ def test_a_product_is_read_from_its_own_folder(tmp_path: Path, what: str, pair: 
     product = made(tmp_path / own, make, "right")
     if has_neighbour:
         other = made(tmp_path / "other", make, "wrong one")
-        shutil.copytree(other.folder, tmp_path / neighbour / "product" / product.id)
+        shutil.copytree(other.folder, tmp_path / neighbour / product.kind / product.id)
     assert read(product) == WANTED[what]
 
 
