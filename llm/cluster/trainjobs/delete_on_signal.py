@@ -15,7 +15,7 @@ from llm.cluster.api import Api
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, trainjob
 from llm.errors import Preempted, ServiceError
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 DELETE_SECONDS = 5.0
 CREATING_SECONDS = 2.0
 """A TrainJob whose creation was on its way when the signal came may take so long to exist."""
@@ -23,7 +23,7 @@ AGAIN_SECONDS = 0.05
 
 
 class DeletesOnSignal:
-    """Between `with` and its end SIGTERM and SIGINT delete the TrainJob and raise Preempted in the main thread."""
+    """Between `with` and its end a signal deletes the TrainJob and raises Preempted in the main thread."""
 
     def __init__(self, api: Api, name: str) -> None:
         """Make ready to delete the TrainJob, which need not exist yet."""
@@ -39,7 +39,8 @@ class DeletesOnSignal:
         trainjob(self._api, self._name)
         self._api.patience_seconds = DELETE_SECONDS
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
+            self._before = {number: signal.signal(number, self._stop) for number in heard}
         return self
 
     def __exit__(self, *exception: object) -> None:
