@@ -19,7 +19,7 @@ from llm.config import ModelConfig
 from llm.data.documents import CorpusWriter, Document, read_split
 from llm.data.shards import ShardWriter, TokenShards, write_meta
 from llm.data.statistics import statistics
-from llm.evaluation.statistics.pairing import items_file, items_of
+from llm.evaluation.statistics.pairing import items_of
 from llm.model import Decoder
 from llm.model.weights import load, save
 from llm.report.content import gather
@@ -55,7 +55,11 @@ def shards(folder: Path, text: str) -> None:
 
 
 def table(name: str) -> Callable[[Path, str], None]:
-    return lambda folder, text: pl.DataFrame({"split": [text]}).write_parquet(folder / name, mkdir=True)
+    def write(folder: Path, text: str) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        pl.DataFrame({"split": [text]}).write_parquet(folder / name)
+
+    return write
 
 
 def weights(folder: Path, text: str) -> None:
@@ -77,16 +81,14 @@ def reported(product: Manifest) -> object:
     log.emit(StepStarted(step="validate"))
     log.emit(StepFinished(step="validate"))
     folder.keep("validate", product)
-    content = gather(folder)
-    assert content.notes == []
-    return content.statistics
+    return gather(folder).statistics
 
 
 READS: dict[str, tuple[Callable[[Path, str], None], Callable[[Manifest], object]]] = {
     "a split": (corpus, lambda product: read_split(product, "train")["text"].to_list()),
     "statistics of a corpus": (corpus, lambda product: sorted(set(statistics(product)["domain"]))),
     "shards": (shards, lambda product: TokenShards.open(product).tokens("train").tolist()),
-    "scores": (table(items_file("loss")), lambda product: items_of(product, "loss").to_dicts()),
+    "scores": (table("items/bits_per_byte.parquet"), lambda product: items_of(product, "bits_per_byte").to_dicts()),
     "a table of a report": (table("statistics.parquet"), reported),
     "weights": (
         weights,
