@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-
 def tracking_uri(config: TrackingConfig, runs: Path) -> str:
     """The configured server, or the SQLite database beside the runs."""
     return config.uri or f"sqlite:///{database(runs)}"
