@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cli_reference
 
+from llm.config.load import section_of_entries
 from llm.config.sections import RunConfig, Section
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
@@ -108,7 +109,15 @@ def _rows(section: type[Section], prefix: str) -> Iterator[str]:
         if isinstance(inner, type) and issubclass(inner, Section):
             yield from _rows(inner, f"{prefix}.{name}")
             continue
-        yield f"| `{prefix}.{name}` | `{field.default!r}` | {_cell(field.description)} |"
+        meaning = _cell(field.description)
+        entries = section_of_entries(inner)
+        default = field.get_default(call_default_factory=True)
+        if entries is not None:
+            default = {key: one.model_dump(mode="json") for key, one in default.items()}
+        shown = "must be given" if field.is_required() else f"`{default!r}`"
+        yield f"| `{prefix}.{name}` | {shown} | {meaning} |"
+        if entries is not None:
+            yield from _rows(entries, f"{prefix}.{name}.NAME")
 
 
 def _fields(model: type[Event], names: Set[str]) -> Iterator[str]:

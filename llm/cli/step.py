@@ -42,8 +42,9 @@ def command_for(name: str) -> click.Command:
 def _end_as_judged(gate: Manifest) -> None:
     """Print the verdict in words; raises GateNotPassed unless it is PASS."""
     from llm.evaluation.gate.words import verdict_in_words
+    from llm.storage.products import GateCounts
 
     headline, *reasons = verdict_in_words(json.loads(gate.file("gate.json").read_text(encoding="utf-8")))
-    if gate.counts["verdict"] != "PASS":
+    if GateCounts.of(gate).verdict != "PASS":
         raise GateNotPassed(headline, *reasons)
     click.echo("\n  ".join((headline, *reasons)))

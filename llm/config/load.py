@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, get_origin
+from typing import Any, TypeGuard, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -124,11 +124,33 @@ def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
+def section_of_entries(annotation: Any) -> type[Section] | None:
+    """The section that each entry of a mapping is (`dict[str, MetricRule]`); None for any other type."""
+    if get_origin(annotation) is dict and _is_section(get_args(annotation)[1]):
+        found: type[Section] = get_args(annotation)[1]
+        return found
+    return None
+
+
 def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
+    """Put a value at its place; a mapping that gets one key keeps the others that it has by default."""
     *parents, last = path
+    section: type[BaseModel] | None = RunConfig
     for parent in parents:
-        document = document.setdefault(parent, {})
+        field = section.model_fields.get(parent) if section is not None else None
+        section = field.annotation if field is not None and _is_section(field.annotation) else None
+        document = document.setdefault(parent, _mapping_by_default(field))
     document[last] = value
+
+
+def _mapping_by_default(field: FieldInfo | None) -> dict[str, Any]:
+    """The entries of a field that is a mapping, as plain data; {} for any other field."""
+    if field is None or _is_section(field.annotation):
+        return {}
+    default = field.get_default(call_default_factory=True)
+    if not isinstance(default, dict):
+        return {}
+    return {name: one.model_dump(mode="json") if isinstance(one, Section) else one for name, one in default.items()}
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -139,6 +161,8 @@ def _explain(error: ValidationError) -> list[str]:
             lines += replaced
         elif problem["type"] == "extra_forbidden":
             lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig))]
+        elif problem["type"] == "missing":
+            lines.append(f"{key} must be given")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{key}={problem['input']!r} is not allowed: {message}")
@@ -151,4 +175,6 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
         keys.append(prefix + name)
         if _is_section(field.annotation):
             keys += _all_keys(field.annotation, f"{prefix}{name}.")
+        elif (inner := section_of_entries(field.annotation)) is not None:
+            keys += _all_keys(inner, f"{prefix}{name}.NAME.")
     return keys

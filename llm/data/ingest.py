@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
 
 from llm.config import DataConfig
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
@@ -24,6 +23,7 @@ from llm.errors import UserError
 from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import Amount, CorpusCounts, LeftOut, SplitAmount
 
 NAMED = 5
 PROGRESS_SHARE = 0.1
@@ -56,7 +56,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
         code=(*CODE, *code_of(source, files)),
         inputs={
             "source": type(source).__name__,
-            "files": [(file.name, file.size_bytes, file.sha256()) for file in files],
+            "files": [(file.name, file.size_bytes, file.fingerprint()) for file in files],
             "python": platform.python_version(),
             "pyarrow": version("pyarrow"),
         },
@@ -115,28 +115,25 @@ class Tally:
         """Documents kept, by split."""
         return {split: self._sum(split, None)["documents"] for split in SPLITS}
 
-    def as_counts(self) -> dict[str, Any]:
+    def as_counts(self) -> CorpusCounts:
         """The counts of the manifest: totals, by split, by domain, and what was dropped."""
         domains = sorted({domain for _, domain in self.documents})
-        return {
+        return CorpusCounts(
             **self._sum(None, None),
-            "by_split": {
-                split: {
+            by_split={
+                split: SplitAmount(
                     **self._sum(split, None),
-                    "by_domain": {d: self._sum(split, d) for d in domains if self.documents[split, d]},
-                }
+                    by_domain={d: Amount(**self._sum(split, d)) for d in domains if self.documents[split, d]},
+                )
                 for split in SPLITS
             },
-            "by_domain": {domain: self._sum(None, domain) for domain in domains},
-            "read_documents": self.read_documents,
-            "duplicates": {
-                "documents": self.duplicates.dropped_documents,
-                "bytes": self.duplicates.dropped_bytes,
+            by_domain={domain: Amount(**self._sum(None, domain)) for domain in domains},
+            read_documents=self.read_documents,
+            duplicates=Amount(documents=self.duplicates.dropped_documents, bytes=self.duplicates.dropped_bytes),
+            rejected={
+                reason.value: LeftOut(documents=self.rejected[reason], first=self.names[reason]) for reason in Reason
             },
-            "rejected": {
-                reason.value: {"documents": self.rejected[reason], "first": self.names[reason]} for reason in Reason
-            },
-        }
+        )
 
     def _sum(self, split: str | None, domain: str | None) -> dict[str, int]:
         keys = [key for key in self.documents if split in (None, key[0]) and domain in (None, key[1])]

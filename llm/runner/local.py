@@ -42,6 +42,7 @@ from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder, run_folder, run_name
 from llm.runs.origin import machine, versions
 from llm.storage import only_process_in, sha256_of_json
+from llm.storage.products import GateCounts
 from llm.tracking.progress import Follower
 
 
@@ -181,7 +182,7 @@ def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
     if "register" not in finished:
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
-    verdict = folder.manifest("gate").counts["verdict"]
+    verdict = GateCounts.of(folder.manifest("gate")).verdict
     if verdict != "PASS":
         return GateNotPassed.exit_code, f"the gate said {verdict}: the model is registered, but not promoted"
     if "deploy" not in finished:

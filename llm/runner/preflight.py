@@ -5,6 +5,7 @@ from __future__ import annotations
 from llm.config import RunConfig
 from llm.data.validation import suite_path
 from llm.errors import UserError
+from llm.evaluation.metric import check_metrics
 from llm.export import tensorrt
 from llm.runs.folder import runs_folder
 from llm.storage import Store, is_s3
@@ -15,6 +16,7 @@ from llm.tracking.sink import find_sinks
 def preflight(config: RunConfig) -> list[str]:
     """Warnings about what this machine will leave out; raises UserError for what a later step would refuse."""
     suite_path(config.validation.suite)
+    check_metrics(config.evaluation, config.gate)
     if is_s3(config.run.folder):
         raise UserError(
             f"run.folder={config.run.folder} is in S3, and this run's steps share the disk of this machine",

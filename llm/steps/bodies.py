@@ -14,6 +14,7 @@ from llm.config import RunConfig
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Store, identity
+from llm.storage.products import PromotionCounts, RegistrationCounts
 
 if TYPE_CHECKING:
     from llm.training.train import Elsewhere
@@ -145,31 +146,31 @@ def _register(context: Context, given: Given) -> Manifest:
 
     version = register(context.config.tracking, context.folder, given)
     model = context.config.tracking.model
-    return _outcome("registration", f"models:/{model}/{version.version}", version.version, given)
+    return _outcome(RegistrationCounts(version=version.version), f"models:/{model}/{version.version}", given)
 
 
 def _promote(context: Context, given: Given) -> Manifest:
     """Make the registered version the champion; only the gate's PASS leads here."""
     from llm.registry import promote
 
-    version = int(given["register"].counts["version"])
+    version = RegistrationCounts.of(given["register"]).version
     judgement = json.loads(given["gate"].file("gate.json").read_text(encoding="utf-8"))
     promote(context.config.tracking, context.folder, version, judgement["verdict"], judgement["champion"])
-    return _outcome("promotion", f"models:/{context.config.tracking.model}@champion", version, given)
+    return _outcome(PromotionCounts(version=version), f"models:/{context.config.tracking.model}@champion", given)
 
 
 def _deploy(context: Context, given: Given) -> Manifest:
     """Build the Triton model repository of the registered version."""
     from llm.serving.triton.repository import build
 
-    version = int(given["register"].counts["version"])
+    version = RegistrationCounts.of(given["register"]).version
     return build(context.config.serving, given["export"], version, context.store, context.log)
 
 
-def _outcome(kind: str, uri: str, version: int, given: Given) -> Manifest:
+def _outcome(outcome: RegistrationCounts | PromotionCounts, uri: str, given: Given) -> Manifest:
     """The manifest of a step whose outcome is in the registry, not in the store."""
     parents = tuple(manifest.as_parent() for manifest in given.values())
-    counts = {"version": version}
+    kind, counts = outcome.kind, outcome.document()
     return Manifest(
         kind=kind, id=identity(kind, (), counts, {}, parents), uri=uri, files=(), counts=counts, parents=parents
     )

@@ -18,11 +18,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llm.errors import DamagedError
 from llm.storage.atomic_write import make_folder, sync, warn_once
@@ -32,6 +31,7 @@ from llm.storage.lock import has_no_locks, try_lock
 from llm.storage.manifest import MANIFEST_NAME, Manifest, Parent, describe_files, identity
 from llm.storage.objects import Objects
 from llm.storage.open import open_objects
+from llm.storage.products.counts import Counts
 from llm.storage.recipe import Recipe, recipe_name
 from llm.storage.s3 import S3Objects
 from llm.storage.uri import cache_folder, folder_of, is_s3
@@ -50,19 +50,20 @@ class Stage:
     _kind: str
     _recipe: Recipe
 
-    def commit(self, counts: Mapping[str, Any] | None = None) -> Manifest:
+    def commit(self, counts: Counts | None = None) -> Manifest:
         """Seal what was written: hash it, name it by its content, and let it appear in one rename."""
         files = describe_files(self.path)
         parents: tuple[Parent, ...] = tuple(parent.as_parent() for parent in self._recipe.parents)
-        counts = dict(counts or {})
+        assert counts is None or counts.kind == self._kind, f"{type(counts).__name__} of a {self._kind}"
+        document = {} if counts is None else counts.document()
         config = dict(self._recipe.config)
-        product_id = identity(self._kind, files, counts, config, parents)
+        product_id = identity(self._kind, files, document, config, parents)
         manifest = Manifest(
             kind=self._kind,
             id=product_id,
             uri=self._store.objects.below(f"{self._kind}/{product_id}").uri,
             files=files,
-            counts=counts,
+            counts=document,
             config=config,
             parents=parents,
         )

@@ -1,4 +1,4 @@
-"""What MLflow is told: a run's events as points, its configuration as parameters, its origin as tags."""
+"""What MLflow gets: a run's events as points, its configuration as parameters, its origin as tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llm.runs.event_kinds import (
 )
 
 NOT_PARAMETERS = {"run", "storage", "tracking"}
-"""Sections that say where a run is kept and told about, not what it does."""
+"""Sections that say where a run and its records are kept, not what it does."""
 TRAINING_METRICS = ("loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory_bytes")
 ORIGIN = ("pipeline", "command", "config_sha256", "kfp_run")
 STOPPED = Preempted.exit_code

@@ -62,8 +62,8 @@ MakeSink = Callable[[RunFolder, TrackingConfig], Sink]
 class EventSink(ABC):
     """A sink that takes one event after the other, in order.
 
-    A file in `tracking/` in the run's folder says how far it got, so each event comes once. It comes again after a crash
-    in between. Where pods put the log together in another order, the whole log comes again. An exception of `take`
+    A file in `tracking/` in the run's folder says how far it got, so each event comes once. After a crash in between the
+    last event comes again. Where pods put the log together in another order, the whole log comes again. An exception of `take`
     leaves this event and those after it pending.
     """
 

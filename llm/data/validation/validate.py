@@ -25,6 +25,7 @@ from llm.errors import UserError, ValidationFailed
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ValidationCounts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,14 +57,10 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
             (stage.path / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
             failed = [_describe(one) for one in result["results"] if not one["success"]]
             done = stage.commit(
-                {
-                    "success": result["success"],
-                    "expectations": len(result["results"]),
-                    "failed": failed,
-                }
+                ValidationCounts(success=result["success"], expectations=len(result["results"]), failed=failed)
             )
         log.emit(Progress(step="validate", message="Great Expectations", done=2, total=2))
-    if not done.counts["success"]:
+    if not ValidationCounts.of(done).success:
         raise ValidationFailed(*_explain(done, corpus, path))
     return done
 
@@ -166,11 +163,11 @@ def _observed(one: Mapping[str, Any]) -> str:
 
 
 def _explain(done: Manifest, corpus: Manifest, path: Path) -> list[str]:
-    failed = done.counts["failed"]
+    verdict = ValidationCounts.of(done)
     return [
         f"corpus {corpus.id} did not pass suite {path.stem}:"
-        f" {len(failed)} of {done.counts['expectations']} expectations failed",
-        *failed,
+        f" {len(verdict.failed)} of {verdict.expectations} expectations failed",
+        *verdict.failed,
         f"Data Docs: {done.folder / 'data_docs' / 'index.html'}",
         f"Clean the data and run again, or change what is expected in {path}.",
     ]
