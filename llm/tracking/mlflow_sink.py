@@ -221,11 +221,9 @@ class Courier:
         if not path.is_file():
             return Delivered()
         found = Delivered.model_validate_json(path.read_bytes())
-        return (
-            found
-            if found.last == bytes_before(self._folder.events, found.offset)
-            else found.model_copy(update={"offset": 0, "last": None})
-        )
+        if found.last == bytes_before(self._folder.events, found.offset):
+            return found
+        return found.model_copy(update={"offset": 0, "last": None})
 
     def _keep(self, **changes: object) -> None:
         self._delivered = self._delivered.model_copy(update=changes)

@@ -62,9 +62,9 @@ MakeSink = Callable[[RunFolder, TrackingConfig], Sink]
 class EventSink(ABC):
     """A sink that takes one event after the other, in order.
 
-    A file in `tracking/` in the run's folder says how far it got, so each event comes once. After a crash in between the
-    last event comes again. Where pods put the log together in another order, the whole log comes again. An exception of `take`
-    leaves this event and those after it pending.
+    A file in `tracking/` in the run's folder says how far it got, so each event comes once. After a crash in between
+    the last event comes again. Where pods put the log together in another order, the whole log comes again. An
+    exception of `take` leaves this event and those after it pending.
     """
 
     name: str
