@@ -16,7 +16,7 @@ from typing import Any
 from llm.cluster.refusal import Refused, Unreachable, refusal
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
-from llm.storage import home_folder
+from llm.process.home import home_folder
 
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LONGEST_WAIT_SECONDS = 5.0
