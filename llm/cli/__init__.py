@@ -16,6 +16,7 @@ import click
 
 from llm import __version__
 from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.process.home import ensure_home
 
 VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
@@ -73,6 +74,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the process ends with the exit code of `llm.errors`."""
+    ensure_home()
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llm.config import RunConfig, from_yaml, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
+from llm.process.home import ensure_home
 from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import last_attempt
 from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested, Versions, Warned
@@ -83,6 +84,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
     A GristmillError ends the process with its exit code and its message, without a traceback.
     """
     die_with_runner()
+    ensure_home()
     try:
         context = open_context(from_yaml(config))
         manifests = {source: Manifest.read(path, context.store.objects.uri) for source, path in given.items()}
@@ -99,6 +101,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
 def report_component(config: str, page: str) -> None:
     """The exit handler's body: write the report and tell the sinks how the run ended, whatever happened."""
     die_with_runner()
+    ensure_home()
     from llm.report import write_report
     from llm.tracking.sink import open_sinks
 
