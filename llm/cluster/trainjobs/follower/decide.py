@@ -98,7 +98,7 @@ class State:
 
 
 def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Wants:
-    """What to read besides the TrainJob and its pods, which `seen` has."""
+    """What to read in addition to the TrainJob and its pods, which `seen` has."""
     assert seen.job is not None
     new = [ending for pod in seen.pods if (ending := ending_of(pod)) is not None and ending.pod not in state.endings]
     tails = tuple(ending.pod for ending in new if _is_a_crash(ending))
