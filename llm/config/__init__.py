@@ -1,8 +1,9 @@
 """One validated, frozen configuration for a whole run."""
 
 from llm.config.check import check_across_sections
-from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
+from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated
 from llm.config.parameter import to_parameter
+from llm.config.secrets import without_secrets
 from llm.config.sections import (
     ClusterConfig,
     DataConfig,

@@ -7,7 +7,6 @@ the value and what is allowed. Law: `from_yaml(to_yaml(c)) == c`.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, get_args, get_origin
@@ -21,8 +20,6 @@ from llm.config.renamed import what_replaces
 from llm.config.sections import RunConfig, Section
 from llm.errors import UserError
 
-SECRET = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-"""User and password in a URI."""
 SETTINGS = Path(__file__).resolve().parent / "settings"
 """The folder of the named settings: Hydra's groups, and the expectation suites. It is installed with the package."""
 
@@ -60,11 +57,6 @@ def from_yaml(text: str) -> RunConfig:
 def to_yaml(config: RunConfig) -> str:
     """The whole configuration as one YAML document, every default spelled out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def without_secrets(text: str) -> str:
-    """The same text with user and password left out of every URI in it: fit to be shown, logged and sent on."""
-    return SECRET.sub("…", text)
 
 
 def validated(document: Any) -> RunConfig:

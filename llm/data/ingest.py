@@ -56,7 +56,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
         code=(*CODE, *code_of(source, files)),
         inputs={
             "source": type(source).__name__,
-            "files": [(file.name, file.size_bytes, file.sha256()) for file in files],
+            "files": [(file.name, file.size_bytes, file.fingerprint()) for file in files],
             "python": platform.python_version(),
             "pyarrow": version("pyarrow"),
         },

@@ -26,14 +26,19 @@ from llm.model.weights import load, save
 from llm.report.content import gather
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products.data import Amount, CorpusCounts, LeftOut, ValidationCounts
 
 PROJECT = Path(__file__).parents[2]
 PAIRS = {"brackets": ("p[1]", "p1"), "a question mark": ("q?", "qx"), "a star": ("r*", "rab"), "a hash": ("s#", "s")}
-COUNTS = {
-    "read_documents": 3,
-    "duplicates": {"documents": 0},
-    "rejected": {"binary": {"documents": 0}, "not_utf8": {"documents": 0}},
-}
+COUNTS = CorpusCounts(
+    documents=3,
+    bytes=30,
+    by_split={},
+    by_domain={},
+    read_documents=3,
+    duplicates=Amount(documents=0, bytes=0),
+    rejected={reason: LeftOut(documents=0, first=()) for reason in ("binary", "not_utf8", "empty")},
+)
 
 
 def corpus(folder: Path, text: str) -> None:
@@ -97,23 +102,23 @@ WANTED: dict[str, object] = {
 }
 
 
-def made(root: Path, make: Callable[[Path, str], None], text: str) -> Manifest:
-    with Store(root).stage("product", Recipe(text, {})) as stage:
-        make(stage.path, text)
-        return stage.commit(COUNTS)
+def made(root: Path, what: str, text: str) -> Manifest:
+    counts = ValidationCounts(success=True, expectations=1, failed=()) if what == "a table of a report" else COUNTS
+    with Store(root).stage(counts.kind, Recipe(text, {})) as stage:
+        READS[what][0](stage.path, text)
+        return stage.commit(counts)
 
 
 @pytest.mark.parametrize("has_neighbour", [True, False])
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("what", READS)
 def test_a_product_is_read_from_its_own_folder(tmp_path: Path, what: str, pair: str, has_neighbour: bool) -> None:
-    make, read = READS[what]
     own, neighbour = PAIRS[pair]
-    product = made(tmp_path / own, make, "right")
+    product = made(tmp_path / own, what, "right")
     if has_neighbour:
-        other = made(tmp_path / "other", make, "wrong one")
-        shutil.copytree(other.folder, tmp_path / neighbour / "product" / product.id)
-    assert read(product) == WANTED[what]
+        other = made(tmp_path / "other", what, "wrong one")
+        shutil.copytree(other.folder, tmp_path / neighbour / product.kind / product.id)
+    assert READS[what][1](product) == WANTED[what]
 
 
 def test_every_call_of_polars_that_reads_a_path_says_that_it_is_no_pattern() -> None:
