@@ -104,7 +104,7 @@ def _on_a_pool(context: Context) -> Elsewhere | None:
 
 
 def _evaluate(context: Context, given: Given) -> Manifest:
-    """Score the model on the test split, by domain, beside gzip and xz."""
+    """Measure the model on the test split, overall and by domain."""
     from llm.evaluation.evaluate import evaluate
 
     return evaluate(
