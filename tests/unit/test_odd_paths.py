@@ -67,8 +67,7 @@ def reported(product: Manifest) -> object:
     log = EventLog(folder.events)
     log.emit(StepStarted(step="validate"))
     log.emit(StepFinished(step="validate"))
-    folder.manifest_path("validate").parent.mkdir()
-    product.write(folder.manifest_path("validate"))
+    folder.keep("validate", product)
     return gather(folder).statistics
 
 
