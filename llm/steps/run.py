@@ -97,10 +97,10 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
 
 
 def report_component(config: str, page: str) -> None:
-    """The exit handler's body: write the report and tell MLflow how the run ended, whatever happened."""
+    """The exit handler's body: write the report and tell the sinks how the run ended, whatever happened."""
     die_with_runner()
     from llm.report import write_report
-    from llm.tracking.mlflow_sink import finish
+    from llm.tracking.sink import open_sinks
 
     try:
         context = open_context(from_yaml(config))
@@ -111,9 +111,10 @@ def report_component(config: str, page: str) -> None:
             if attempt.failure is not None and attempt.failure.exit_code is not None:
                 exit_code = attempt.failure.exit_code
             shutil.copyfile(write_report(context.folder), _made(page))
-            delivery = finish(context.folder, context.config.tracking, exit_code)
-            if delivery.error is not None:
-                context.log.emit(Warned(message=f"MLflow was not told all of this run: {delivery.error}"))
+            for sink in open_sinks(context.folder, context.config.tracking):
+                delivery = sink.finish(exit_code)
+                if delivery.error is not None:
+                    context.log.emit(Warned(message=f"{sink.name} was not told all of this run: {delivery.error}"))
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
