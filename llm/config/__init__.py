@@ -1,6 +1,7 @@
 """One validated, frozen configuration for a whole run."""
 
 from llm.config.check import check_across_sections
+from llm.config.decides import Decides, deciding, marked
 from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
 from llm.config.sections import (
     ClusterConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "CONFIGS",
     "ClusterConfig",
     "DataConfig",
+    "Decides",
     "EvaluationConfig",
     "ExportConfig",
     "GateConfig",
@@ -39,7 +41,9 @@ __all__ = [
     "ValidationConfig",
     "check_across_sections",
     "compose",
+    "deciding",
     "from_yaml",
+    "marked",
     "nearest",
     "to_yaml",
     "validated",

@@ -10,14 +10,15 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, get_origin
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llm.config.check import check_across_sections
-from llm.config.sections import RunConfig, Section
+from llm.config.decides import is_section
+from llm.config.sections import RunConfig
 from llm.errors import UserError
 
 SECRET = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
@@ -114,7 +115,7 @@ def _field(key: str) -> FieldInfo:
         if part not in section.model_fields:
             raise UserError(f"unknown config key {key}", nearest(part, section.model_fields, here))
         field = section.model_fields[part]
-        if not _is_section(field.annotation):
+        if not is_section(field.annotation):
             if place < len(parts) and get_origin(field.annotation) is not dict:
                 raise UserError(f"unknown config key {key}", f"{here}{part} is a value, and has no keys of its own.")
             return field
@@ -122,10 +123,6 @@ def _field(key: str) -> FieldInfo:
     raise UserError(
         f"{key} is a section, not a value", f"Its keys: {', '.join(here + n for n in section.model_fields)}."
     )
-
-
-def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
@@ -151,6 +148,6 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if _is_section(field.annotation):
+        if is_section(field.annotation):
             keys += _all_keys(field.annotation, f"{prefix}{name}.")
     return keys

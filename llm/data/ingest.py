@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from llm.config import DataConfig
+from llm.config import DataConfig, deciding
 from llm.config.sections import STDLIB
 from llm.data.deduplicate import Deduplicator
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
@@ -45,7 +45,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     files = stdlib_files() if config.path == STDLIB else find_files(config.path)
     recipe = Recipe(
         "ingest",
-        config.model_dump(mode="json", exclude={"path"}),  # the files decide, not how their place is written
+        deciding(config),
         code=CODE,
         inputs={
             "stdlib": config.path == STDLIB,

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.config import CONFIGS, ValidationConfig, nearest
+from llm.config import CONFIGS, ValidationConfig, deciding, nearest
 from llm.data.data_docs import write_data_docs
 from llm.data.statistics import statistics
 from llm.errors import UserError, ValidationFailed
@@ -44,7 +44,7 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     path = suite_path(config.suite)
     suite = _read_suite(path)
     inputs = {"suite": suite, **{name: version(name) for name in LIBRARIES}}
-    recipe = Recipe("validate", config.model_dump(mode="json"), [corpus], code=CODE, inputs=inputs)
+    recipe = Recipe("validate", deciding(config), [corpus], code=CODE, inputs=inputs)
     done = store.find(recipe)
     if done is None:
         log.emit("progress", step="validate", message="statistics of the corpus", done=0, total=2)

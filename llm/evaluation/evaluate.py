@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llm.config.sections import EvaluationConfig
+from llm.config import EvaluationConfig, deciding
 from llm.data.documents import read_split
 from llm.errors import UserError
 from llm.evaluation.bits_per_byte.compressors import gzip_bits_per_byte, xz_bits_per_byte
@@ -58,7 +58,7 @@ def evaluate(
 
     Raises DamagedError if an input is not what its manifest says, UserError if there is no test text.
     """
-    recipe = Recipe("evaluation", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE)
+    recipe = Recipe("evaluation", deciding(config), [checkpoint, tokenizer, corpus], code=CODE)
     if (done := store.find(recipe)) is not None:
         return done
     generator = Generator.open(checkpoint, tokenizer)

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import ExportConfig
+from llm.config import ExportConfig, deciding
 from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
@@ -42,7 +42,7 @@ def export(
     if (skipped := tensorrt.skipped_because(config.tensorrt)) is not None:
         log.emit("warning", message=f"no TensorRT engine is built: {skipped}")
     recipe = Recipe(
-        "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
+        "export", deciding(config), [checkpoint, tokenizer, corpus], code=CODE,
         inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt": _engine_is_for(config, skipped)},
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:

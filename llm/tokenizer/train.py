@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import TokenizerConfig
+from llm.config import TokenizerConfig, deciding
 from llm.data.documents import read_split
 from llm.errors import GristmillError, UserError
 from llm.runs.events import EventLog
@@ -24,7 +24,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
     """
     recipe = Recipe(
         "tokenizer",
-        config.model_dump(mode="json"),
+        deciding(config),
         [corpus],
         code=("llm.tokenizer", "llm.data.documents"),
         inputs={"gigatoken": version("gigatoken")},

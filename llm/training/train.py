@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import ModelConfig, TrainingConfig
+from llm.config import ModelConfig, TrainingConfig, deciding
 from llm.errors import GristmillError
 from llm.runs import last_attempt
 from llm.runs.events import EventLog
@@ -23,8 +23,6 @@ from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
 CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
-NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
-"""Settings that change how and where a training is done, not what comes out of it."""
 DISCARDED = "training_discarded"
 
 Elsewhere = Callable[[str], None]
@@ -101,11 +99,10 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
-    decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
     libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
     return Recipe(
         "training",
-        {"model": model.model_dump(mode="json"), "training": decides},
+        {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
         CODE,
         {name: version(name).partition("+")[0] for name in libraries},

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from llm.config.sections import GateConfig
+from llm.config import GateConfig, deciding
 from llm.evaluation.gate.comparison import Comparison, Verdict, check_floors, compare, decide, reason
 from llm.evaluation.statistics.pairing import pair_documents
 from llm.runs.events import EventLog
@@ -47,7 +47,7 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
     """
     recipe = Recipe(
         "gate",
-        config.model_dump(mode="json"),
+        deciding(config),
         [evaluation] if champion is None else [evaluation, champion.checkpoint, champion.evaluation],
         code=CODE,
         inputs={"champion": None if champion is None else champion.version},
