@@ -12,7 +12,6 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 from llm.config import DataConfig, deciding
@@ -29,10 +28,6 @@ from llm.storage import Manifest, Recipe, Store
 
 NAMED = 5
 PROGRESS_SHARE = 0.1
-CODE = tuple(
-    f"llm.data.{name}"
-    for name in ("deduplicate", "documents", "ingest", "readers", "sources", "split", "stdlib_corpus")
-)
 EXPLAINED = {Reason.BINARY: "binary", Reason.NOT_UTF8: "not UTF-8", Reason.EMPTY: "empty"}
 
 
@@ -46,12 +41,12 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     recipe = Recipe(
         "ingest",
         deciding(config),
-        code=CODE,
+        code=(__name__,),
         inputs={
             "stdlib": config.path == STDLIB,
-            "files": fingerprint(files),
+            "file": {name: [size_bytes, sha256] for name, size_bytes, sha256 in fingerprint(files)},
+            "files": len(files),
             "python": platform.python_version(),
-            "pyarrow": version("pyarrow"),
         },
     )
     if (done := store.find(recipe)) is not None:

@@ -15,7 +15,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,6 @@ from llm.storage import Manifest, Recipe, Store
 if TYPE_CHECKING:
     import polars as pl
 
-CODE = ("llm.data.data_docs", "llm.data.documents", "llm.data.statistics", "llm.data.validate")
-LIBRARIES = ("great-expectations", "pandas", "polars")
 ROW_NAMES = ("split", "domain")
 SHOWN_ROWS = 5
 
@@ -43,8 +40,9 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     """
     path = suite_path(config.suite)
     suite = _read_suite(path)
-    inputs = {"suite": suite, **{name: version(name) for name in LIBRARIES}}
-    recipe = Recipe("validate", deciding(config), [corpus], code=CODE, inputs=inputs)
+    recipe = Recipe(
+        "validate", deciding(config), [corpus], code=(__name__,), inputs={"suite": suite}, libraries=("pandas",)
+    )
     done = store.find(recipe)
     if done is None:
         log.emit("progress", step="validate", message="statistics of the corpus", done=0, total=2)

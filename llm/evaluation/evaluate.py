@@ -36,20 +36,6 @@ from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import tokenizer_of
 
-CODE = (
-    "llm.model",
-    "llm.generation",
-    "llm.tokenizer",
-    "llm.evaluation.statistics.bootstrap",
-    "llm.evaluation.bits_per_byte.compressors",
-    "llm.evaluation.evaluate",
-    "llm.evaluation.statistics.pairing",
-    "llm.evaluation.bits_per_byte.score",
-    "llm.evaluation.bits_per_byte.selection",
-    "llm.evaluation.bits_per_byte.windows",
-)
-"""Sources that decide an evaluation's numbers."""
-
 
 def evaluate(
     config: EvaluationConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store, log: EventLog
@@ -58,7 +44,7 @@ def evaluate(
 
     Raises DamagedError if an input is not what its manifest says, UserError if there is no test text.
     """
-    recipe = Recipe("evaluation", deciding(config), [checkpoint, tokenizer, corpus], code=CODE)
+    recipe = Recipe("evaluation", deciding(config), [checkpoint, tokenizer, corpus], code=(__name__,))
     if (done := store.find(recipe)) is not None:
         return done
     generator = Generator.open(checkpoint, tokenizer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
         "tokenizer",
         deciding(config),
         [corpus],
-        code=("llm.tokenizer", "llm.data.documents"),
-        inputs={"gigatoken": version("gigatoken")},
+        code=(__name__,),
     )
     if (done := store.find(recipe)) is not None:
         return done

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
-CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
 DISCARDED = "training_discarded"
 
 Elsewhere = Callable[[str], None]
@@ -99,13 +97,11 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
-    libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
     return Recipe(
         "training",
         {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        CODE,
-        {name: version(name).partition("+")[0] for name in libraries},
+        (__name__,),
     )
 
 

@@ -16,14 +16,6 @@ from llm.evaluation.statistics.pairing import pair_documents
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Parent, Recipe, Store
 
-CODE = (
-    "llm.evaluation.statistics.bootstrap",
-    "llm.evaluation.gate.comparison",
-    "llm.evaluation.gate.gate",
-    "llm.evaluation.statistics.pairing",
-    "llm.evaluation.bits_per_byte.selection",
-)
-"""Sources that decide a verdict."""
 MULTIPLICITY = (
     "PASS asks for every comparison at once (an intersection-union test), so each interval is read at its full"
     " confidence; FAIL is not corrected for the number of domains, since it and INCONCLUSIVE both keep the champion."
@@ -49,7 +41,7 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
         "gate",
         deciding(config),
         [evaluation] if champion is None else [evaluation, champion.checkpoint, champion.evaluation],
-        code=CODE,
+        code=(__name__,),
         inputs={"champion": None if champion is None else champion.version},
     )
     if (done := store.find(recipe)) is not None:
