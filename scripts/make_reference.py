@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: `docs/configuration.md` and every component's README.
+"""Write what follows from the code: `docs/configuration.md`, and every component with its README.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -13,6 +13,7 @@ from functools import reduce
 from pathlib import Path
 
 import yaml
+from component_sources import sources
 
 from llm.config import CONFIGS, RunConfig, compose, marked
 from llm.steps import STEPS
@@ -21,10 +22,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Path and content of every generated page."""
+    """Path and content of every generated file."""
     yield PROJECT / "docs" / "configuration.md", configuration()
-    for component in sorted((PROJECT / "components").glob("*/component.py")):
-        yield component.with_name("README.md"), component_page(component)
+    components = PROJECT / "components"
+    made = dict(sources(components))
+    yield from made.items()
+    for name in ("report", *STEPS):
+        path = components / name / "component.py"
+        yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
 
 
 def configuration() -> str:
@@ -81,10 +86,8 @@ def _leaves(settings: dict[str, object], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", "null" if value is None else value
 
 
-def component_page(component: Path) -> str:
+def component_page(name: str, source: str) -> str:
     """What a component takes and gives, from its docstring."""
-    name = component.parent.name
-    source = component.read_text()
     document = re.search(r'"""(.*?)"""', source[source.index("def ") :], re.DOTALL)
     assert document is not None
     purpose, _, arguments = inspect.cleandoc(document[1]).partition("\n\nArgs:\n")
@@ -112,6 +115,7 @@ def main() -> int:
             print(f"stale: {path.relative_to(PROJECT)}; run make reference", file=sys.stderr)
         return 1 if stale else 0
     for path, text in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     return 0
 

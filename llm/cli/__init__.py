@@ -16,6 +16,7 @@ import click
 
 from llm import __version__
 from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.steps import STEPS
 
 VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
@@ -35,9 +36,6 @@ VERBS = {
     "config": ("llm.cli.config", "Print the resolved configuration."),
 }
 STEP_MODULE = "llm.cli.step"
-STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
-         "deploy")  # fmt: skip
-"""The steps as commands; a test holds this list to `llm.steps.STEPS`, which is slower to import."""
 
 
 class LazyGroup(click.Group):

@@ -31,6 +31,7 @@ from llm.runner.subprocesses import Subprocesses
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder, run_name
 from llm.runs.origin import machine, versions
+from llm.steps import Step, steps_of
 from llm.storage import Manifest, only_process_in, sha256_of_json
 from llm.tracking.progress import Follower
 
@@ -46,6 +47,11 @@ class RunOutcome:
     step_seconds: dict[str, float]
     reused: tuple[str, ...]
     peak_memory_bytes: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every step ended that had to: the run did not stop or fail on its way."""
+        return self.exit_code in (EXIT_OK, GateNotPassed.exit_code)
 
     @property
     def overhead_seconds_per_step(self) -> float | None:
@@ -126,7 +132,7 @@ def _run(
         _run_with_kfp(pipeline, document, config, folder, steps)
     seconds = time.monotonic() - started
     events = log.read()[before:]
-    exit_code, message = _verdict(events, folder)
+    exit_code, message = _verdict(name, events, folder)
     log.emit("run_finished", exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes)
     write_report(folder)  # once more, with the whole time and the peak of memory
     ended = [event for event in events if event["kind"] in ("step_finished", "step_failed")]
@@ -163,22 +169,28 @@ def _run_with_kfp(
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
 
-def _verdict(events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str | None]:
+def _verdict(name: str, events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str | None]:
     """Exit code and reason of this invocation: the failed step's, else the gate's, else a fault of ours."""
     for event in events:
         if event["kind"] == "step_failed":
             return int(event["exit_code"]), f"{event['step']}: {event['message']}"
     finished = {event["step"] for event in events if event["kind"] == "step_finished"}
-    if "deploy" not in finished and any(event["kind"] == "stop_requested" for event in events):
+    left = [step for step in steps_of(name) if step.name not in finished]
+    if (left or not finished) and any(event["kind"] == "stop_requested" for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
-    if "register" not in finished:
+    refusal = next((step for step in steps_of(name) if step.name in finished and _refused(step, folder)), None)
+    excused = [step for step in left if refusal is not None and step.only_if == refusal.name]
+    if not finished or len(excused) < len(left):
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
-    verdict = Manifest.read(folder.manifest_path("gate")).counts["verdict"]
-    if verdict != "PASS":
-        return GateNotPassed.exit_code, f"the gate said {verdict}: the model is registered, but not promoted"
-    if "deploy" not in finished:
-        return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
+    if refusal is not None:
+        verdict = Manifest.read(folder.manifest_path(refusal.name)).counts["verdict"]
+        return GateNotPassed.exit_code, f"the {refusal.name} said {verdict}: {refusal.verdict}"
     return EXIT_OK, None
+
+
+def _refused(step: Step, folder: RunFolder) -> bool:
+    """Whether a step judged, and its verdict is not PASS."""
+    return step.verdict is not None and not Manifest.read(folder.manifest_path(step.name)).counts["passed"]
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from llm.runs.events import EventLog
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
 from llm.runs.origin import kfp_run, versions
-from llm.steps.bodies import STEPS, Context
+from llm.steps.registry import STEPS
+from llm.steps.step import Context
 from llm.storage import Manifest, Store, is_s3, open_objects, sha256_of_json
 from llm.tracking.progress import Follower
 

@@ -101,7 +101,7 @@ def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manife
         "training",
         {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        (__name__,),
+        code=(__name__,),
     )
 
 

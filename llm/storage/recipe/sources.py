@@ -28,14 +28,14 @@ def code_of(*roots: str) -> dict[str, str]:
     It is kept for the life of the process: the code that runs is the code that was there when it began. Raises
     ValueError for a root that is not there.
     """
-    return {_shown(module, path): sha256_of_file(path)[:16] for module, path in sorted(_reached(*roots).items())}
+    return {_shown(module, path): sha256_of_file(path)[:16] for module, path in sorted(reached(*roots).items())}
 
 
 @cache
 def libraries_of(*roots: str) -> dict[str, str]:
     """Version of every installed distribution that these modules import, by its name; without a local `+cpu`."""
     found: dict[str, str] = {}
-    for name in sorted({name for module, path in _reached(*roots).items() for name in _libraries(module, path)}):
+    for name in sorted({name for module, path in reached(*roots).items() for name in _libraries(module, path)}):
         for distribution in _distributions(name):
             found[distribution] = version_of(distribution)
     return found
@@ -44,6 +44,42 @@ def libraries_of(*roots: str) -> dict[str, str]:
 def version_of(distribution: str) -> str:
     """Version of an installed distribution, without its local part: 2.13.0+cpu and 2.13.0+cu130 count as one."""
     return version(distribution).partition("+")[0]
+
+
+def reached(*roots: str) -> dict[str, Path]:
+    """Module and source of all that the roots reach, themselves included."""
+    found: dict[str, Path] = {}
+    waiting = list(roots)
+    for root in roots:
+        if locate(root) is None:
+            raise ValueError(f"no module {root}")
+    while waiting:
+        module = waiting.pop()
+        if module in found or is_course(module):
+            continue
+        if (path := locate(module)) is not None and path.suffix == ".py":
+            found[module] = path
+            waiting += _own_modules(module, path)
+    return found
+
+
+def imported_by(module: str) -> list[str]:
+    """Modules of the same top package, or of ours, that a module imports itself, but those of the course."""
+    path = locate(module)
+    if path is None:
+        raise ValueError(f"no module {module}")
+    return sorted({name for name in _own_modules(module, path) if not is_course(name)})
+
+
+def _own_modules(module: str, path: Path) -> Iterator[str]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    ours = {"llm", module.partition(".")[0]}
+    for name, members in _imports(path.read_bytes(), package):
+        if name.partition(".")[0] in ours:
+            inner = [f"{name}.{member}" for member in members if locate(f"{name}.{member}") is not None]
+            yield from inner
+            if len(inner) < len(members) or not members:
+                yield name
 
 
 def locate(module: str) -> Path | None:
@@ -61,35 +97,6 @@ def locate(module: str) -> Path | None:
             if path.is_file():
                 return path
     return None
-
-
-def _reached(*roots: str) -> dict[str, Path]:
-    """Module and source of all that the roots reach, themselves included."""
-    found: dict[str, Path] = {}
-    waiting = list(roots)
-    for root in roots:
-        if locate(root) is None:
-            raise ValueError(f"no module {root}")
-    while waiting:
-        module = waiting.pop()
-        if module in found or is_course(module):
-            continue
-        if (path := locate(module)) is not None and path.suffix == ".py":
-            found[module] = path
-            waiting += _own_modules(module, path)
-    return found
-
-
-def _own_modules(module: str, path: Path) -> Iterator[str]:
-    """Modules of the same top package, or of ours, that a source names."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    ours = {"llm", module.partition(".")[0]}
-    for name, members in _imports(path.read_bytes(), package):
-        if name.partition(".")[0] in ours:
-            inner = [f"{name}.{member}" for member in members if locate(f"{name}.{member}") is not None]
-            yield from inner
-            if len(inner) < len(members) or not members:
-                yield name
 
 
 def _libraries(module: str, path: Path) -> set[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from llm import cli
-from llm.steps import STEPS
 
 HEAVY = ("torch", "kfp", "mlflow", "great_expectations", "deepspeed", "transformers", "polars", "numpy", "hydra")
 
@@ -36,10 +35,6 @@ def test_every_verb_explains_itself(verb: str):
     assert command is not None
     assert command.help
     assert command.help.endswith(".") or "." in command.help
-
-
-def test_the_steps_of_the_command_line_are_the_steps():
-    assert list(cli.STEPS) == list(STEPS)
 
 
 @pytest.mark.parametrize(

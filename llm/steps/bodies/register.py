@@ -1,0 +1,30 @@
+"""The step register."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm.steps.step import Context, Given, Product, Step
+
+if TYPE_CHECKING:
+    from llm.storage import Manifest
+
+
+def body(context: Context, given: Given) -> Manifest:
+    """The version gets its parameters and metrics, and the alias challenger."""
+    from llm.registry import register
+    from llm.steps.outcome import outcome
+
+    version = register(context.config.tracking, context.folder, given)
+    model = context.config.tracking.model
+    return outcome("registration", f"models:/{model}/{version.version}", version.version, given)
+
+
+STEP = Step(
+    name="register",
+    reads=("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export"),
+    body=body,
+    purpose="Put a model with its lineage into MLflow's registry.",
+    makes=Product("registration", "that names the model version"),
+    image="registry",
+)
