@@ -3,6 +3,7 @@
 from llm.config.check import check_across_sections
 from llm.config.decides import Decides, deciding, marked
 from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
+from llm.config.parameter import to_parameter
 from llm.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "from_yaml",
     "marked",
     "nearest",
+    "to_parameter",
     "to_yaml",
     "validated",
     "without_secrets",

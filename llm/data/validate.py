@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -153,8 +152,7 @@ def _build(suite: Mapping[str, Any], path: Path, columns: list[str]) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No usage report to its makers, no progress bars' leftovers, no deprecation notes on the user's terminal."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    """No leftovers of progress bars and no deprecation notes on the user's terminal."""
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -28,7 +28,7 @@ from llm.data.documents import read_split
 from llm.errors import UserError
 from llm.evaluation.bits_per_byte.compressors import gzip_bits_per_byte, xz_bits_per_byte
 from llm.evaluation.bits_per_byte.score import score_documents
-from llm.evaluation.bits_per_byte.selection import COLUMNS, join_origins, select_documents
+from llm.evaluation.selection import COLUMNS, join_origins, select_documents
 from llm.evaluation.statistics.bootstrap import estimate_ratio
 from llm.evaluation.statistics.pairing import PROTOCOL
 from llm.generation import Generator, Sampling

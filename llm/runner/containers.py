@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from llm.config import RunConfig
 from llm.config.sections import STDLIB
 from llm.errors import ServiceError, UserError
-from llm.images import NAMES, PROJECT, Image, built, unbuilt
-from llm.kubernetes.own_pod import IMAGE as TRAIN_IMAGE
+from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
 from llm.storage import cache_folder, is_s3

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TextIO
 
-from llm.config import RunConfig, to_yaml, without_secrets
+from llm.config import RunConfig, to_parameter, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.process.memory import MemorySampler
 from llm.process.stop import RUNNER_PID
@@ -111,8 +111,7 @@ def _run(
     warnings: list[str],
     steps: StepRunner,
 ) -> RunOutcome:
-    document = to_yaml(config)
-    folder.write_config(document)
+    folder.write_config(to_yaml(config))
     log = EventLog(folder.events)
     before = len(log.read())
     log.emit(
@@ -129,7 +128,7 @@ def _run(
     with Follower(folder.events, terminal), MemorySampler(steps.processes) as memory, _passing_on_signals(log):
         for warning in warnings:
             log.emit("warning", message=warning)
-        _run_with_kfp(pipeline, document, config, folder, steps)
+        _run_with_kfp(pipeline, config, folder, steps)
     seconds = time.monotonic() - started
     events = log.read()[before:]
     exit_code, message = _verdict(name, events, folder)
@@ -147,9 +146,7 @@ def _run(
     )
 
 
-def _run_with_kfp(
-    pipeline: Callable[..., Any], document: str, config: RunConfig, folder: RunFolder, steps: StepRunner
-) -> None:
+def _run_with_kfp(pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder, steps: StepRunner) -> None:
     """Run the DAG; how each step ended is in the event log, so KFP's own verdict is not needed."""
     from kfp import local
 
@@ -165,7 +162,7 @@ def _run_with_kfp(
         steps.ready(pipeline, config, folder) as runner,
     ):
         local.init(runner, pipeline_root=str(root), raise_on_error=False)
-        pipeline(config=document)
+        pipeline(config=to_parameter(config))
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
 

@@ -19,7 +19,7 @@ def preflight(config: RunConfig) -> list[str]:
         )
     Store(config.storage.uri).check_access()
     if config.training.pool is not None:
-        from llm.kubernetes.launch import check_pool
+        from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
     skipped = tensorrt.skipped_because(config.export.tensorrt)

@@ -1,7 +1,7 @@
 """The training step: from token shards to a checkpoint, going on where an earlier attempt stopped.
 
-The ranks run here, or wherever `elsewhere` takes the plan (`llm.kubernetes`: the pods of a TrainJob). The recipe, and
-so the product, is the same either way.
+The ranks run here, or where `elsewhere` takes the plan: to the pods of a TrainJob (`llm.cluster.trainjobs`). The
+recipe is the same either way, and so is the product.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def _on_a_pool(context: Context) -> Elsewhere | None:
     config = context.config
     if config.training.pool is None:
         return None
-    from llm.kubernetes.launch import train_job
+    from llm.cluster.trainjobs.run_trainjob import train_job
 
     return train_job(context.folder.name, config.training, config.cluster, context.log)
 

@@ -1,0 +1,40 @@
+"""What becomes of a line of the training's log: an event goes into the run's event log as it is, text to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from llm.cluster.trainjobs.failure import is_event
+from llm.runs.events import EventLog
+
+
+class Intake:
+    """Takes lines in; an event that the run's log holds already is not put there again.
+
+    A launcher that takes another's place reads the training's log from its beginning, and the run's log may hold part
+    of it.
+    """
+
+    def __init__(self, log: EventLog, created_at: float | None) -> None:
+        """Write to `log`; `created_at` is when we created the TrainJob, in epoch seconds, or None if others did."""
+        self._log, self._created_at = log, created_at
+        self._had = {_identity(event) for event in log.read()}
+
+    def __call__(self, line: str) -> None:
+        """Take in one line of the log."""
+        if not is_event(line):
+            sys.stderr.write(f"{line}\n")
+            return
+        event = json.loads(line)
+        if (identity := _identity(event)) in self._had:
+            return
+        self._had.add(identity)
+        self._log.append(event)
+        if event["kind"] == "train_step" and self._created_at is not None:
+            self._log.emit("train_started", seconds=round(event["time"] - self._created_at, 3))
+            self._created_at = None
+
+
+def _identity(event: dict[str, object]) -> str:
+    return json.dumps(event, sort_keys=True)
