@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["config", "code", "library", "input", "parent"]
@@ -27,6 +27,10 @@ class Change:
             return f"{self.kind} {self.name} ({self.how})"
         values = f" {self.before} -> {self.now}" if self.kind in ("config", "library") else ""
         return f"{self.kind} {self.name}{values}"
+
+    def named(self, name: str) -> Change:
+        """The same change under another name."""
+        return replace(self, name=name)
 
 
 def changes(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[Change]:

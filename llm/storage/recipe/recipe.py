@@ -85,6 +85,11 @@ def recipe_name(recipe: Recipe) -> str:
     return f"recipes/{recipe.step}-{recipe.key}.json"
 
 
+def newest_name(step: str) -> str:
+    """Name in the store of the parts of the recipe that last led to a product of this step."""
+    return f"recipes/newest/{step}.json"
+
+
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Every value of nested settings by its dotted name; a list stays one value."""
     if isinstance(value, Mapping) and (value or not prefix):
