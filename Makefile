@@ -78,7 +78,7 @@ lock: $(READY) ## pin what is installed now
 golden: $(READY) ## rewrite the golden files after a wanted change
 	$(BIN)/python -m pytest tests/unit --update-goldens
 
-reference: $(READY) ## rewrite the reference pages (configuration, components)
+reference: $(READY) ## rewrite the reference pages (configuration, events, components)
 	$(BIN)/python scripts/make_reference.py
 
 benchmark: $(READY) ## training throughput against a plain PyTorch loop

@@ -1,4 +1,4 @@
-"""Write what follows from the code: `docs/configuration.md`, and every component with its README.
+"""Write what follows from the code: the pages of configuration, events and command line, and the components.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
-from functools import reduce
+from collections.abc import Iterator, Set
 from pathlib import Path
 
-import yaml
+import cli_reference
+import configuration_reference
 from component_sources import sources
 
-from llm.config import CONFIGS, RunConfig, compose, marked
+from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -23,7 +23,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Path and content of every generated file."""
-    yield PROJECT / "docs" / "configuration.md", configuration()
+    yield PROJECT / "docs" / "configuration.md", configuration_reference.page()
+    yield PROJECT / "docs" / "cli.md", cli_reference.page()
+    yield PROJECT / "docs" / "events.md", events()
     components = PROJECT / "components"
     made = dict(sources(components))
     yield from made.items()
@@ -32,58 +34,29 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
 
 
-def configuration() -> str:
-    """Every key with what a run gets, what it decides and its meaning, by section; and the named settings."""
+def events() -> str:
+    """Every kind of event with its fields, by the module that holds the kind."""
     lines = [
-        "# Configuration",
+        "# Events",
         "",
-        "Made from `llm/config/sections/` and `configs/` by `make reference`. Set a key with `KEY=VALUE` on the",
-        "command line (`gristmill run pretrain training.lr=1e-3`).",
+        "Made from `llm/runs/event_kinds/` by `make reference`. The event log of a run is `events.jsonl` in its",
+        "folder. It has one JSON object a line, with the time, the kind, and the fields of the kind. It feeds the",
+        "progress line, the report and MLflow. A reader keeps a kind or a field that it does not know, since a later",
+        "version wrote it.",
         "",
-        "* *default* is what a run gets that sets nothing: `configs/config.yaml` and its named settings.",
-        "* *decides* says what changes with the key: the `result`; the `input` that is read (its content decides the",
-        "  result, not its place); only the `course` of the work (where, how fast, how often saved); or `nothing`",
-        "  of it (names, addresses, ports). Recipes, the run's name and MLflow's parameters leave out the last two.",
+        "Every event has these fields:",
         "",
-        *_named_settings(),
+        *_fields(Event, Event.model_fields.keys()),
     ]
-    given = compose()
-    settings: dict[str, list[str]] = {}
-    for key, field, decides in marked(RunConfig):
-        value = reduce(getattr, key.split("."), given)
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        row = f"| `{key}` | `{value!r}` | {decides.value} | {meaning} |"
-        settings.setdefault(key.partition(".")[0], []).append(row)
-    for name, field in RunConfig.model_fields.items():
-        purpose = inspect.getdoc(field.annotation) or "" if isinstance(field.annotation, type) else ""
-        head = ["| key | default | decides | meaning |", "| --- | --- | --- | --- |"]
-        lines += ["", f"## {name}", "", purpose, "", *head, *settings[name]]
+    module = None
+    for kind, model in EVENT_KINDS.items():
+        if model.__module__ != module:
+            module = model.__module__
+            lines += ["", f"## {(inspect.getdoc(sys.modules[module]) or '').rstrip('.')}"]
+        lines += ["", f"### {kind}", "", f"`{model.__name__}`. {inspect.getdoc(model)}"]
+        if own := model.model_fields.keys() - Event.model_fields.keys():
+            lines += ["", *_fields(model, own)]
     return "\n".join(lines) + "\n"
-
-
-def _named_settings() -> Iterator[str]:
-    """A table of the groups below `configs/`: what each named setting sets."""
-    chosen = yaml.safe_load((CONFIGS / "config.yaml").read_text())["defaults"]
-    standard = {group: name for entry in chosen if isinstance(entry, dict) for group, name in entry.items()}
-    yield "## Named settings"
-    yield ""
-    yield "A named setting is a set of keys. `GROUP=NAME` chooses one; a key on the command line wins over it."
-    yield ""
-    yield "| choose with | sets |"
-    yield "| --- | --- |"
-    for group in sorted(standard):
-        for path in sorted((CONFIGS / group).glob("*.yaml")):
-            keys = ", ".join(f"`{group}.{key}={value}`" for key, value in _leaves(yaml.safe_load(path.read_text())))
-            note = " (the default)" if standard[group] == path.stem else ""
-            yield f"| `{group}={path.stem}`{note} | {keys} |"
-
-
-def _leaves(settings: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", "null" if value is None else value
 
 
 def component_page(name: str, source: str) -> str:
@@ -105,6 +78,19 @@ def component_page(name: str, source: str) -> str:
     if name not in STEPS:
         lines[-2:] = ["", "The exit handler: it runs whatever happened. By hand: `gristmill report`."]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _fields(model: type[Event], names: Set[str]) -> Iterator[str]:
+    yield from ("| field | type | meaning |", "| --- | --- | --- |")
+    for name, field in model.model_fields.items():
+        if name in names:
+            kind = re.sub(r"\b(collections\.abc|typing)\.", "", inspect.formatannotation(field.annotation))
+            yield f"| `{name}` | `{_cell(kind)}` | {_cell(field.description)} |"
+
+
+def _cell(text: str | None) -> str:
+    """Text in a cell of a table."""
+    return " ".join((text or "").split()).replace("|", "\\|")
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ from llm.data.sources import InputFile, check_unchanged, find_files, fingerprint
 from llm.data.split import check_no_split_is_empty, split_of
 from llm.data.stdlib_corpus import read_module, stdlib_files
 from llm.errors import UserError
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 
@@ -63,7 +64,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
         check_unchanged(files)
         for reason in (Reason.BINARY, Reason.NOT_UTF8):
             if tally.rejected[reason]:
-                log.emit("warning", message=_describe(tally, reason) + ": left out")
+                log.emit(Warned(message=_describe(tally, reason) + ": left out"))
         return stage.commit(tally.as_counts())
 
 
@@ -139,14 +140,14 @@ def _read_all(files: list[InputFile], config: DataConfig, log: EventLog) -> Iter
     done, next_report = 0, 0.0
     for number, file in enumerate(files):
         if done >= next_report:
-            log.emit("progress", step="ingest", message=f"{number} of {len(files)} files", done=done, total=total)
+            log.emit(Progress(step="ingest", message=f"{number} of {len(files)} files", done=done, total=total))
             next_report = done + PROGRESS_SHARE * total
         for found in read_module(file) if config.path == STDLIB else read(file, config):
             if isinstance(found, Document) and found.domain == OVERALL:
                 raise UserError(f"{found.source}: no domain may be called {OVERALL}", "It is the name of the totals.")
             yield found
         done += file.size_bytes
-    log.emit("progress", step="ingest", message=f"{len(files)} of {len(files)} files", done=total, total=total)
+    log.emit(Progress(step="ingest", message=f"{len(files)} of {len(files)} files", done=total, total=total))
 
 
 def _check_rejections(tally: Tally, config: DataConfig) -> None:

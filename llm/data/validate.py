@@ -21,6 +21,7 @@ from llm.config import CONFIGS, ValidationConfig, deciding, nearest
 from llm.data.data_docs import write_data_docs
 from llm.data.statistics import statistics
 from llm.errors import UserError, ValidationFailed
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 
@@ -44,9 +45,9 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     )
     done = store.find(recipe)
     if done is None:
-        log.emit("progress", step="validate", message="statistics of the corpus", done=0, total=2)
+        log.emit(Progress(step="validate", message="statistics of the corpus", done=0, total=2))
         table = statistics(corpus)
-        log.emit("progress", step="validate", message="Great Expectations", done=1, total=2)
+        log.emit(Progress(step="validate", message="Great Expectations", done=1, total=2))
         with store.stage("validation", recipe) as stage:
             result = _judge(table, suite, path, stage.path / "data_docs")
             table.write_parquet(stage.path / "statistics.parquet")
@@ -59,7 +60,7 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
                     "failed": failed,
                 }
             )
-        log.emit("progress", step="validate", message="Great Expectations", done=2, total=2)
+        log.emit(Progress(step="validate", message="Great Expectations", done=2, total=2))
     if not done.counts["success"]:
         raise ValidationFailed(*_explain(done, corpus, path))
     return done

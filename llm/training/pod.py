@@ -7,7 +7,6 @@ object a line; the last words also go to the termination log, where they outlive
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -21,7 +20,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
-from llm.runs.events import read_events
+from llm.runs.events import event_line, read_events
 from llm.storage import cache_folder, open_objects
 from llm.training.launch import Node
 from llm.training.plan import TrainingPlan
@@ -97,7 +96,7 @@ def _echoing(events: Path) -> Iterator[None]:
     def echo() -> None:
         nonlocal told
         for event, end in read_events(events, told):
-            print(json.dumps(event), flush=True)  # noqa: T201 - the launcher reads them from the pod's log
+            print(event_line(event), flush=True)  # noqa: T201 - the launcher reads them from the pod's log
             told = end
 
     def work() -> None:

@@ -15,13 +15,12 @@ from typing import Any
 from llm.config import ModelConfig, TrainingConfig, deciding
 from llm.errors import GristmillError
 from llm.runs import last_attempt
+from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
-
-DISCARDED = "training_discarded"
 
 Elsewhere = Callable[[str], None]
 """Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
@@ -53,7 +52,7 @@ def train(
             if not retrain or _was_discarded(log, recipe):
                 _clear(folder, vault, store)  # what a kill between publishing and clearing left
                 return done
-            log.emit(DISCARDED, recipe=recipe.key)
+            log.emit(TrainingDiscarded(recipe=recipe.key))
             store.forget(recipe)
             _clear(folder, vault, store)
         plan = TrainingPlan(
@@ -72,9 +71,9 @@ def train(
 def _was_discarded(log: EventLog, recipe: Recipe) -> bool:
     """Whether this attempt at the run discarded the earlier result, and has not ended the training since."""
     for event in reversed(last_attempt(log.path).events):
-        if event["kind"] == "step_finished" and event["step"] == "train":
+        if isinstance(event, StepFinished) and event.step == "train":
             return False
-        if event["kind"] == DISCARDED and event["recipe"] == recipe.key:
+        if isinstance(event, TrainingDiscarded) and event.recipe == recipe.key:
             return True
     return False
 

@@ -28,6 +28,7 @@ from llm.data.loader import Loader
 from llm.data.shards import TokenShards
 from llm.errors import Preempted, UserError
 from llm.model import Decoder, count_parameters, flops_per_token, initialise
+from llm.runs.event_kinds import CheckpointSaved, TrainPlan, TrainResumed, TrainStep, TrainValidation, Warned
 from llm.runs.events import EventLog
 from llm.training.backend import make_backend
 from llm.training.checkpoint import HISTORY, Checkpoint, TrainingState, newest_checkpoint, refuse_other_run
@@ -161,7 +162,7 @@ class Trainer:
     def _validate(self, step: int) -> None:
         loss = self._validation_loss()
         if self.rank == 0 and loss is not None:
-            self.log.emit("train_validation", step=step, loss=loss)
+            self.log.emit(TrainValidation(step=step, loss=loss))
             self.history.append({"step": step, "validation_loss": loss})
 
     def _validation_loss(self) -> float | None:
@@ -192,7 +193,7 @@ class Trainer:
         if self.rank == 0:
             newest, damaged = newest_checkpoint(self.vault)
             for line in damaged:
-                self.log.emit("warning", message=line)
+                self.log.emit(Warned(message=line))
             if newest is not None:
                 choice = [newest.name, newest.files]
         dist.broadcast_object_list(choice)
@@ -211,7 +212,7 @@ class Trainer:
         if self.rank == 0:
             lines = checkpoint.fetch(HISTORY, into).read_text().splitlines()
             self.history = [json.loads(line) for line in lines]
-            self.log.emit("train_resumed", step=state.step, checkpoint=checkpoint.name)
+            self.log.emit(TrainResumed(step=state.step, checkpoint=checkpoint.name))
         dist.barrier()
         shutil.rmtree(into, ignore_errors=True)
         return state.step
@@ -223,7 +224,7 @@ class Trainer:
             self.history, self.config.keep_checkpoints,
         )  # fmt: skip
         if self.rank == 0:
-            self.log.emit("checkpoint_saved", step=step, seconds=round(time.perf_counter() - started, 3))
+            self.log.emit(CheckpointSaved(step=step, seconds=round(time.perf_counter() - started, 3)))
 
     def _state(self, step: int) -> TrainingState:
         return TrainingState(
@@ -240,22 +241,22 @@ class Trainer:
         dist.all_reduce(peak)
         flops = flops_per_token(self.plan.model, self.plan.vocab_size, self.config.sequence_length)
         if self.rank == 0:
-            self.log.emit(
-                "train_plan", steps=steps, start=start, tokens_per_step=self.config.global_batch_tokens,
+            self.log.emit(TrainPlan(
+                steps=steps, start=start, tokens_per_step=self.config.global_batch_tokens,
                 parameters=count_parameters(self.plan.model, self.plan.vocab_size), world_size=self.world,
                 backend=self.config.backend, peak_flops=float(peak), flops_per_token=flops,
-            )  # fmt: skip
+            ))  # fmt: skip
         return Speedometer(self.config.global_batch_tokens, flops, float(peak))
 
     def _record(self, step: int, steps: int, loss: float, norm: float, speed: Speedometer) -> None:
         lr = learning_rate(self.config, step - 1, steps)
         tokens = step * self.config.global_batch_tokens
         self.history.append({"step": step, "tokens": tokens, "loss": loss, "lr": lr, "grad_norm": norm})
-        self.log.emit(
-            "train_step", step=step, steps=steps, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
+        self.log.emit(TrainStep(
+            step=step, steps=steps, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
             tokens_per_second=round(speed.tokens_per_second, 1), mfu=round(speed.mfu, 4),
             memory_bytes=int(self.memory_bytes), seconds_left=round((steps - step) * speed.step_seconds, 1),
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop_requested = True

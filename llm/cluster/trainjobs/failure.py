@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 from llm.cluster.pods import Ending
 from llm.errors import GateNotPassed, GristmillError, Preempted, UserError, ValidationFailed, as_error
+from llm.runs.events import parse_event
 
 FINAL = tuple(kind.exit_code for kind in (UserError, ValidationFailed, GateNotPassed))
 """Codes that the pools end a training with: it would end so again."""
@@ -56,13 +56,7 @@ def _quoted(ending: Ending) -> tuple[str, ...]:
 
 def is_event(line: str) -> bool:
     """Whether a line of a log is one of the run's events, and not text."""
-    if not line.startswith("{"):
-        return False
-    try:
-        document = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(document, dict) and "kind" in document and isinstance(document.get("time"), int | float)
+    return parse_event(line) is not None
 
 
 def _lines(first: str, *details: str) -> str:

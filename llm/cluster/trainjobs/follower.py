@@ -21,6 +21,7 @@ from llm.cluster.trainjobs.trainjob import TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, trainjob
 from llm.config import ClusterConfig
 from llm.errors import GristmillError, Preempted, ServiceError, UserError
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 
 POLL_SECONDS = 1.0
@@ -113,7 +114,7 @@ class Following:
             standing = f"{sum(map(of.is_running, pods))} of {self._spec.nodes} pods run"
         if standing != self._standing:
             self._standing = standing
-            self._log.emit("progress", step=self._spec.task, message=standing)
+            self._log.emit(Progress(step=self._spec.task, message=standing))
 
     def _read_the_rest(self, stream: LogStream) -> None:
         if not stream.finish(REST_OF_LOG_SECONDS):
@@ -159,4 +160,4 @@ class Following:
         return UserError(obstacle.summary, *obstacle.details, done)
 
     def _warn(self, message: str) -> None:
-        self._log.emit("warning", message=message)
+        self._log.emit(Warned(message=message))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
-from llm.cluster.trainjobs.failure import is_event
-from llm.runs.events import EventLog
+from llm.runs.event_kinds import TrainStarted, TrainStep
+from llm.runs.events import EventLog, event_line, parse_event
 
 
 class Intake:
@@ -19,22 +18,18 @@ class Intake:
     def __init__(self, log: EventLog, created_at: float | None) -> None:
         """Write to `log`; `created_at` is when we created the TrainJob, in epoch seconds, or None if others did."""
         self._log, self._created_at = log, created_at
-        self._had = {_identity(event) for event in log.read()}
+        self._had = {event_line(event) for event in log.read()}
 
     def __call__(self, line: str) -> None:
         """Take in one line of the log."""
-        if not is_event(line):
+        event = parse_event(line)
+        if event is None:
             sys.stderr.write(f"{line}\n")
             return
-        event = json.loads(line)
-        if (identity := _identity(event)) in self._had:
+        if (identity := event_line(event)) in self._had:
             return
         self._had.add(identity)
-        self._log.append(event)
-        if event["kind"] == "train_step" and self._created_at is not None:
-            self._log.emit("train_started", seconds=round(event["time"] - self._created_at, 3))
+        self._log.emit(event)
+        if isinstance(event, TrainStep) and self._created_at is not None:
+            self._log.emit(TrainStarted(seconds=round(event.time - self._created_at, 3)))
             self._created_at = None
-
-
-def _identity(event: dict[str, object]) -> str:
-    return json.dumps(event, sort_keys=True)

@@ -14,6 +14,7 @@ from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
 from llm.config import ClusterConfig, TrainingConfig
 from llm.errors import ServiceError
+from llm.runs.event_kinds import Progress, TrainJobBegun, Warned
 from llm.runs.events import EventLog
 
 TASK = "train"
@@ -52,7 +53,7 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
     """
 
     def tell(message: str) -> None:
-        log.emit("progress", step=spec.task, message=message)
+        log.emit(Progress(step=spec.task, message=message))
 
     api = connect(cluster)
     try:
@@ -64,7 +65,7 @@ def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: b
             begun = begin(api, body, stop, tell, anew=anew)
             _tell_begun(begun, log)
             api.patience_seconds = PATIENCE_SECONDS
-            api.tell = lambda message: log.emit("warning", message=message.replace("\n  ", " "))
+            api.tell = lambda message: log.emit(Warned(message=message.replace("\n  ", " ")))
             Following(api, begun, spec, cluster, log).to_the_end()
             if not begun.job["metadata"].get("ownerReferences"):
                 _tidy_up(api, begun, log)
@@ -79,10 +80,10 @@ def _tidy_up(api: Api, begun: Begun, log: EventLog) -> None:
         delete_trainjob(api, name)
     except ServiceError as error:
         what = str(error).replace("\n  ", " ")
-        log.emit("warning", message=f"TrainJob {name} is complete and could not be deleted: {what}")
+        log.emit(Warned(message=f"TrainJob {name} is complete and could not be deleted: {what}"))
 
 
 def _tell_begun(begun: Begun, log: EventLog) -> None:
     metadata = begun.job["metadata"]
     how = "adopted" if begun.created_at is None else "created"
-    log.emit("trainjob", name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how)
+    log.emit(TrainJobBegun(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how))

@@ -13,6 +13,7 @@ from llm.data import SPLITS, read_split
 from llm.data import ingest as ingest_module
 from llm.data.ingest import ingest
 from llm.errors import UserError
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 
@@ -108,7 +109,7 @@ def test_a_few_files_that_are_not_text_are_left_out_and_named(texts: Path, inges
     assert counts["documents"] == 60
     assert counts["rejected"]["not_utf8"] == {"documents": 1, "first": ["latin.txt"]}
     assert counts["rejected"]["binary"] == {"documents": 1, "first": ["image.png"]}
-    assert [event["message"] for event in log.read("warning")] == [
+    assert [event.message for event in log.of_kind(Warned)] == [
         "1 is binary: image.png: left out",
         "1 is not UTF-8: latin.txt: left out",
     ]
@@ -181,7 +182,7 @@ def test_no_domain_may_be_called_as_the_totals_are(texts: Path, ingested: Ingest
 
 def test_progress_ends_at_the_whole_input(texts: Path, ingested: Ingest, log: EventLog) -> None:
     ingested(texts)
-    events = log.read("progress")
-    assert [event["done"] for event in events] == sorted(event["done"] for event in events)
+    events = log.of_kind(Progress)
+    assert [event.done for event in events] == sorted(event.done for event in events)
     assert len(events) <= 12
-    assert (events[-1]["step"], events[-1]["done"]) == ("ingest", events[-1]["total"])
+    assert (events[-1].step, events[-1].done) == ("ingest", events[-1].total)

@@ -15,6 +15,7 @@ from llm.config import compose, from_yaml
 from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
 from llm.runner.local import run_locally
+from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.steps import STEPS
@@ -82,8 +83,8 @@ def test_the_exit_code_and_the_words_of_a_failed_step_are_the_runs(tmp_path: Pat
     outcome = run_locally(failing, "failing", compose(arguments(tmp_path)), "gristmill run failing")
     assert (outcome.exit_code, outcome.message) == (2, "ingest: the text is missing\n  Bring it.")
     log = EventLog(RunFolder(tmp_path / "runs" / "one").events)
-    assert log.read("run_started")[0]["command"] == "gristmill run failing"
-    assert log.read("run_finished")[0]["exit_code"] == 2
+    assert log.of_kind(RunStarted)[0].command == "gristmill run failing"
+    assert log.of_kind(RunFinished)[0].exit_code == 2
 
 
 def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path):
@@ -118,7 +119,7 @@ def test_a_run_ends_as_its_steps_and_its_verdict_say(
     def pipeline(config: str) -> None:
         folder = RunFolder(tmp_path / "runs" / "one")
         for step in finished:
-            EventLog(folder.events).emit("step_finished", step=step, seconds=1.0)
+            EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0))
         counts = {"verdict": verdict, "passed": int(verdict == "PASS")}
         Manifest(kind="gate", id="i", uri="file:///x", files=(), counts=counts).write(folder.manifest_path("gate"))
 

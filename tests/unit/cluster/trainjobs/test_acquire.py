@@ -10,6 +10,7 @@ import pytest
 
 from llm.cluster.trainjobs.trainjob import Owner, manifest
 from llm.errors import BusyError, ServiceError
+from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, now
 from tests.unit.cluster.conftest import IMAGE, SPEC, Follow
@@ -93,7 +94,7 @@ def test_a_complete_training_is_complete_though_its_trainjob_cannot_be_deleted(
     cluster.refusals.append(("DELETE", "trainjobs", 403, "trainjobs is forbidden"))
     cluster.script = works
     run()
-    (warning,) = told(log, "warning")
+    (warning,) = told(log, Warned)
     assert f"TrainJob {NAME} is complete and could not be deleted" in warning
 
 

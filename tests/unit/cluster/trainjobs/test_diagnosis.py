@@ -7,6 +7,7 @@ import time
 import pytest
 
 from llm.errors import UserError
+from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from tests.kubernetes_case import FakeKubernetes, Script
 from tests.unit.cluster.conftest import Follow
@@ -20,7 +21,7 @@ NO_GPU = (
 
 
 def warnings(log: EventLog) -> list[str]:
-    return [event["message"] for event in log.read("warning")]
+    return [event.message for event in log.of_kind(Warned)]
 
 
 def gone(cluster: FakeKubernetes) -> bool:

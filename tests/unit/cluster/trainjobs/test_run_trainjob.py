@@ -16,6 +16,7 @@ import pytest
 from llm.cluster.trainjobs import delete_on_signal as stop
 from llm.cluster.trainjobs.trainjob import manifest
 from llm.errors import GateNotPassed, GristmillError, Preempted, ServiceError, UserError, ValidationFailed
+from llm.runs.event_kinds import Event, Progress, TrainJobBegun, TrainStarted, TrainStep, Warned
 from llm.runs.events import EventLog
 from tests.kubernetes_case import TRAINJOBS, FakeKubernetes, Script
 from tests.unit.cluster.conftest import IMAGE, SPEC, Follow
@@ -33,12 +34,12 @@ def cut_off() -> Iterator[None]:
 leaves_a_socket = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def told(log: EventLog, kind: str) -> list[str]:
-    return [event["message"] for event in log.read(kind)]
+def told(log: EventLog, kind: type[Progress] | type[Warned]) -> list[str]:
+    return [event.message for event in log.of_kind(kind)]
 
 
 def steps(log: EventLog) -> list[int]:
-    return [event["step"] for event in log.read("train_step")]
+    return [event.step for event in log.of_kind(TrainStep)]
 
 
 def works(script: Script, count: int = 5) -> None:
@@ -67,9 +68,9 @@ def test_a_training_is_created_shown_and_returned_from_when_it_is_complete(
     assert capsys.readouterr().err == "loading the plan\n"
     assert labels["gristmill.io/run"] == "demo"
     assert len(cluster.made("DELETE")) == 1, "outside of a pod nothing owns it"
-    (created,) = log.read("trainjob")
-    assert (created["name"], created["namespace"], created["how"]) == (NAME, "ml", "created")
-    assert not log.read("warning")
+    (created,) = log.of_kind(TrainJobBegun)
+    assert (created.name, created.namespace, created.how) == (NAME, "ml", "created")
+    assert not log.of_kind(Warned)
 
 
 def test_events_are_kept_as_they_came(cluster: FakeKubernetes, run: Follow, log: EventLog):
@@ -82,7 +83,7 @@ def test_events_are_kept_as_they_came(cluster: FakeKubernetes, run: Follow, log:
 
     cluster.script = script
     run()
-    assert log.read("train_step") == events
+    assert [event.document() for event in log.of_kind(TrainStep)] == events
 
 
 def test_the_time_to_the_first_step_is_told(cluster: FakeKubernetes, run: Follow, log: EventLog):
@@ -92,8 +93,8 @@ def test_the_time_to_the_first_step_is_told(cluster: FakeKubernetes, run: Follow
 
     cluster.script = script
     run()
-    (first,) = log.read("train_started")
-    assert 0.3 <= first["seconds"] < 5
+    (first,) = log.of_kind(TrainStarted)
+    assert 0.3 <= first.seconds < 5
 
 
 def test_one_that_asks_for_the_same_is_adopted_and_its_events_come_once(
@@ -103,13 +104,13 @@ def test_one_that_asks_for_the_same_is_adopted_and_its_events_come_once(
     script = cluster.scripts[0]
     script.run_pods()
     for number in range(3):
-        log.append(script.train_step(number))  # by the launcher before us
+        log.emit(Event.read(script.train_step(number)))  # by the launcher before us
     script.train_step(3)
     threading.Timer(0.2, works, (script, 0)).start()
     run()
     assert steps(log) == [0, 1, 2, 3]
-    assert [event["how"] for event in log.read("trainjob")] == ["adopted"]
-    assert not log.read("train_started"), "it was not created now"
+    assert [event.how for event in log.of_kind(TrainJobBegun)] == ["adopted"]
+    assert not log.of_kind(TrainStarted), "it was not created now"
     assert len(cluster.scripts) == 1
 
 
@@ -150,7 +151,7 @@ def test_a_failed_one_makes_room_for_a_new_one_whatever_it_asked_for(
     cluster.grace_seconds = 0.1
     run()
     assert len(cluster.scripts) == 2
-    assert any("has failed, and makes room" in message for message in told(log, "progress"))
+    assert any("has failed, and makes room" in message for message in told(log, Progress))
 
 
 def test_one_that_is_being_deleted_is_waited_for(cluster: FakeKubernetes, run: Follow, log: EventLog):
@@ -173,8 +174,8 @@ def test_a_queued_one_is_waited_for_as_long_as_it_takes(cluster: FakeKubernetes,
 
     cluster.script = script
     run(patience=0.2)
-    assert "queued: the TrainJob is suspended until its queue starts it" in told(log, "progress")
-    assert not told(log, "warning")
+    assert "queued: the TrainJob is suspended until its queue starts it" in told(log, Progress)
+    assert not told(log, Warned)
 
 
 def test_a_restart_is_told_with_its_cause_and_the_log_goes_on(cluster: FakeKubernetes, run: Follow, log: EventLog):
@@ -193,7 +194,7 @@ def test_a_restart_is_told_with_its_cause_and_the_log_goes_on(cluster: FakeKuber
     cluster.script = script
     run()
     assert steps(log) == [0, 1]
-    (warning,) = told(log, "warning")
+    (warning,) = told(log, Warned)
     assert warning == (
         f"the training starts again (restart 1): pod {NAME}-node-0-1-0 was killed for lack of memory (OOMKilled;"
         " its limit is 1Gi)"
@@ -211,7 +212,7 @@ def test_a_pod_that_is_lost_is_named_as_the_cause_of_a_restart(cluster: FakeKube
 
     cluster.script = script
     run()
-    assert told(log, "warning") == [
+    assert told(log, Warned) == [
         f"the training starts again (restart 1): pod {NAME}-node-0-1-0 is gone: deleted, or its node is lost"
     ]
 
@@ -355,7 +356,7 @@ def test_an_outage_of_the_server_is_waited_out(cluster: FakeKubernetes, run: Fol
     cluster.script = script
     run()
     assert steps(log) == [0, 1]
-    first, last = told(log, "warning")
+    first, last = told(log, Warned)
     assert "does not answer" in first
     assert "trying again for 600 s" in first
     assert last == f"{cluster.url} answers again"
@@ -392,7 +393,10 @@ def test_a_broken_stream_loses_no_line_and_repeats_none(
         script.run_pods()
         now = time.time_ns()
         for number in range(20):
-            script.say(json.dumps({"time": number, "kind": "train_step", "step": number}), at=now + number // 3)
+            script.say(
+                json.dumps({"time": number, "kind": "train_step", "step": number, "steps": 99, "loss": 1.0}),
+                at=now + number // 3,
+            )
             script.say(f"line {number}", at=now + number // 3)  # several lines of one timestamp
             time.sleep(0.02)
         works(script, 0)
@@ -407,11 +411,11 @@ def test_a_broken_stream_loses_no_line_and_repeats_none(
 def test_a_disk_that_is_full_ends_the_follower_and_not_only_its_thread(
     cluster: FakeKubernetes, run: Follow, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(self: EventLog, event: dict) -> None:
-        if event["kind"] == "train_step":
+    def full(self: EventLog, event: Event) -> None:
+        if isinstance(event, TrainStep):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(EventLog, "append", full)
+    monkeypatch.setattr(EventLog, "emit", full)
     cluster.script = works
     with pytest.raises(OSError, match="No space left"):
         run()
