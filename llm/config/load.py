@@ -136,7 +136,7 @@ def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _explain(error: ValidationError) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "the configuration"
         if problem["type"] == "extra_forbidden" and (replaced := what_replaces(key)) is not None:

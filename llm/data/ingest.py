@@ -46,7 +46,6 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
         inputs={
             "stdlib": config.path == STDLIB,
             "file": {name: [size_bytes, sha256] for name, size_bytes, sha256 in fingerprint(files)},
-            "files": len(files),
             "python": platform.python_version(),
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llm.words import MISSING, duration, scaled, size
+from llm.words import MISSING, duration, in_one_line, scaled, size
 
 NO_BREAK = "\u00a0"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -59,6 +59,6 @@ def unbroken(words: Callable[[float | None], str]) -> Callable[[float | None], s
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "against": against, "count": count, "duration": unbroken(duration), "fixed": fixed, "measured": measured,
-    "percent": percent, "scaled": scaled, "signed": signed, "size": unbroken(size),
+    "against": against, "count": count, "duration": unbroken(duration), "fixed": fixed, "in_one_line": in_one_line,
+    "measured": measured, "percent": percent, "scaled": scaled, "signed": signed, "size": unbroken(size),
 }  # fmt: skip

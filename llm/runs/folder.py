@@ -3,6 +3,7 @@
     <runs>/<name>/config.yaml            the resolved configuration
     <runs>/<name>/events.jsonl           what happened, by every attempt at this run
     <runs>/<name>/manifests/<step>.json  what each step made
+    <runs>/<name>/recipes/<step>-<recipe>.json  what each recipe was made of: a rerun says what changed since
     <runs>/<name>/report.html            all of it for a reader
     <runs>/<name>/tracking/              how far MLflow has been told
 

@@ -74,6 +74,8 @@ class Step:
     """For a step that judges (its counts hold `verdict` and `passed`): what it means that the verdict is not PASS."""
     only_if: str | None = None
     """The step whose verdict must be PASS, or it is left out."""
+    is_always_done: bool = False
+    """Whether every run does it, since its outcome is in a service and not in the store."""
     pipelines: tuple[str, ...] = ("pretrain",)
     """The pipelines that it is a part of."""
 

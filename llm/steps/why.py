@@ -16,23 +16,24 @@ from llm.steps.step import Step
 from llm.storage import Recipe, Store, write_atomically
 from llm.storage.recipe import Change, Parts, changes
 
-SHOWN = 4
-"""Changes that a line names; more are counted."""
 LONGEST = 80
-FIRST_TIME = "it was not made before"
 NO_RECORD = "there is no record of the earlier recipe"
+FORGOTTEN = "the store forgot what this recipe led to"
 GONE = "what it made is gone from the store"
 
 
 def why_made(step: Step, recipe: Recipe, store: Store, folder: RunFolder) -> list[str]:
-    """The reasons why the store has no product of this recipe, most telling first; never empty."""
+    """What changed since it was made, most telling first, if the store has no product of this recipe.
+
+    Empty if the step was never done here.
+    """
     if store.led_to(recipe) is not None:
         return [GONE]
     earlier = [parts for parts in (recorded(folder, step, recipe), store.newest_parts(recipe.step)) if parts]
     if not earlier:
-        return [NO_RECORD if store.has_made(recipe.step) else FIRST_TIME]
+        return [NO_RECORD] if store.has_made(recipe.step) else []
     found = min((changes(parts, recipe.parts) for parts in earlier), key=len)
-    return [in_words(change, step) for change in found] or [GONE]
+    return [in_words(change, step) for change in found] or [FORGOTTEN]
 
 
 def in_words(change: Change, step: Step) -> str:
@@ -42,12 +43,6 @@ def in_words(change: Change, step: Step) -> str:
     keys = [f"{section}.{change.name}" for section in step.sections]
     named = next((key for key in keys if any(key == one or key.startswith(f"{one}.") for one in _keys())), change.name)
     return _shortened(str(change.named(named)))
-
-
-def summed_up(reasons: list[str]) -> str:
-    """The reasons in one line: the first few, and how many more there are."""
-    more = len(reasons) - SHOWN
-    return "; ".join([*reasons[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def recorded(folder: RunFolder, step: Step, recipe: Recipe) -> Parts | None:

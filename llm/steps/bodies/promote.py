@@ -29,5 +29,6 @@ STEP = Step(
     purpose="Make a registered version the champion.",
     makes=Product("promotion", "that names the promoted version"),
     image="registry",
+    is_always_done=True,
     only_if="gate",
 )

@@ -27,4 +27,5 @@ STEP = Step(
     purpose="Put a model with its lineage into MLflow's registry.",
     makes=Product("registration", "that names the model version"),
     image="registry",
+    is_always_done=True,
 )

@@ -113,8 +113,8 @@ def _imports(source: bytes, package: str) -> tuple[tuple[str, tuple[str, ...]], 
 
 def _named(node: ast.AST, package: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-        for child in node.orelse:
-            yield from _named(child, package)
+        for alternative in node.orelse:
+            yield from _named(alternative, package)
         return
     match node:
         case ast.Import():
