@@ -49,7 +49,7 @@ class _DryStore(Store):
     def working_folder(self, recipe: Recipe) -> NoReturn:
         raise _Found(self.find(recipe))
 
-    def stage(self, kind: str, recipe: Recipe) -> NoReturn:  # type: ignore[override]
+    def stage(self, kind: str, recipe: Recipe) -> NoReturn:
         raise _Missing(recipe)
 
 

@@ -279,8 +279,8 @@ def test_a_figure_of_unknown_size_keeps_its_digits():
 
 def test_a_step_that_was_made_again_says_which_part_of_its_recipe_changed(sample_run: Callable[..., Any]):
     changed = [f"code llm/data/{name}.py" for name in ("documents", "ingest", "readers", "split")]
-    run = sample_run().do(*STEPS).explain("ingest", "config data.domain None -> <b>", *changed)
-    text = page_of(run).text
+    run = sample_run().do(*STEPS)
+    assert "made again because of" not in page_of(run).text
+    text = page_of(run.explain("ingest", "config data.domain None -> <b>", *changed)).text
     assert "made again because of" in text
     assert "; ".join(["config data.domain None -> <b>", *changed[:3], "and 1 more"]) in text
-    assert "made again because of" not in page_of(sample_run().do(*STEPS)).text
