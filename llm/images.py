@@ -27,7 +27,7 @@ TRAIN_IMAGE = "GRISTMILL_TRAIN_IMAGE"
 """Environment variable with the image of a training's pods, in place of the launcher's own."""
 DEFAULT_PREFIX = "gristmill"
 PROJECT = Path(__file__).resolve().parents[1]
-SOURCES = ("llm", "components", "pipelines", "configs", "images")
+SOURCES = ("llm", "components", "pipelines", "images")
 """Folders that an image is made of."""
 BUILT = Path("build") / "images.json"
 

@@ -29,9 +29,7 @@ def page() -> str:
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context))
-    yield "```"
-    yield f"gristmill {command.name or context.info_name} {usage}".rstrip()
-    yield "```"
+    yield f"`gristmill {command.name or context.info_name} {usage}`"
     text = inspect.cleandoc(command.help or "").replace("\b\n", "").partition("\f")[0].strip()
     if text:
         yield ""

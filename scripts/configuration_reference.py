@@ -8,7 +8,7 @@ from functools import reduce
 
 import yaml
 
-from llm.config import CONFIGS, RunConfig, compose, marked
+from llm.config import SETTINGS, RunConfig, compose, marked
 
 
 def page() -> str:
@@ -16,10 +16,10 @@ def page() -> str:
     lines = [
         "# Configuration",
         "",
-        "Made from `llm/config/sections/` and `configs/` by `make reference`. Set a key with `KEY=VALUE` on the",
-        "command line (`gristmill run pretrain training.lr=1e-3`).",
+        "Made from `llm/config/sections/` and `llm/config/settings/` by `make reference`.",
+        "Set a key with `KEY=VALUE` on the command line (`gristmill run pretrain training.lr=1e-3`).",
         "",
-        "* *default* is what a run gets that sets nothing: `configs/config.yaml` and its named settings.",
+        "* *default* is what a run gets that sets nothing: `config.yaml` and its named settings.",
         "* *decides* says what changes with the key: the `result`; the `input` that is read (its content decides the",
         "  result, not its place); only the `course` of the work (where, how fast, how often saved); or `nothing`",
         "  of it (names, addresses, ports). Recipes, the run's name and MLflow's parameters leave out the last two.",
@@ -41,8 +41,8 @@ def page() -> str:
 
 
 def _named_settings() -> Iterator[str]:
-    """A table of the groups below `configs/`: what each named setting sets."""
-    chosen = yaml.safe_load((CONFIGS / "config.yaml").read_text())["defaults"]
+    """A table of the groups below `llm/config/settings/`: what each named setting sets."""
+    chosen = yaml.safe_load((SETTINGS / "config.yaml").read_text())["defaults"]
     standard = {group: name for entry in chosen if isinstance(entry, dict) for group, name in entry.items()}
     yield "## Named settings"
     yield ""
@@ -51,7 +51,7 @@ def _named_settings() -> Iterator[str]:
     yield "| choose with | sets |"
     yield "| --- | --- |"
     for group in sorted(standard):
-        for path in sorted((CONFIGS / group).glob("*.yaml")):
+        for path in sorted((SETTINGS / group).glob("*.yaml")):
             keys = ", ".join(f"`{group}.{key}={value}`" for key, value in _leaves(yaml.safe_load(path.read_text())))
             note = " (the default)" if standard[group] == path.stem else ""
             yield f"| `{group}={path.stem}`{note} | {keys} |"

@@ -1,4 +1,4 @@
-"""The example of a how-to in docs/extend/: cut out of its page and put where the page says; the project stays as it is.
+"""The example of a how-to in docs/extend/, cut out of its page and put where the page says; the project stays as it is.
 
 A page shows whole files. A comment on the first line of a fenced block names the file, or the fence does:
 

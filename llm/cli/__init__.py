@@ -84,11 +84,12 @@ def main() -> None:
         click.echo("stopped", err=True)
         sys.exit(130)
     except OSError as error:
-        from llm.storage import disk_full, is_disk_full
+        from llm.storage import disk_full, is_disk_full, not_allowed
 
-        if not is_disk_full(error):
+        if not is_disk_full(error) and not isinstance(error, PermissionError):
             _fault()
-        click.echo(f"error: {disk_full(Path.cwd(), error)}", err=True)
+        plain = disk_full(Path.cwd(), error) if is_disk_full(error) else not_allowed(error, Path.cwd())
+        click.echo(f"error: {plain}", err=True)
         sys.exit(UserError.exit_code)
     except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
         _fault()

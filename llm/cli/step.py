@@ -25,7 +25,7 @@ def command_for(name: str) -> click.Command:
         context = open_context(compose([*overrides, f"run.name={run}"]))
         with only_process_in(context.folder.path):
             given = {
-                source: Manifest.read(context.folder.manifest_path(source))
+                source: context.folder.manifest(source, context.store.objects.uri)
                 for source in step.reads
                 if context.folder.manifest_path(source).is_file()
             }
@@ -42,8 +42,9 @@ def command_for(name: str) -> click.Command:
 def _end_as_judged(gate: Manifest) -> None:
     """Print the verdict in words; raises GateNotPassed unless it is PASS."""
     from llm.evaluation.gate.words import verdict_in_words
+    from llm.storage.products import GateCounts
 
     headline, *reasons = verdict_in_words(json.loads(gate.file("gate.json").read_text(encoding="utf-8")))
-    if gate.counts["verdict"] != "PASS":
+    if GateCounts.of(gate).verdict != "PASS":
         raise GateNotPassed(headline, *reasons)
     click.echo("\n  ".join((headline, *reasons)))

@@ -16,6 +16,7 @@ from typing import Any
 from llm.cluster.refusal import Refused, Unreachable, refusal
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
+from llm.storage import home_folder
 
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LONGEST_WAIT_SECONDS = 5.0
@@ -189,7 +190,7 @@ def kubeconfig_errors() -> tuple[type[Exception], ...]:
 def _from_a_kubeconfig(configuration: Any) -> tuple[str, str | None]:
     from kubernetes.config import list_kube_config_contexts, load_kube_config
 
-    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    path = os.environ.get("KUBECONFIG") or str((home_folder() or Path("/")) / ".kube" / "config")
     try:
         load_kube_config(path, client_configuration=configuration)
         _, context = list_kube_config_contexts(path)

@@ -2,7 +2,7 @@
 
 from llm.config.check import check_across_sections
 from llm.config.decides import Decides, deciding, marked
-from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
+from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
 from llm.config.parameter import to_parameter
 from llm.config.sections import (
     ClusterConfig,
@@ -23,7 +23,7 @@ from llm.config.sections import (
 )
 
 __all__ = [
-    "CONFIGS",
+    "SETTINGS",
     "ClusterConfig",
     "DataConfig",
     "Decides",

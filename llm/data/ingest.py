@@ -2,30 +2,27 @@
 
     files ──read──▶ documents ──drop exact duplicates──▶ unique documents ──split by content──▶ three Parquet files
 
-One pass, one document in memory beside the row groups in the making; what stays is one id a document. The recipe
-holds the fingerprint of every input file, so a changed file is never answered with an old corpus.
+One pass. In memory are one document, the row groups that are not full yet, and one id for each document. The recipe
+holds the fingerprint of every input file, so a changed file never gives an old corpus.
 """
 
 from __future__ import annotations
 
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from llm.config import DataConfig, deciding
-from llm.config.sections import STDLIB
-from llm.data.deduplicate import Deduplicator
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
-from llm.data.readers import Reason, Rejection, read
-from llm.data.sources import InputFile, check_unchanged, find_files, fingerprint
+from llm.data.duplicates import Deduplicator
+from llm.data.sources import Found, InputFile, Reason, Rejection, Source, code_of, source_of
 from llm.data.split import check_no_split_is_empty, split_of
-from llm.data.stdlib_corpus import read_module, stdlib_files
 from llm.errors import UserError
 from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import Amount, CorpusCounts, LeftOut, SplitAmount
 
 NAMED = 5
 PROGRESS_SHARE = 0.1
@@ -38,14 +35,15 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     The counts say what was read, kept, dropped as a duplicate and rejected. Raises UserError for a path without
     text, damaged input, too much that is binary or not UTF-8, or too few documents to split.
     """
-    files = stdlib_files() if config.path == STDLIB else find_files(config.path)
+    source = source_of(config.path)
+    files = source.files(config.path)
     recipe = Recipe(
         "ingest",
         deciding(config),
-        code=(__name__,),
+        code=(__name__, *code_of(source, files)),
         inputs={
-            "stdlib": config.path == STDLIB,
-            "file": {name: [size_bytes, sha256] for name, size_bytes, sha256 in fingerprint(files)},
+            "source": type(source).__name__,
+            "file": {file.name: [file.size_bytes, file.sha256()] for file in files},
             "python": platform.python_version(),
         },
     )
@@ -54,13 +52,14 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     tally = Tally()
     with store.stage("corpus", recipe) as stage:
         with CorpusWriter(stage.path) as writer:
-            for document in tally.counted(_read_all(files, config, log)):
+            for document in tally.counted(_read_all(source, files, config, log)):
                 split = split_of(document, config.validation_fraction, config.test_fraction)
                 writer.add(document, split)
                 tally.keep(document, split)
         _check_rejections(tally, config)
         check_no_split_is_empty(tally.documents_by_split())
-        check_unchanged(files)
+        for file in files:
+            file.check_unchanged()
         for reason in (Reason.BINARY, Reason.NOT_UTF8):
             if tally.rejected[reason]:
                 log.emit(Warned(message=_describe(tally, reason) + ": left out"))
@@ -78,8 +77,8 @@ class Tally:
     documents: Counter[tuple[str, str]] = field(default_factory=Counter)
     size_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def counted(self, found: Iterator[Document | Rejection]) -> Iterator[Document]:
-        """The documents to keep; rejections and duplicates are counted and go no further."""
+    def counted(self, found: Iterator[Found]) -> Iterator[Document]:
+        """The documents to keep; rejections and duplicates are counted and left out."""
         for one in found:
             self.read_documents += 1
             if isinstance(one, Rejection):
@@ -102,28 +101,25 @@ class Tally:
         """Documents kept, by split."""
         return {split: self._sum(split, None)["documents"] for split in SPLITS}
 
-    def as_counts(self) -> dict[str, Any]:
+    def as_counts(self) -> CorpusCounts:
         """The counts of the manifest: totals, by split, by domain, and what was dropped."""
         domains = sorted({domain for _, domain in self.documents})
-        return {
+        return CorpusCounts(
             **self._sum(None, None),
-            "by_split": {
-                split: {
+            by_split={
+                split: SplitAmount(
                     **self._sum(split, None),
-                    "by_domain": {d: self._sum(split, d) for d in domains if self.documents[split, d]},
-                }
+                    by_domain={d: Amount(**self._sum(split, d)) for d in domains if self.documents[split, d]},
+                )
                 for split in SPLITS
             },
-            "by_domain": {domain: self._sum(None, domain) for domain in domains},
-            "read_documents": self.read_documents,
-            "duplicates": {
-                "documents": self.duplicates.dropped_documents,
-                "bytes": self.duplicates.dropped_bytes,
+            by_domain={domain: Amount(**self._sum(None, domain)) for domain in domains},
+            read_documents=self.read_documents,
+            duplicates=Amount(documents=self.duplicates.dropped_documents, bytes=self.duplicates.dropped_bytes),
+            rejected={
+                reason.value: LeftOut(documents=self.rejected[reason], first=self.names[reason]) for reason in Reason
             },
-            "rejected": {
-                reason.value: {"documents": self.rejected[reason], "first": self.names[reason]} for reason in Reason
-            },
-        }
+        )
 
     def _sum(self, split: str | None, domain: str | None) -> dict[str, int]:
         keys = [key for key in self.documents if split in (None, key[0]) and domain in (None, key[1])]
@@ -133,7 +129,7 @@ class Tally:
         }
 
 
-def _read_all(files: list[InputFile], config: DataConfig, log: EventLog) -> Iterator[Document | Rejection]:
+def _read_all(source: Source, files: Sequence[InputFile], config: DataConfig, log: EventLog) -> Iterator[Found]:
     """Every document of every file, with progress by bytes of input."""
     total = sum(file.size_bytes for file in files)
     done, next_report = 0, 0.0
@@ -141,7 +137,7 @@ def _read_all(files: list[InputFile], config: DataConfig, log: EventLog) -> Iter
         if done >= next_report:
             log.emit(Progress(step="ingest", message=f"{number} of {len(files)} files", done=done, total=total))
             next_report = done + PROGRESS_SHARE * total
-        for found in read_module(file) if config.path == STDLIB else read(file, config):
+        for found in source.read(file, config):
             if isinstance(found, Document) and found.domain == OVERALL:
                 raise UserError(f"{found.source}: no domain may be called {OVERALL}", "It is the name of the totals.")
             yield found

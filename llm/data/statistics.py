@@ -18,13 +18,14 @@ polars reads the documents as a stream and keeps a few numbers of each; a judge 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from llm.data.documents import OVERALL, SPLITS
 from llm.storage import Manifest
+from llm.storage.products import CorpusCounts
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ROWS: tuple[list[str], ...] = (["split", "domain"], ["split"], ["domain"], [])
 """What the rows are grouped by; a key that is not in the group is `overall`."""
@@ -35,6 +36,8 @@ def statistics(corpus: Manifest) -> pl.DataFrame:
 
     Raises DamagedError if a file of the corpus was changed.
     """
+    import polars as pl
+
     documents = _measure(corpus)
     table = pl.concat([_summarise(documents, keys) for keys in ROWS])
     order = pl.col("split").replace_strict({split: place for place, split in enumerate((*SPLITS, OVERALL))})
@@ -42,15 +45,17 @@ def statistics(corpus: Manifest) -> pl.DataFrame:
     is_overall = (pl.col("split") == OVERALL) & (pl.col("domain") == OVERALL)
     return table.with_columns(
         pl.when(is_overall).then(pl.lit(value, pl.Float64)).alias(name)
-        for name, value in _ingest_shares(corpus.counts).items()
+        for name, value in _ingest_shares(CorpusCounts.of(corpus)).items()
     )
 
 
 def _measure(corpus: Manifest) -> pl.DataFrame:
     """A few numbers of every document; its text is not kept."""
+    import polars as pl
+
     text = pl.col("text")
     frames = [
-        pl.scan_parquet(corpus.file(f"{split}.parquet")).select(
+        pl.scan_parquet(corpus.file(f"{split}.parquet"), glob=False).select(
             "id",
             "domain",
             pl.lit(split).alias("split"),
@@ -77,6 +82,8 @@ def _measure(corpus: Manifest) -> pl.DataFrame:
 
 
 def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    import polars as pl
+
     lengths = pl.col("bytes")
     measures = [
         pl.len().cast(pl.Int64).alias("documents"),
@@ -104,11 +111,11 @@ def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return table.with_columns(missing).select("split", "domain", pl.exclude("split", "domain"))
 
 
-def _ingest_shares(counts: Mapping[str, Any]) -> dict[str, float]:
+def _ingest_shares(counts: CorpusCounts) -> dict[str, float]:
     """What ingest did not let in, as shares of what it read."""
-    read_documents = max(1, counts["read_documents"])
-    unreadable = counts["rejected"]["binary"]["documents"] + counts["rejected"]["not_utf8"]["documents"]
+    read_documents = max(1, counts.read_documents)
+    unreadable = counts.rejected["binary"].documents + counts.rejected["not_utf8"].documents
     return {
-        "dropped_duplicate_fraction": counts["duplicates"]["documents"] / read_documents,
+        "dropped_duplicate_fraction": counts.duplicates.documents / read_documents,
         "rejected_fraction": unreadable / read_documents,
     }

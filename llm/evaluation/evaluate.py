@@ -35,6 +35,7 @@ from llm.generation import Generator, Sampling
 from llm.runs.event_kinds import MetricMeasured, Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import EvaluationCounts
 from llm.tokenizer import tokenizer_of
 
 
@@ -67,7 +68,7 @@ def evaluate(
         scored.drop("text").write_parquet(stage.path / "documents.parquet")
         _write_json(stage.path / "summary.json", summary)
         _write_json(stage.path / "samples.json", samples(generator, config, log))
-        return stage.commit(counts=headline(summary))
+        return stage.commit(EvaluationCounts(figures=headline(summary)))
 
 
 def rescore(config: EvaluationConfig, checkpoint: Manifest, corpus: Manifest, store: Store, log: EventLog) -> Manifest:

@@ -23,6 +23,7 @@ from llm.model.weights import load as load_model
 from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ModelCounts
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
 
@@ -56,7 +57,7 @@ def export(
         checks = _export_all(config, checkpoint, tokenizer, expected, stage.path, skipped is None, progress)
         document = {"documents": len(expected), "tensorrt": _tensorrt_state(config, skipped), "checks": checks}
         (stage.path / "checks.json").write_text(json.dumps(document, indent=1) + "\n")
-        return stage.commit(counts={"formats": _formats(stage.path), "checks": len(checks)})
+        return stage.commit(ModelCounts(formats=_formats(stage.path), checks=len(checks)))
 
 
 def _export_all(

@@ -6,13 +6,11 @@ MLflow moves one alias at a time and has no compare-and-set, so the order matter
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llm.config import TrackingConfig
 from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, UserError
 from llm.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, RETRIES, aliases
-from llm.runs.folder import RunFolder
+from llm.runs.folder import RunFolder, runs_folder
 from llm.tracking.mlflow_server import connection, is_untouched
 
 
@@ -50,7 +48,7 @@ def rollback(config: TrackingConfig, run: RunSection) -> int:
 
     Raises UserError if there is no previous one, ServiceError if MLflow does not answer or refuses.
     """
-    runs = Path(run.folder)
+    runs = runs_folder(run.folder)
     if is_untouched(config, runs):
         raise _no_previous(config.model, None)
     with connection(config, runs, retries=RETRIES) as client:

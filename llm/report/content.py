@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run folder: whatever is there, and a note for what should be and is not.
+"""What a report shows. It is gathered from a run folder: all that is there, and a note for what is missing.
 
 Only the products of the latest attempt count: a manifest that an earlier one left is not shown as if it were new.
 """
@@ -18,9 +18,18 @@ from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.event_kinds import RunFinished, RunStarted, Warned
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest
+from llm.storage.products import (
+    CheckpointCounts,
+    CorpusCounts,
+    Counts,
+    ShardsCounts,
+    TokenizerCounts,
+    ValidationCounts,
+)
 from llm.words import local_time
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Counts)
 
 
 @dataclass
@@ -38,6 +47,10 @@ class Content:
     gate: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
     statistics: list[dict[str, Any]] = field(default_factory=list)
+    corpus: CorpusCounts | None = None
+    validation: ValidationCounts | None = None
+    tokenizer: TokenizerCounts | None = None
+    shards: ShardsCounts | None = None
     training: Training = field(default_factory=Training)
 
     @property
@@ -66,10 +79,6 @@ class Content:
         """What was warned of, each once."""
         return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
 
-    def counts(self, step: str) -> dict[str, Any] | None:
-        """The counts of what a step made; None if it made nothing in this attempt."""
-        return self.manifests[step].counts if step in self.manifests else None
-
     def rows(self) -> list[tuple[str, dict[str, Any]]]:
         """The evaluation's figures, overall first, then by domain."""
         if self.evaluation is None:
@@ -82,6 +91,10 @@ def gather(folder: RunFolder) -> Content:
     attempt = last_attempt(folder.events)
     content = Content(folder.name, attempt, _config(folder), {})
     content.manifests = _manifests(content, folder)
+    content.corpus = _counts(content, "ingest", CorpusCounts)
+    content.validation = _counts(content, "validate", ValidationCounts)
+    content.tokenizer = _counts(content, "tokenizer", TokenizerCounts)
+    content.shards = _counts(content, "tokenize", ShardsCounts)
     content.evaluation = _document(content, "evaluate", "summary.json")
     content.samples = _document(content, "evaluate", "samples.json") or []
     content.gate = _document(content, "gate", "gate.json")
@@ -89,7 +102,7 @@ def gather(folder: RunFolder) -> Content:
     content.statistics = _statistics(content)
     if "train" in attempt.steps:
         lines = _product(content, "train", "history.jsonl", _json_lines)
-        content.training = read_training(folder.events, lines, content.counts("train"))
+        content.training = read_training(folder.events, lines, _counts(content, "train", CheckpointCounts))
     return content
 
 
@@ -109,10 +122,21 @@ def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:
     found: dict[str, Manifest] = {}
     for step in filter(content.attempt.finished, content.attempt.steps):
         try:
-            found[step] = Manifest.read(folder.manifest_path(step))
+            found[step] = folder.manifest(step)
         except (UserError, OSError) as error:
             content.notes.append(f"{step}: {_first_line(error)}")
     return found
+
+
+def _counts(content: Content, step: str, kind: type[C]) -> C | None:
+    """The counts of what a step made; None, with a note if they cannot be read, if there are none."""
+    if step not in content.manifests:
+        return None
+    try:
+        return kind.of(content.manifests[step])
+    except UserError as error:
+        content.notes.append(_first_line(error))
+        return None
 
 
 def _statistics(content: Content) -> list[dict[str, Any]]:
@@ -121,7 +145,7 @@ def _statistics(content: Content) -> list[dict[str, Any]]:
     def rows(path: Path) -> list[dict[str, Any]]:
         import polars as pl
 
-        return pl.read_parquet(path).to_dicts()
+        return pl.read_parquet(path, glob=False).to_dicts()
 
     return _product(content, "validate", "statistics.parquet", rows) or []
 

@@ -39,10 +39,11 @@ from llm.runs.event_kinds import (
     Warned,
 )
 from llm.runs.events import EventLog
-from llm.runs.folder import RunFolder, run_name
+from llm.runs.folder import RunFolder, run_folder, run_name
 from llm.runs.origin import machine, versions
 from llm.steps import Step, steps_of
-from llm.storage import Manifest, only_process_in, sha256_of_json
+from llm.storage import only_process_in, sha256_of_json
+from llm.storage.products import GateCounts
 from llm.tracking.progress import Follower
 
 
@@ -106,7 +107,7 @@ def run_locally(
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
     )
-    folder = RunFolder(Path(config.run.folder) / str(config.run.name))
+    folder = run_folder(config.run.folder, str(config.run.name))
     with only_process_in(folder.path):
         return _run(pipeline, name, config, command, folder, terminal, warnings, steps)
 
@@ -191,14 +192,14 @@ def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, st
     if not finished or len(excused) < len(left):
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
     if refusal is not None:
-        verdict = Manifest.read(folder.manifest_path(refusal.name)).counts["verdict"]
+        verdict = GateCounts.of(folder.manifest(refusal.name)).verdict
         return GateNotPassed.exit_code, f"the {refusal.name} said {verdict}: {refusal.verdict}"
     return EXIT_OK, None
 
 
 def _refused(step: Step, folder: RunFolder) -> bool:
     """Whether a step judged, and its verdict is not PASS."""
-    return step.verdict is not None and not Manifest.read(folder.manifest_path(step.name)).counts["passed"]
+    return step.verdict is not None and not GateCounts.of(folder.manifest(step.name)).passed
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm.config import RunConfig
-from llm.data.validate import suite_path
+from llm.data.validation import suite_path
 from llm.errors import UserError
 from llm.export import tensorrt
 from llm.storage import Store, is_s3
@@ -17,10 +17,10 @@ def preflight(config: RunConfig) -> list[str]:
             f"run.folder={config.run.folder} is in S3, and this run's steps share the disk of this machine",
             "Name a folder here; `gristmill submit` runs the steps on a cluster.",
         )
-    Store(config.storage.uri).check_access()
+    warnings = Store(config.storage.uri).check_access()
     if config.training.pool is not None:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
     skipped = tensorrt.skipped_because(config.export.tensorrt)
-    return [] if skipped is None else [f"no TensorRT engine will be built: {skipped}"]
+    return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]

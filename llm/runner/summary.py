@@ -8,7 +8,7 @@ from typing import Any
 
 from llm.runner.local import RunOutcome
 from llm.runs.attempt import last_attempt
-from llm.storage import Manifest, is_s3
+from llm.storage import is_s3
 
 
 def summary(outcome: RunOutcome) -> list[str]:
@@ -19,7 +19,7 @@ def summary(outcome: RunOutcome) -> list[str]:
 def _quality(outcome: RunOutcome) -> Iterator[str]:
     if not last_attempt(outcome.folder.events).finished("evaluate"):
         return
-    evaluation = Manifest.read(outcome.folder.manifest_path("evaluate"))
+    evaluation = outcome.folder.manifest("evaluate")
     scores: dict[str, Any] = json.loads(evaluation.file("summary.json").read_text())
     interval = f"{100 * scores['confidence']:g} % interval"
     yield f"{'held-out bits per byte':24}{'model':>8}  {interval:^17}{'gzip':>8}{'xz':>8}{'documents':>11}"

@@ -85,8 +85,8 @@ class Attempt:
     @property
     def versions(self) -> dict[str, str | None]:
         """Versions of the libraries where the run began and in the images of its steps; None if none has it."""
-        told = [event.versions or {} for event in self.events if isinstance(event, RunStarted | Versions)]
-        return {name: version for one in told for name, version in one.items()}
+        named = [event.versions or {} for event in self.events if isinstance(event, RunStarted | Versions)]
+        return {name: version for one in named for name, version in one.items()}
 
     @property
     def failure(self) -> StepOutcome | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
-from llm.storage import Manifest
+from llm.storage.products import Counts, EvaluationCounts, GateCounts
 from llm.words import local_time
+
+C = TypeVar("C", bound=Counts)
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,22 @@ def list_runs(root: Path) -> list[RunSummary]:
 def summarise(folder: RunFolder) -> RunSummary:
     """How a run stands; figures are those of its latest attempt."""
     attempt = last_attempt(folder.events)
+    judgement = _counts(folder, attempt, "gate", GateCounts)
+    scores = _counts(folder, attempt, "evaluate", EvaluationCounts)
     return RunSummary(
         name=folder.name,
         state=attempt.state(is_held=folder.is_held()),
-        verdict=_count(folder, attempt, "gate", "verdict"),
-        bits_per_byte=_count(folder, attempt, "evaluate", "bits_per_byte"),
+        verdict=None if judgement is None else judgement.verdict,
+        bits_per_byte=None if scores is None else scores.figures.get("bits_per_byte"),
         seconds=attempt.seconds,
         started=None if attempt.started is None else local_time(attempt.started),
     )
 
 
-def _count(folder: RunFolder, attempt: Attempt, step: str, name: str) -> Any:
+def _counts(folder: RunFolder, attempt: Attempt, step: str, kind: type[C]) -> C | None:
     if not attempt.finished(step):
         return None
     try:
-        return Manifest.read(folder.manifest_path(step)).counts.get(name)
+        return kind.of(folder.manifest(step))
     except UserError:
         return None  # a damaged run does not hide the others

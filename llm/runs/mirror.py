@@ -5,11 +5,11 @@ Each step of a run on a cluster is a pod of its own. It begins with what the ste
     <run.folder>/<name>/events/<time>-<step>.jsonl   what this step appended to the event log
     <run.folder>/<name>/manifests/<step>.json        what it made
     <run.folder>/<name>/recipes/<step>-<recipe>.json what that was made of
-    <run.folder>/<name>/tracking/<server>.json       how far MLflow has been told
+    <run.folder>/<name>/tracking/<server>.json       how much MLflow has of it
     <run.folder>/<name>/report.html, config.yaml
 
-The event log is the parts in the order of their times. A part is written anew every few seconds, so that a pod that is
-killed takes little of it along; what MLflow has been told of it follows it.
+The event log is the parts in the order of their times. The pod writes its part again every few seconds, so that little
+of it is lost with a pod that is killed. The record of what MLflow has is written after the part that it counts.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Part:
         self.push_events()
 
     def push_events(self) -> None:
-        """Write the part anew; a slow write is waited for, as it would put what it has read over ours."""
+        """Write the part again. One write at a time: a slow one would put its older content over ours."""
         with self._one_at_a_time:
             told = self._changed(f"{TRACKING}*.json")  # before the events that it counts, and written after them
             with self._folder.events.open("rb") as log:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from llm.steps.step import Given
 from llm.storage import Manifest, identity
+from llm.storage.products import PromotionCounts, RegistrationCounts
 
 
-def outcome(kind: str, uri: str, version: int, given: Given) -> Manifest:
+def manifest_of(outcome: RegistrationCounts | PromotionCounts, uri: str, given: Given) -> Manifest:
     """A manifest without files that names a model version by its URI."""
     parents = tuple(manifest.as_parent() for manifest in given.values())
-    counts = {"version": version}
+    kind, counts = outcome.kind, outcome.document()
     return Manifest(
         kind=kind, id=identity(kind, (), counts, {}, parents), uri=uri, files=(), counts=counts, parents=parents
     )

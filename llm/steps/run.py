@@ -64,7 +64,7 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
                 raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
             with _explained(step, context):
                 manifest = step.body(context, given)
-            manifest.write(context.folder.manifest_path(name))
+            context.folder.keep(name, manifest)
         except BaseException as error:
             code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
             message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
@@ -121,7 +121,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
     die_with_runner()
     try:
         context = open_context(from_yaml(config))
-        manifests = {source: Manifest.read(path) for source, path in given.items()}
+        manifests = {source: Manifest.read(path, context.store.objects.uri) for source, path in given.items()}
         with _shared_folder(context, name):
             _tell_versions(context)
             manifest = run_step(name, context, manifests)

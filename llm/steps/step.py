@@ -71,7 +71,7 @@ class Step:
     after: tuple[str, ...] = ()
     """Steps that must have ended well before it, although it reads nothing of theirs."""
     verdict: str | None = None
-    """For a step that judges (its counts hold `verdict` and `passed`): what it means that the verdict is not PASS."""
+    """For a step that judges (its counts are `GateCounts`): what it means that the verdict is not PASS."""
     only_if: str | None = None
     """The step whose verdict must be PASS, or it is left out."""
     is_always_done: bool = False

@@ -9,6 +9,7 @@ from llm.data.shards import ShardWriter, write_meta
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ShardsCounts, TokenAmount
 from llm.tokenizer.tokenizer import load
 
 SPLITS = ("train", "validation")
@@ -36,10 +37,10 @@ def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: Event
                         writer.add(np.concatenate(([encoder.end_of_text], ids)), domain)
                     log.emit(Progress(step="tokenize", message=split, done=min(batch.stop, len(texts)),
                                       total=len(texts)))  # fmt: skip
-            counts[split] = {
-                "documents": len(texts),
-                "tokens": writer.tokens,
-                "bytes": sum(len(text.encode()) for text in texts),
-            }
+            counts[split] = TokenAmount(
+                documents=len(texts),
+                tokens=writer.tokens,
+                bytes=sum(len(text.encode()) for text in texts),
+            )
         write_meta(stage.path, encoder.vocab_size, encoder.end_of_text)
-        return stage.commit(counts)
+        return stage.commit(ShardsCounts(**counts))

@@ -12,6 +12,7 @@ from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import TokenizerCounts
 from llm.tokenizer.bpe import END_OF_TEXT, BpeTrainer, GigatokenTrainer
 from llm.tokenizer.tokenizer import TOKENIZER, Tokenizer
 
@@ -43,7 +44,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
         )
     with store.stage("tokenizer", recipe) as stage:
         write_files(document, stage.path)
-        return stage.commit({"vocab_size": tokenizer.vocab_size, **_examine(tokenizer, corpus)})
+        return stage.commit(TokenizerCounts(vocab_size=tokenizer.vocab_size, **_examine(tokenizer, corpus)))
 
 
 def write_files(document: str, folder: Path) -> None:

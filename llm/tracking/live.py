@@ -1,7 +1,7 @@
 """Delivery while a run goes on, for those who watch it in MLflow's UI.
 
-A thread wakes every few seconds and delivers what is new. It is for servers: the database beside the runs is told at
-the end, since nobody watches it meanwhile and MLflow's import would take time from the training on the same machine.
+A thread wakes every few seconds and delivers what is new. It is for servers. The database in the folder of the runs
+gets all at the end, since nobody watches it meanwhile and MLflow's import would take time from the training.
 """
 
 from __future__ import annotations

@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
 from llm.errors import ServiceError
+from llm.tracking.moved import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,8 +73,10 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
         try:
             with _quietly():
                 client = MlflowClient(uri)
+            if config.uri is None and (files := artifact_location(config, runs)) is not None:
+                settle(database(runs), files)
             yield client
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, RequestException, SQLAlchemyError, SqliteError, OSError) as error:
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
                 "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -23,7 +24,7 @@ from llm.errors import GristmillError
 from llm.runs.events import read_events
 from llm.runs.folder import RunFolder
 from llm.storage import is_s3, only_process_in, sha256_of_json, write_atomically
-from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri
+from llm.tracking.mlflow_server import DATABASE, artifact_location, connection, tracking_uri
 from llm.tracking.points import Point, parameters, points, status, tags
 
 if TYPE_CHECKING:
@@ -95,10 +96,14 @@ class Courier:
 
     def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
         self._folder, self._config = folder, config
-        here = f"{tracking_uri(config, folder.runs)} {config.experiment}"
-        self._path = folder.tracking / f"{sha256_of_json(here)[:8]}.json"
+        self._path = self._file(config.uri or DATABASE)  # the database beside the runs moves with them
+        self._before = self._file(tracking_uri(config, folder.runs))  # where earlier versions kept it
         self._delivered = self._read()
         self.sent = 0
+
+    def _file(self, server: str) -> Path:
+        """Where it stands how far a server was told."""
+        return self._folder.tracking / f"{sha256_of_json(f'{server} {self._config.experiment}')[:8]}.json"
 
     @contextmanager
     def working(self, *, retries: int = 0) -> Iterator[MlflowClient]:
@@ -205,9 +210,10 @@ class Courier:
         return str(experiment.experiment_id)
 
     def _read(self) -> Delivered:
-        if not self._path.is_file():
+        path = self._path if self._path.is_file() else self._before
+        if not path.is_file():
             return Delivered()
-        found = Delivered.model_validate_json(self._path.read_bytes())
+        found = Delivered.model_validate_json(path.read_bytes())
         return found if found.last == self._last(found.offset) else found.model_copy(update={"offset": 0, "last": None})
 
     def _last(self, offset: int) -> str | None:

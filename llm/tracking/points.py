@@ -1,4 +1,4 @@
-"""What MLflow is told: a run's events as points, its configuration as parameters, its origin as tags."""
+"""What MLflow gets: a run's events as points, its configuration as parameters, its origin as tags."""
 
 from __future__ import annotations
 

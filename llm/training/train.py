@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llm.runs import last_attempt
 from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
+from llm.storage.products import CheckpointCounts
 from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
@@ -137,7 +139,7 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
-        return stage.commit({"steps": state.step, "tokens": state.tokens, **losses})
+        return stage.commit(CheckpointCounts(steps=state.step, tokens=state.tokens, **losses))
 
 
 def _last(lines: list[dict[str, Any]], name: str) -> float | None:
@@ -154,6 +156,7 @@ def _clear(folder: Path, vault: Objects, store: Store) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix == ".json":
-            path.unlink()
+            with suppress(PermissionError):  # another user's, who trained this and was killed before this
+                path.unlink()
     if store.is_remote:
         vault.remove("")

@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from llm.data.loader import Loader
 from llm.data.shards import TokenShards
+from llm.data.shards.loader import Loader
 from llm.errors import Preempted, UserError
 from llm.model import Decoder, count_parameters, flops_per_token, initialise
 from llm.runs.event_kinds import CheckpointSaved, TrainPlan, TrainResumed, TrainStep, TrainValidation, Warned

@@ -60,7 +60,7 @@ def run(folder: Path, *overrides: str) -> tuple[subprocess.CompletedProcess[str]
 
 
 def manifest(folder: RunFolder, step: str) -> Manifest:
-    return Manifest.read(folder.manifest_path(step))
+    return folder.manifest(step)
 
 
 def steps_trained(folder: Path) -> list[int]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from llm.cluster.trainjobs.trainjob import is_label_value
 from llm.config import RunConfig, to_yaml, without_secrets
-from llm.config.sections import STDLIB
+from llm.data.sources import source_of
+from llm.data.validation.suite import is_path
 from llm.errors import UserError
 from llm.storage import is_s3
 from llm.tracking.mlflow_server import is_server
@@ -25,9 +26,9 @@ def pod_preflight(config: RunConfig) -> list[str]:
     check_secrets(config)
     _check_name(config)
     paths = {}
-    if config.data.path != STDLIB:
+    if source_of(config.data.path).host_paths(config.data.path):
         paths["data.path"] = config.data.path
-    if "/" in config.validation.suite or config.validation.suite.endswith(".json"):  # else a name in configs/suites
+    if is_path(config.validation.suite):  # the suites that are known by name are in the image
         paths["validation.suite"] = config.validation.suite
     return [_check_path(key, value) for key, value in paths.items()]
 

@@ -16,6 +16,7 @@ from llm.evaluation.statistics.pairing import pair_documents
 from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Parent, Recipe, Store
+from llm.storage.products import GateCounts
 
 MULTIPLICITY = (
     "PASS asks for every comparison at once (an intersection-union test), so each interval is read at its full"
@@ -65,7 +66,7 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
         (stage.path / "gate.json").write_text(
             json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
         )
-        return stage.commit(counts={"verdict": verdict, "passed": int(verdict == "PASS")})
+        return stage.commit(GateCounts(verdict=verdict, passed=int(verdict == "PASS")))
 
 
 def checkpoint_of(evaluation: Manifest) -> Parent:

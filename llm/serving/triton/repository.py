@@ -17,6 +17,7 @@ from llm.errors import UserError
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store, sha256_of_file
+from llm.storage.products import RepositoryCounts
 
 SERVING = Path(__file__).parent.parent
 BACKEND_FILES = (SERVING / "triton" / "model.py", SERVING / "engine" / "decoding.py")
@@ -70,7 +71,7 @@ def build(config: ServingConfig, model: Manifest, version: int, store: Store, lo
     log.emit(Progress(step="deploy", message="copying the model into its repository", done=0, total=1))
     with store.stage("repository", recipe) as stage:
         write(config, source, version, stage.path)
-        return stage.commit(counts={"model_name": config.model_name, "version": version, "precision": config.precision})
+        return stage.commit(RepositoryCounts(model_name=config.model_name, version=version, precision=config.precision))
 
 
 def write(config: ServingConfig, onnx: Path, version: int, repository: Path) -> None:

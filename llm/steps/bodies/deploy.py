@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def body(context: Context, given: Given) -> Manifest:
     """It can be served as it is."""
     from llm.serving.triton.repository import build
+    from llm.storage.products import RegistrationCounts
 
-    version = int(given["register"].counts["version"])
+    version = RegistrationCounts.of(given["register"]).version
     return build(context.config.serving, given["export"], version, context.store, context.log)
 
 

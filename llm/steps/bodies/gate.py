@@ -17,7 +17,7 @@ def body(context: Context, given: Given) -> Manifest:
     from llm.evaluation.statistics.pairing import covers
     from llm.registry import champion
 
-    current = champion(context.config.tracking, context.config.run)
+    current = champion(context.config.tracking, context.config.run, context.store)
     rival = None
     if current is not None:
         scores = current.evaluation

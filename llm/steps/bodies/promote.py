@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 def body(context: Context, given: Given) -> Manifest:
     """Only the gate's PASS leads here."""
     from llm.registry import promote
-    from llm.steps.outcome import outcome
+    from llm.steps.outcome import manifest_of
+    from llm.storage.products import PromotionCounts, RegistrationCounts
 
-    version = int(given["register"].counts["version"])
+    version = RegistrationCounts.of(given["register"]).version
     judgement = json.loads(given["gate"].file("gate.json").read_text(encoding="utf-8"))
     promote(context.config.tracking, context.folder, version, judgement["verdict"], judgement["champion"])
-    return outcome("promotion", f"models:/{context.config.tracking.model}@champion", version, given)
+    return manifest_of(PromotionCounts(version=version), f"models:/{context.config.tracking.model}@champion", given)
 
 
 STEP = Step(

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 def body(context: Context, given: Given) -> Manifest:
     """The version gets its parameters and metrics, and the alias challenger."""
     from llm.registry import register
-    from llm.steps.outcome import outcome
+    from llm.steps.outcome import manifest_of
+    from llm.storage.products import RegistrationCounts
 
     version = register(context.config.tracking, context.folder, given)
     model = context.config.tracking.model
-    return outcome("registration", f"models:/{model}/{version.version}", version.version, given)
+    return manifest_of(RegistrationCounts(version=version.version), f"models:/{model}/{version.version}", given)
 
 
 STEP = Step(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def body(context: Context, given: Given) -> Manifest:
     """Exit code 3 if the corpus fails it."""
-    from llm.data.validate import validate
+    from llm.data.validation import validate
 
     return validate(context.config.validation, given["ingest"], context.store, context.log)
 

@@ -33,6 +33,6 @@ def test_the_page_of_the_configuration_lists_the_named_settings(setting: str):
     row = next(
         line for line in (PROJECT / "docs" / "configuration.md").read_text().splitlines() if f"`{setting}`" in line
     )
-    for line in (PROJECT / "configs" / group / f"{name}.yaml").read_text().splitlines():
+    for line in (PROJECT / "llm" / "config" / "settings" / group / f"{name}.yaml").read_text().splitlines():
         if not line.startswith("#"):
             assert f"`{group}.{line.partition(':')[0]}=" in row

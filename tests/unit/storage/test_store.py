@@ -13,10 +13,12 @@ import pytest
 
 from llm.errors import UserError
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import Counts
 from llm.storage.store import ABANDONED_AFTER_SECONDS
+from tests.storage_case import one_document
 
 
-def make(store: Store, recipe: Recipe, text: str = "hello", counts: dict[str, int] | None = None) -> Manifest:
+def make(store: Store, recipe: Recipe, text: str = "hello", counts: Counts | None = None) -> Manifest:
     with store.stage("corpus", recipe) as stage:
         (stage.path / "text.txt").write_text(text)
         return stage.commit(counts)
@@ -57,8 +59,8 @@ def test_equal_work_gives_an_equal_address_anywhere(tmp_path: Path):
     assert one.id == two.id
 
 
-@pytest.mark.parametrize(("text", "counts"), [("jello", None), ("hello", {"n": 1})])
-def test_another_content_gives_another_address(store: Store, text: str, counts: dict[str, int] | None):
+@pytest.mark.parametrize(("text", "counts"), [("jello", None), ("hello", one_document())])
+def test_another_content_gives_another_address(store: Store, text: str, counts: Counts | None):
     recipe = Recipe("ingest", {})
     assert make(store, recipe).id != make(store, recipe, text, counts).id
 
@@ -86,7 +88,7 @@ def test_a_uri_with_two_slashes_is_not_taken_for_a_path(uri: str):
 
 
 def test_a_full_disk_is_named_with_the_remedy(store: Store):
-    with pytest.raises(UserError, match=r"(?s)the disk is full.*MiB are free.*storage.uri"):  # noqa: SIM117
+    with pytest.raises(UserError, match=r"(?s)the disk is full.*MiB can still be written.*set storage.uri"):  # noqa: SIM117
         with store.stage("corpus", Recipe("ingest", {})):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -86,5 +86,5 @@ def images_of_the_package(tree: Path) -> set[str]:
 
 def test_the_package_names_images_by_digest_only_while_they_are_built_from_this_tree(tree: Path):
     assert images_of_the_package(tree) == {f"gristmill/{name}@{digest(name)}" for name in OF_STEPS}
-    (tree / "configs" / "new.yaml").write_text("")
+    (tree / "llm" / "config" / "settings" / "new.yaml").write_text("")
     assert images_of_the_package(tree) == {f"gristmill/{name}:{__version__}" for name in OF_STEPS}
