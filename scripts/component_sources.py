@@ -87,5 +87,5 @@ def face(step: Step) -> str:
 
 def formatted(source: str) -> str:
     """The source as `ruff format` leaves it."""
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "component.py", "-"]
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=120", "-"]
     return subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout

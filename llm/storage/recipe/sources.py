@@ -47,7 +47,10 @@ def version_of(distribution: str) -> str:
 
 
 def reached(*roots: str) -> dict[str, Path]:
-    """Module and source of all that the roots reach, themselves included."""
+    """Module and source of all that the roots reach, themselves included, wherever they are.
+
+    Raises ValueError for a root that is not there.
+    """
     found: dict[str, Path] = {}
     waiting = list(roots)
     for root in roots:
@@ -55,7 +58,7 @@ def reached(*roots: str) -> dict[str, Path]:
             raise ValueError(f"no module {root}")
     while waiting:
         module = waiting.pop()
-        if module in found or is_course(module):
+        if module in found or (is_course(module) and module not in roots):
             continue
         if (path := locate(module)) is not None and path.suffix == ".py":
             found[module] = path

@@ -69,6 +69,10 @@ def test_code_is_all_that_a_module_reaches_inside_functions_too(package: Path):
     assert list(libraries_of("mill_of_a_test.step")) == ["numpy"]
 
 
+def test_a_root_counts_wherever_it_is():
+    assert list(code_of("llm.steps.outcome")) == ["llm/steps/outcome.py"]
+
+
 def test_a_module_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"no module llm\.nowhere"):
         code_of("llm.nowhere")
