@@ -31,7 +31,7 @@ VERBS = {
     "serve": ("llm.cli.serve", "Serve the champion with Triton."),
     "fetch": ("llm.cli.fetch", "Fetch a served model out of the store into a folder, checked."),
     "rollback": ("llm.cli.rollback", "Make the previous champion the champion again."),
-    "plan": ("llm.cli.plan", "Print parameters, memory, FLOPs and time of a run before it starts."),
+    "plan": ("llm.cli.plan", "Print the size, the memory and the length of a training before it starts."),
     "doctor": ("llm.cli.doctor", "Check this machine: libraries, processors, disk, Triton."),
     "config": ("llm.cli.config", "Print the resolved configuration."),
 }

@@ -83,6 +83,18 @@ def test_a_plan_prints_parameters_and_tokens_and_starts_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("length", "lines"),
+    [([], ["steps  ", "tokens  ", "FLOPs  "]), (["training.max_steps=null", "training.minutes=3"], ["length  "])],
+)
+def test_a_plan_prints_what_its_help_promises(length: list[str], lines: list[str]):
+    promised = run("plan", "--help").stdout
+    assert "time" not in promised.split()
+    printed = run("plan", *length).stdout
+    for line in ("parameters  ", "memory for model state  ", *lines):
+        assert any(one.startswith(line) for one in printed.splitlines()), line
+
+
 def test_a_plan_that_cannot_work_is_refused():
     ended = run("plan", "training.processes=3")
     assert ended.returncode == 2
