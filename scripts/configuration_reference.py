@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from functools import reduce
 
 import yaml
+from pydantic.fields import FieldInfo
 
-from llm.config import SETTINGS, RunConfig, compose, marked
+from llm.config import SETTINGS, Decides, RunConfig, compose, marked
+from llm.config.decides import section_of_entries
+from llm.config.sections import Section
 
 
 def page() -> str:
@@ -29,15 +32,31 @@ def page() -> str:
     given = compose()
     settings: dict[str, list[str]] = {}
     for key, field, decides in marked(RunConfig):
-        value = reduce(getattr, key.split("."), given)
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        row = f"| `{key}` | `{value!r}` | {decides.value} | {meaning} |"
-        settings.setdefault(key.partition(".")[0], []).append(row)
+        rows = settings.setdefault(key.partition(".")[0], [])
+        rows.append(_row(key, f"`{_plain(reduce(getattr, key.split('.'), given))!r}`", decides, field))
+        if (entries := section_of_entries(field.annotation)) is not None:
+            for name, inner, own in marked(entries, decides):
+                default = (
+                    "must be given" if inner.is_required() else f"`{inner.get_default(call_default_factory=True)!r}`"
+                )
+                rows.append(_row(f"{key}.NAME.{name}", default, own, inner))
     for name, field in RunConfig.model_fields.items():
         purpose = inspect.getdoc(field.annotation) or "" if isinstance(field.annotation, type) else ""
         head = ["| key | default | decides | meaning |", "| --- | --- | --- | --- |"]
         lines += ["", f"## {name}", "", purpose, "", *head, *settings[name]]
     return "\n".join(lines) + "\n"
+
+
+def _row(key: str, default: str, decides: Decides, field: FieldInfo) -> str:
+    meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+    return f"| `{key}` | {default} | {decides.value} | {meaning} |"
+
+
+def _plain(value: object) -> object:
+    """Sections in a mapping as plain data."""
+    if not isinstance(value, dict):
+        return value
+    return {key: one.model_dump(mode="json") if isinstance(one, Section) else one for key, one in value.items()}
 
 
 def _named_settings() -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from llm.config.check import check_across_sections
 from llm.config.decides import Decides, deciding, marked
-from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
+from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated
 from llm.config.parameter import to_parameter
+from llm.config.secrets import without_secrets
 from llm.config.sections import (
     ClusterConfig,
     DataConfig,

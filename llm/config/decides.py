@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -43,8 +43,15 @@ def is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def section_of_entries(annotation: Any) -> type[BaseModel] | None:
+    """The section that each entry of a mapping is (`dict[str, MetricRule]`); None for any other type."""
+    if get_origin(annotation) is dict and is_section(found := get_args(annotation)[1]):
+        return found
+    return None
+
+
 def marked(section: type[BaseModel], outer: Decides = Decides.RESULT) -> Iterator[tuple[str, FieldInfo, Decides]]:
-    """Dotted key, field and mark of every setting in a section and in the sections below it."""
+    """Dotted key, field and mark of every setting in a section and in the sections below it; a mapping is one."""
     for name, field in section.model_fields.items():
         own = mark(field, outer)
         if is_section(field.annotation):
@@ -66,6 +73,8 @@ def deciding(section: BaseModel, *wanted: Decides, outer: Decides = Decides.RESU
         if isinstance(value, BaseModel):
             if inner := deciding(value, *wanted, outer=own):
                 found[name] = inner
+        elif section_of_entries(field.annotation) is not None and own in wanted:
+            found[name] = {key: deciding(entry, *wanted, outer=own) for key, entry in value.items()}
         elif own in wanted:
             found[name] = plain[name]
     return found

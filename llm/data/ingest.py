@@ -43,7 +43,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
         code=(__name__, *code_of(source, files)),
         inputs={
             "source": type(source).__name__,
-            "file": {file.name: [file.size_bytes, file.sha256()] for file in files},
+            "file": {file.name: [file.size_bytes, file.fingerprint()] for file in files},
             "python": platform.python_version(),
         },
     )

@@ -79,11 +79,18 @@ class Content:
         """What was warned of, each once."""
         return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
 
-    def rows(self) -> list[tuple[str, dict[str, Any]]]:
-        """The evaluation's figures, overall first, then by domain."""
-        if self.evaluation is None:
-            return []
-        return [("overall", self.evaluation["overall"]), *sorted(self.evaluation["domains"].items())]
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """What the evaluation says of each metric; empty before the evaluation."""
+        return {} if self.evaluation is None else self.evaluation["metrics"]
+
+    @property
+    def comparisons(self) -> dict[str, list[dict[str, Any]]]:
+        """The gate's comparisons by metric, in the gate's order."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.gate["comparisons"] if self.gate else ():
+            found.setdefault(row.get("metric", ""), []).append(row)
+        return found
 
 
 def gather(folder: RunFolder) -> Content:
@@ -95,7 +102,7 @@ def gather(folder: RunFolder) -> Content:
     content.validation = _counts(content, "validate", ValidationCounts)
     content.tokenizer = _counts(content, "tokenizer", TokenizerCounts)
     content.shards = _counts(content, "tokenize", ShardsCounts)
-    content.evaluation = _document(content, "evaluate", "summary.json")
+    content.evaluation = _evaluation(content)
     content.samples = _document(content, "evaluate", "samples.json") or []
     content.gate = _document(content, "gate", "gate.json")
     content.checks = (_document(content, "export", "checks.json") or {}).get("checks", [])
@@ -104,6 +111,15 @@ def gather(folder: RunFolder) -> Content:
         lines = _product(content, "train", "history.jsonl", _json_lines)
         content.training = read_training(folder.events, lines, _counts(content, "train", CheckpointCounts))
     return content
+
+
+def _evaluation(content: Content) -> dict[str, Any] | None:
+    """The summary of the scores; None, with a note, if an earlier version of this program made it."""
+    summary: dict[str, Any] | None = _document(content, "evaluate", "summary.json")
+    if summary is not None and "metrics" not in summary:
+        content.notes.append("the evaluation, as an earlier version of Gristmill made it: run evaluate again")
+        return None
+    return summary
 
 
 def _document(content: Content, step: str, name: str) -> Any:

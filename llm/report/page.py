@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm.report.charts import bits_chart, forest_chart, loss_chart, throughput_chart
+from llm.report.charts import domain_rows, forest_chart, loss_chart, metric_chart, throughput_chart
 from llm.report.content import Content, gather
 from llm.report.figures import FILTERS
 from llm.report.headline import headline
@@ -45,12 +45,13 @@ SECTIONS = (
     Section("lineage", "Lineage", lambda content: bool(content.manifests)),
     Section("repeat", "To repeat it"),
 )
-CHARTS: dict[str, Callable[[Content], str | None]] = {
+CHARTS: dict[str, Callable[..., str | None]] = {
     "loss": lambda content: loss_chart(content.training.loss, content.training.validation_loss),
     "throughput": lambda content: throughput_chart(content.training.speeds),
-    "bits": lambda content: bits_chart(content.rows()),
-    "forest": lambda content: forest_chart(content.gate["comparisons"] if content.gate else ()),
+    "metric": lambda content, name: metric_chart(name, content.metrics[name]),
+    "forest": lambda content, name: forest_chart(content.comparisons[name]),
 }
+"""Charts by name; those of a metric take its name too."""
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -78,8 +79,8 @@ def _environment(content: Content) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    def chart(name: str) -> Markup | None:
-        svg = CHARTS[name](content)
+    def chart(name: str, *arguments: str) -> Markup | None:
+        svg = CHARTS[name](content, *arguments)
         return None if svg is None else Markup(svg)  # noqa: S704 - drawn and escaped by matplotlib
 
     environment = Environment(
@@ -87,7 +88,7 @@ def _environment(content: Content) -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(FILTERS)
-    environment.globals.update(run=content, chart=chart)
+    environment.globals.update(run=content, chart=chart, domain_rows=domain_rows)
     return environment
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from llm.config import RunConfig
 from llm.data.validation import suite_path
 from llm.errors import UserError
+from llm.evaluation.metric import check_metrics
 from llm.export import tensorrt
 from llm.storage import Store, is_s3
+from llm.tracking.mlflow_check import check_mlflow
 
 
 def preflight(config: RunConfig) -> list[str]:
     """Warnings about what this machine will leave out; raises UserError for what a later step would refuse."""
     suite_path(config.validation.suite)
+    check_metrics(config.evaluation, config.gate)
     if is_s3(config.run.folder):
         raise UserError(
             f"run.folder={config.run.folder} is in S3, and this run's steps share the disk of this machine",
@@ -22,5 +27,6 @@ def preflight(config: RunConfig) -> list[str]:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
+    warnings = check_mlflow(config.tracking, Path(config.run.folder))
     skipped = tensorrt.skipped_because(config.export.tensorrt)
     return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]

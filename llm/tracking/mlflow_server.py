@@ -18,13 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
 from llm.errors import ServiceError
+from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database
 from llm.tracking.moved import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
 REASON_CHARACTERS = 300
 
 
@@ -33,19 +32,22 @@ def tracking_uri(config: TrackingConfig, runs: Path) -> str:
     return config.uri or f"sqlite:///{database(runs)}"
 
 
-def database(runs: Path) -> Path:
-    """The SQLite database beside the runs."""
-    return runs.resolve() / DATABASE
-
-
 def is_untouched(config: TrackingConfig, runs: Path) -> bool:
-    """Whether nothing was ever told to the database beside the runs; then MLflow need not be imported to say so."""
+    """Whether the database beside the runs is not there yet, so that nobody needs to import MLflow."""
     return config.uri is None and not database(runs).is_file()
 
 
 def artifact_location(config: TrackingConfig, runs: Path) -> str | None:
     """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
     return (runs.resolve() / ARTIFACTS).as_uri() if config.uri is None else None
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite database; None for any other address, and for one that SQLite reads in its own way."""
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    if path == uri or not path or path.startswith((":", "file:")) or "%" in path:
+        return None
+    return Path(path).absolute()
 
 
 def is_server(uri: str) -> bool:
@@ -58,11 +60,11 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
     """A client whose every answer takes `timeout_seconds` at most, `retries` more tries not counted.
 
     Raises ServiceError, with the address and the reason or status, for whatever MLflow or its store refuses in the
-    body of the `with`.
+    body of the `with`, UserError for a database that cannot be where it should.
     """
     uri = tracking_uri(config, runs)
     if config.uri is None:
-        runs.mkdir(parents=True, exist_ok=True)
+        check_place(runs)
     with _bounded(config.timeout_seconds, retries):
         with _quietly():
             from mlflow import MlflowClient
@@ -72,6 +74,8 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
 
         try:
             with _quietly():
+                if (file := sqlite_file(uri)) is not None:
+                    ensure_database(file)
                 client = MlflowClient(uri)
             if config.uri is None and (files := artifact_location(config, runs)) is not None:
                 settle(database(runs), files)

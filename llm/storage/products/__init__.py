@@ -16,7 +16,7 @@ from llm.storage.products.data import (
     TokenizerCounts,
     ValidationCounts,
 )
-from llm.storage.products.evaluation import EvaluationCounts, GateCounts
+from llm.storage.products.evaluation import EvaluationCounts, GateCounts, MetricKind
 from llm.storage.products.serving import PromotionCounts, RegistrationCounts, RepositoryCounts
 from llm.storage.products.training import CheckpointCounts, ModelCounts
 
@@ -28,6 +28,7 @@ __all__ = [
     "EvaluationCounts",
     "GateCounts",
     "LeftOut",
+    "MetricKind",
     "ModelCounts",
     "PromotionCounts",
     "RegistrationCounts",

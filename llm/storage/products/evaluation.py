@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from llm.storage.products.counts import Counts
+from pydantic import Field
+
+from llm.storage.products.counts import Counts, Part
+
+
+class MetricKind(Part):
+    """What a metric is."""
+
+    unit: str
+    """In words, such as "errors per word"."""
+    better: Literal["lower", "higher"]
+    """Which direction is an improvement."""
 
 
 class EvaluationCounts(Counts):
@@ -16,9 +27,13 @@ class EvaluationCounts(Counts):
     figures: Mapping[str, int | float | None]
     """Each figure over all documents under its name, and by domain under `NAME/DOMAIN`; null: undefined."""
 
+    metrics: Mapping[str, MetricKind] = Field(default_factory=dict)
+    """Which of the figures are metrics, in the order of `evaluation.metrics`; empty: an earlier version made them."""
+
     def document(self) -> dict[str, Any]:
-        """The figures, flat."""
-        return dict(self.figures)
+        """The figures, flat, and the metrics."""
+        metrics = {name: kind.model_dump() for name, kind in self.metrics.items()}
+        return {**self.figures, **({"metrics": metrics} if metrics else {})}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from llm.config import Decides, RunConfig, compose, deciding, marked
 from llm.config.decides import COURSE, NOTHING
@@ -80,6 +81,15 @@ def test_the_deciding_settings_are_plain_data_without_sections_that_decide_nothi
     assert deciding(Outer(), COURSE) == {"every": 2, "course": {"lr": 1.0}}
 
 
+def test_a_mapping_of_sections_is_deciding_entry_by_entry():
+    class Mapping(Section):
+        """Sections by name."""
+
+        rules: dict[str, Inner] = Field(default_factory=lambda: {"a": Inner()})
+
+    assert deciding(Mapping()) == {"rules": {"a": {"lr": 1.0}}}
+
+
 @pytest.mark.parametrize(
     "override",
     ["serving.http_port=8010", "serving.address=0.0.0.0", "storage.uri=elsewhere", "training.keep_checkpoints=3",
@@ -89,7 +99,9 @@ def test_what_does_not_decide_the_result_does_not_change_the_name_of_the_run(ove
     assert run_name("pretrain", compose([override])) == run_name("pretrain", compose())
 
 
-@pytest.mark.parametrize("override", ["training.lr=1e-4", "data.path=texts", "serving.max_slots=4", "gate.seed=1"])
+@pytest.mark.parametrize(
+    "override", ["training.lr=1e-4", "data.path=texts", "serving.max_slots=4", "evaluation.seed=1"]
+)
 def test_what_decides_the_result_changes_the_name_of_the_run(override: str):
     assert run_name("pretrain", compose([override])) != run_name("pretrain", compose())
 

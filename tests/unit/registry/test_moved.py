@@ -12,6 +12,7 @@ from llm.config.sections import RunSection
 from llm.errors import UserError
 from llm.registry import champion, promote, register
 from llm.runs import RunFolder
+from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
 from llm.storage import Recipe, Store, local_path
 from llm.tracking.mlflow_server import connection
@@ -29,7 +30,7 @@ def project(tmp_path: Path, empty_mlflow_database: Path) -> Path:
     folder.path.mkdir(parents=True)
     shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
-    EventLog(folder.events).emit("metric", name="test/bits_per_byte", value=2.1)
+    EventLog(folder.events).emit(MetricMeasured(name="test/bits_per_byte", value=2.1))
     manifests = {}
     for step, kind in KINDS.items():
         with Store(project / "store").stage(kind, Recipe(step, {})) as stage:

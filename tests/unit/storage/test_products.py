@@ -20,6 +20,7 @@ from llm.storage.products import (
     EvaluationCounts,
     GateCounts,
     LeftOut,
+    MetricKind,
     ModelCounts,
     PromotionCounts,
     RegistrationCounts,
@@ -107,7 +108,7 @@ def test_a_product_keeps_what_its_maker_said(store: Store):
 
 
 @pytest.mark.parametrize(
-    ("kind", "part"), [("corpus", {"languages": {"en": 2}}), ("evaluation", {"metrics": {"x": {"unit": "bits"}}})]
+    ("kind", "part"), [("corpus", {"languages": {"en": 2}}), ("evaluation", {"curves": {"x": {"unit": "bits"}}})]
 )
 def test_what_a_later_version_adds_is_kept(kind: str, part: dict[str, Any]):
     later = EARLIER[kind].model_copy(update={"counts": EARLIER[kind].counts | part})
@@ -143,6 +144,16 @@ def test_counts_that_do_not_fit_name_the_manifest_the_place_and_the_remedy(chang
     message = rf"the manifest of corpus {before.id} cannot be read: {words}\n  Remove {before.uri} and run again"
     with pytest.raises(DamagedError, match=message):
         CorpusCounts.of(broken)
+
+
+def test_an_evaluation_keeps_what_its_metrics_are_apart_from_its_figures(store: Store):
+    kinds = {"accuracy": MetricKind(unit="share", better="higher")}
+    scores = EvaluationCounts(figures={"accuracy": 0.5, "accuracy/code": None}, metrics=kinds)
+    with store.stage("evaluation", Recipe("evaluation", {})) as stage:
+        made = stage.commit(scores)
+    written = {"accuracy": 0.5, "accuracy/code": None, "metrics": {"accuracy": {"unit": "share", "better": "higher"}}}
+    assert made.counts == written
+    assert EvaluationCounts.of(Manifest.read_uri(made.uri)) == scores
 
 
 def test_a_misspelt_field_is_refused():
