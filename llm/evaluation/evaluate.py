@@ -48,8 +48,10 @@ def evaluate(
     that is not there or gives items that are none.
     """
     metrics = find_metrics(config.metrics)
-    code = (__name__, *(source_of(name)[0] for name in config.metrics))
-    recipe = Recipe("evaluation", deciding(config), [checkpoint, tokenizer, corpus], code=code)
+    recipe = Recipe(
+        "evaluation", deciding(config), [checkpoint, tokenizer, corpus],
+        code=(__name__, *(source_of(name)[0] for name in config.metrics)),
+    )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
     generator = Generator.open(checkpoint, tokenizer)

@@ -83,12 +83,12 @@ def test_a_changed_library_and_a_changed_source_are_named(mill: Mill, monkeypatc
         "llm.storage.recipe.recipe.libraries_of", lambda *roots: sources.libraries_of(*roots) | {"polars": "0.1"}
     )
     monkeypatch.setattr(
-        "llm.storage.recipe.recipe.code_of", lambda *roots: sources.code_of(*roots) | {"llm/data/readers.py": "0"}
+        "llm.storage.recipe.recipe.code_of", lambda *roots: sources.code_of(*roots) | {"llm/data/split.py": "0"}
     )
     library, code = why(mill.run(), "ingest")
     assert library.startswith("library polars ")
     assert library.endswith(" -> 0.1")
-    assert code == "code llm/data/readers.py"
+    assert code == "code llm/data/split.py"
 
 
 def test_the_nearest_of_the_runs_own_recipe_and_the_newest_of_the_store_counts(mill: Mill):
