@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llm.config import RunConfig
 from llm.data.validation import suite_path
 from llm.errors import UserError
 from llm.evaluation.metric import check_metrics
 from llm.export import tensorrt
+from llm.runs.folder import runs_folder
 from llm.storage import Store, is_s3
 from llm.tracking.mlflow_check import check_mlflow
 
@@ -27,6 +26,6 @@ def preflight(config: RunConfig) -> list[str]:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
-    warnings = check_mlflow(config.tracking, Path(config.run.folder))
+    warnings = check_mlflow(config.tracking, runs_folder(config.run.folder))
     skipped = tensorrt.skipped_because(config.export.tensorrt)
     return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]

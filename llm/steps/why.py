@@ -15,6 +15,7 @@ from llm.runs.folder import RunFolder
 from llm.steps.step import Step
 from llm.storage import Recipe, Store, write_atomically
 from llm.storage.recipe import Change, Parts, changes
+from llm.words import shortened
 
 LONGEST = 80
 NO_RECORD = "there is no record of the earlier recipe"
@@ -39,10 +40,10 @@ def why_made(step: Step, recipe: Recipe, store: Store, folder: RunFolder) -> lis
 def in_words(change: Change, step: Step) -> str:
     """A change with the key that a user would set: `config training.lr 0.003 -> 0.001`."""
     if change.kind != "config":
-        return _shortened(str(change))
+        return shortened(str(change), LONGEST)
     keys = [f"{section}.{change.name}" for section in step.sections]
     named = next((key for key in keys if any(key == one or key.startswith(f"{one}.") for one in _keys())), change.name)
-    return _shortened(str(change.named(named)))
+    return shortened(str(change.named(named)), LONGEST)
 
 
 def recorded(folder: RunFolder, step: Step, recipe: Recipe) -> Parts | None:
@@ -65,7 +66,3 @@ def _record(folder: RunFolder, step: Step, recipe: Recipe) -> Path:
 
 def _keys() -> list[str]:
     return [key for key, _, _ in marked(RunConfig)]
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
-from llm.errors import ServiceError
+from llm.errors import ServiceError, causes
 from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database
 from llm.tracking.moved import settle
+from llm.words import shortened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-REASON_CHARACTERS = 300
 
 
 def tracking_uri(config: TrackingConfig, runs: Path) -> str:
@@ -100,36 +99,20 @@ def reason(error: BaseException, timeout_seconds: float) -> str:
     from requests.exceptions import ConnectionError as RequestsConnectionError
     from requests.exceptions import RetryError, Timeout
 
-    chain = list(_chain(error))
+    chain = list(causes(error))
     if any(isinstance(link, Timeout | TimeoutError) for link in chain):
         return f"no answer within {timeout_seconds:g} s"
     system = next((link for link in chain if isinstance(link, OSError) and link.errno and link.strerror), None)
     if any(isinstance(link, RequestsConnectionError) for link in chain):
-        return f"does not answer: {system.strerror if system else _shortened(str(chain[-1]))}"
+        return f"does not answer: {system.strerror if system else shortened(str(chain[-1]))}"
     if any(isinstance(link, RetryError) for link in chain):
         status = re.search(r"too many (\d+) error responses", str(error))
-        return f"answers with status {status[1]}" if status else _shortened(str(error))
+        return f"answers with status {status[1]}" if status else shortened(str(error))
     if isinstance(error, MlflowException):
         status = re.search(r"failed with error code (\d+)", str(error))
         code = int(status[1]) if status else int(error.get_http_status_code())  # type: ignore[no-untyped-call]
-        return f"refused with status {code}: {_shortened(str(error))}"
-    return _shortened(str(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, MLflow's `raise` without `from` included."""
-    while error is not None:
-        yield error
-        inner = error.__cause__ or error.__context__
-        if inner is None and error.args and isinstance(error.args[0], BaseException):
-            inner = error.args[0]  # requests wraps urllib3's, which holds the socket's
-        inner = inner or getattr(error, "reason", None)
-        error = inner if isinstance(inner, BaseException) else None
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= REASON_CHARACTERS else f"{line[:REASON_CHARACTERS]}…"
+        return f"refused with status {code}: {shortened(str(error))}"
+    return shortened(str(error))
 
 
 @contextmanager

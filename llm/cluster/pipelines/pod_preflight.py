@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from llm.cluster.trainjobs.trainjob import is_label_value
+from llm.cluster.labels import is_label_value
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.data.sources import source_of
 from llm.data.validation.suite import is_path

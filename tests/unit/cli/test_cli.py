@@ -34,7 +34,9 @@ def test_every_verb_explains_itself(verb: str):
     command = cli.LazyGroup().get_command(None, verb)  # type: ignore[arg-type]
     assert command is not None
     assert command.help
-    assert command.help.endswith(".") or "." in command.help
+    first, *rest = command.help.strip().split("\n\n")
+    assert first[0].isupper()
+    assert all(paragraph.rstrip().endswith(".") for paragraph in [first, *rest]), "whole sentences"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What becomes of a line of the training's log: an event goes into the run's event log as it is, text to stderr."""
+"""The lines of a training's log: the run's event log gets the events as they are, stderr gets the text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from llm.runs.event_kinds import TrainStarted, TrainStep
 from llm.runs.events import EventLog, event_line, parse_event
 
 
-class Intake:
-    """Takes lines in; an event that the run's log holds already is not put there again.
+class CopyEvents:
+    """Takes the lines of the log; an event that the run's log has already is not written again.
 
-    A launcher that takes another's place reads the training's log from its beginning, and the run's log may hold part
-    of it.
+    A launcher that follows an earlier launcher reads the training's log from its beginning, and the run's log may have
+    part of it.
     """
 
     def __init__(self, log: EventLog, created_at: float | None) -> None:
@@ -21,7 +21,7 @@ class Intake:
         self._had = {event_line(event) for event in log.read()}
 
     def __call__(self, line: str) -> None:
-        """Take in one line of the log."""
+        """Take one line."""
         event = parse_event(line)
         if event is None:
             sys.stderr.write(f"{line}\n")

@@ -1,24 +1,24 @@
-"""Why a training failed: of all that its pods said, what its user must know."""
+"""Why a training failed: what its user must know, out of all that its pods said."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from llm.cluster.pods import Ending
+from llm.cluster.trainjobs.follower.endings import Ending
 from llm.errors import GateNotPassed, GristmillError, Preempted, UserError, ValidationFailed, as_error
 from llm.runs.events import parse_event
 
 FINAL = tuple(kind.exit_code for kind in (UserError, ValidationFailed, GateNotPassed))
-"""Codes that the pools end a training with: it would end so again."""
+"""Codes with which the pools end a training for good: it would end so again."""
 STOPPED = Preempted.exit_code
 LAST_LINES = 15
 
 
 def cause(endings: Iterable[Ending]) -> Ending | None:
-    """The ending to blame: one that is final, else of the last attempt the first that was not a stop on request.
+    """The ending to blame: a final one, else the first of the last attempt that was not a stop on request.
 
-    A pod that dies takes the others along: they lose their connections, or are told to stop and save. So the first to
-    end is the cause, and a stop is one only where nothing else is.
+    When a pod dies, the others end too: they lose their connections, or get a signal to save and stop. So the first to
+    end is the cause. A stop is the cause only if there is nothing else.
     """
     failed = [ending for ending in endings if ending.exit_code != 0]
     final = [ending for ending in failed if ending.exit_code in FINAL]
@@ -29,9 +29,9 @@ def cause(endings: Iterable[Ending]) -> Ending | None:
 
 
 def as_raised(ending: Ending, name: str, why: Sequence[str]) -> GristmillError:
-    """The error to raise for it: of the trainer's own class, in its own words, with the pod and what the cluster says.
+    """The error to raise: of the trainer's class, in its words, with the pod and the cluster's reasons.
 
-    A crash keeps the last lines of its log.
+    The error of a crash has the last lines of its log.
     """
     about = (f"{ending}, and TrainJob {name} has failed", *why)
     if ending.exit_code in FINAL and ending.exit_code is not None:
@@ -43,7 +43,7 @@ def as_raised(ending: Ending, name: str, why: Sequence[str]) -> GristmillError:
 
 
 def _words(ending: Ending) -> str:
-    """The trainer's last words; where Kubernetes put the end of the log in their place, without its events."""
+    """The trainer's last words. Kubernetes may put the end of the log in their place: then without its events."""
     return "\n".join(line for line in ending.message.splitlines() if not is_event(line)).removeprefix("error: ").strip()
 
 
