@@ -16,6 +16,7 @@ from llm.runs import RunFolder
 from llm.runs.event_kinds import (
     Event,
     RunStarted,
+    StepExplained,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -69,6 +70,12 @@ class SampleRun:
             seconds = 0.1 if step in reused else STEP_SECONDS[step]
             ended = StepFinished(step=step, seconds=seconds, reused=step in reused, manifest=manifest.id)
             self.emit(ended, seconds)
+        return self
+
+    def explain(self, step: str, *why: str) -> SampleRun:
+        self.emit(StepStarted(step=step))
+        self.emit(StepExplained(step=step, sought=step, reused=False, why=list(why)))
+        self.emit(StepFinished(step=step, seconds=2.0, manifest=self.made[step].id))
         return self
 
     def train(self, until: int, steps: int = 200) -> None:
