@@ -16,7 +16,7 @@ from llm.cluster.patience import CLOCK, Clock, Tell, patiently, silent
 from llm.cluster.transport import HttpTransport, Json, Query
 from llm.config import ClusterConfig
 from llm.errors import UserError
-from llm.storage import home_folder
+from llm.process.home import home_folder
 
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, get_args, get_origin
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llm.config.check import check_across_sections
+from llm.config.decides import is_section, section_of_entries
 from llm.config.renamed import what_replaces
 from llm.config.sections import RunConfig, Section
 from llm.errors import UserError
@@ -110,7 +111,7 @@ def _field(key: str) -> FieldInfo:
         if part not in section.model_fields:
             raise UserError(f"unknown config key {key}", nearest(part, section.model_fields, here))
         field = section.model_fields[part]
-        if not _is_section(field.annotation):
+        if not is_section(field.annotation):
             if place < len(parts) and get_origin(field.annotation) is not dict:
                 raise UserError(f"unknown config key {key}", f"{here}{part} is a value, and has no keys of its own.")
             return field
@@ -120,32 +121,20 @@ def _field(key: str) -> FieldInfo:
     )
 
 
-def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
-def section_of_entries(annotation: Any) -> type[Section] | None:
-    """The section that each entry of a mapping is (`dict[str, MetricRule]`); None for any other type."""
-    if get_origin(annotation) is dict and _is_section(get_args(annotation)[1]):
-        found: type[Section] = get_args(annotation)[1]
-        return found
-    return None
-
-
 def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
     """Put a value at its place; a mapping that gets one key keeps the others that it has by default."""
     *parents, last = path
     section: type[BaseModel] | None = RunConfig
     for parent in parents:
         field = section.model_fields.get(parent) if section is not None else None
-        section = field.annotation if field is not None and _is_section(field.annotation) else None
+        section = field.annotation if field is not None and is_section(field.annotation) else None
         document = document.setdefault(parent, _mapping_by_default(field))
     document[last] = value
 
 
 def _mapping_by_default(field: FieldInfo | None) -> dict[str, Any]:
     """The entries of a field that is a mapping, as plain data; {} for any other field."""
-    if field is None or _is_section(field.annotation):
+    if field is None or is_section(field.annotation):
         return {}
     default = field.get_default(call_default_factory=True)
     if not isinstance(default, dict):
@@ -173,7 +162,7 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if _is_section(field.annotation):
+        if is_section(field.annotation):
             keys += _all_keys(field.annotation, f"{prefix}{name}.")
         elif (inner := section_of_entries(field.annotation)) is not None:
             keys += _all_keys(inner, f"{prefix}{name}.NAME.")

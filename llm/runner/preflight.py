@@ -10,6 +10,7 @@ from llm.export import tensorrt
 from llm.runs.folder import runs_folder
 from llm.storage import Store, is_s3
 from llm.tracking.mlflow_check import check_mlflow
+from llm.tracking.sink import find_sinks
 
 
 def preflight(config: RunConfig) -> list[str]:
@@ -26,6 +27,7 @@ def preflight(config: RunConfig) -> list[str]:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
+    find_sinks(config.tracking.sinks)
     warnings = check_mlflow(config.tracking, runs_folder(config.run.folder))
     skipped = tensorrt.skipped_because(config.export.tensorrt)
     return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]

@@ -9,11 +9,9 @@ A server that does not answer costs one timeout and loses nothing.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +22,11 @@ from llm.errors import GristmillError
 from llm.runs.events import read_events
 from llm.runs.folder import RunFolder
 from llm.storage import is_s3, only_process_in, sha256_of_json, write_atomically
+from llm.tracking.log_place import bytes_before
 from llm.tracking.mlflow_database import DATABASE, experiment_is_deleted
 from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri, without_password
 from llm.tracking.points import Point, parameters, points, status, tags
+from llm.tracking.sink import Delivery
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,19 +34,9 @@ if TYPE_CHECKING:
 BATCH_POINTS = 1000
 BATCH_PARAMETERS = 100
 """MLflow's limits for one request."""
-LAST_BYTES = 1024
 RUN_KEY = "gristmill.key"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Shows MLflow's UI for training, not for language model applications."""
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What one delivery did: points sent, points still pending, and why, if any are."""
-
-    sent: int
-    pending: int
-    error: str | None = None
 
 
 class Delivered(BaseModel):
@@ -146,7 +136,7 @@ class Courier:
             self._client.log_batch(run_id, metrics=metrics)
         self.sent += len(batch)
         if offset != self._delivered.offset:
-            self._keep(offset=offset, last=self._last(offset))
+            self._keep(offset=offset, last=bytes_before(self._folder.events, offset))
 
     def _send_parameters(self, run_id: str) -> str:
         """Send the configuration once; a changed one, which MLflow would refuse, opens a new MLflow run."""
@@ -231,15 +221,9 @@ class Courier:
         if not path.is_file():
             return Delivered()
         found = Delivered.model_validate_json(path.read_bytes())
-        return found if found.last == self._last(found.offset) else found.model_copy(update={"offset": 0, "last": None})
-
-    def _last(self, offset: int) -> str | None:
-        """Hash of the event log's bytes before `offset`, as many as tell it from another log; None for none."""
-        if offset == 0 or not self._folder.events.is_file():
-            return None
-        with self._folder.events.open("rb") as log:
-            log.seek(max(0, offset - LAST_BYTES))
-            return hashlib.sha256(log.read(min(offset, LAST_BYTES))).hexdigest()
+        if found.last == bytes_before(self._folder.events, found.offset):
+            return found
+        return found.model_copy(update={"offset": 0, "last": None})
 
     def _keep(self, **changes: object) -> None:
         self._delivered = self._delivered.model_copy(update=changes)

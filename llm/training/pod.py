@@ -20,6 +20,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
+from llm.process.home import ensure_home
 from llm.runs.events import event_line, read_events
 from llm.storage import cache_folder, open_objects
 from llm.training.launch import Node
@@ -34,6 +35,7 @@ ECHO_SECONDS = 0.25
 
 def main(plan_uri: str) -> int:
     """Run this node's share of the plan; returns the exit code."""
+    ensure_home()
     signal.signal(signal.SIGTERM, _stop)  # the kernel drops it for a first process that does not say what it does
     try:
         plan = read_plan(plan_uri)

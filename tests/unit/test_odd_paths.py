@@ -6,7 +6,6 @@ Beside each store lies another one that the pattern would match, with other cont
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +19,12 @@ from llm.config import ModelConfig
 from llm.data.documents import CorpusWriter, Document, read_split
 from llm.data.shards import ShardWriter, TokenShards, write_meta
 from llm.data.statistics import statistics
-from llm.evaluation.statistics.pairing import documents_of
+from llm.evaluation.statistics.pairing import items_of
 from llm.model import Decoder
 from llm.model.weights import load, save
 from llm.report.content import gather
+from llm.runs.event_kinds import StepFinished, StepStarted
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products.data import Amount, CorpusCounts, LeftOut, ValidationCounts
@@ -54,7 +55,11 @@ def shards(folder: Path, text: str) -> None:
 
 
 def table(name: str) -> Callable[[Path, str], None]:
-    return lambda folder, text: pl.DataFrame({"split": [text]}).write_parquet(folder / name)
+    def write(folder: Path, text: str) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        pl.DataFrame({"split": [text]}).write_parquet(folder / name)
+
+    return write
 
 
 def weights(folder: Path, text: str) -> None:
@@ -72,12 +77,10 @@ def values(product: Manifest) -> set[float]:
 def reported(product: Manifest) -> object:
     folder = RunFolder(product.folder.parents[1] / "run")
     folder.path.mkdir()
-    events = [
-        {"time": "2026-01-01T00:00:00Z", "kind": f"step_{kind}", "step": "validate"} for kind in ("started", "finished")
-    ]
-    folder.events.write_text("".join(json.dumps(event) + "\n" for event in events))
-    folder.manifest_path("validate").parent.mkdir()
-    product.write(folder.manifest_path("validate"))
+    log = EventLog(folder.events)
+    log.emit(StepStarted(step="validate"))
+    log.emit(StepFinished(step="validate"))
+    folder.keep("validate", product)
     return gather(folder).statistics
 
 
@@ -85,7 +88,7 @@ READS: dict[str, tuple[Callable[[Path, str], None], Callable[[Manifest], object]
     "a split": (corpus, lambda product: read_split(product, "train")["text"].to_list()),
     "statistics of a corpus": (corpus, lambda product: sorted(set(statistics(product)["domain"]))),
     "shards": (shards, lambda product: TokenShards.open(product).tokens("train").tolist()),
-    "scores": (table("documents.parquet"), lambda product: documents_of(product).to_dicts()),
+    "scores": (table("items/bits_per_byte.parquet"), lambda product: items_of(product, "bits_per_byte").to_dicts()),
     "a table of a report": (table("statistics.parquet"), reported),
     "weights": (
         weights,

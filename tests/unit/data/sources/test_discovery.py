@@ -113,7 +113,7 @@ def test_a_source_says_for_itself_what_it_needs_of_the_machine() -> None:
     assert source_of("stdlib").host_paths("stdlib") == ()
     assert source_of("/data/*.txt").host_paths("/data/*.txt") == [Path("/data")]
     assert source_of("~no-such-user/x").recognises("~no-such-user/x")
-    with pytest.raises(UserError, match=r"data\.path=~no-such-user/x cannot be looked up"):
+    with pytest.raises(UserError, match=r"~no-such-user/x: there is no user no-such-user on this machine"):
         source_of("~no-such-user/x").host_paths("~no-such-user/x")
 
 
