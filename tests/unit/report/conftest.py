@@ -109,7 +109,7 @@ class SampleRun:
 
     def keep(self, step: str, manifest: Manifest) -> Manifest:
         self.made[step] = manifest
-        manifest.write(self.folder.manifest_path(step))
+        self.folder.keep(step, manifest)
         return manifest
 
 

@@ -190,7 +190,7 @@ def test_a_manifest_that_is_damaged_or_gone_is_named_and_the_rest_is_shown(sampl
 def test_a_product_of_another_shape_costs_its_section_only(sample_run: Callable[..., Any]):
     run = sample_run().do("ingest", "tokenizer")
     tokenizer = run.made["tokenizer"].model_copy(update={"counts": {"vocab_size": 4096}})
-    tokenizer.write(run.folder.manifest_path("tokenizer"))
+    run.folder.keep("tokenizer", tokenizer)
     page = page_of(run)
     assert "Not shown: the section Tokenizer" in page.text
     assert "11,402 documents read" in page.text

@@ -35,7 +35,7 @@ def test_bits_per_byte_stand_beside_gzip_and_xz_with_their_interval(tmp_path: Pa
     with Store(tmp_path / "store").stage("evaluation", Recipe("evaluate", {})) as stage:
         scores = {"confidence": 0.9, "overall": ROW, "domains": {"code": ROW | {"low": None, "high": None}}}
         (stage.path / "summary.json").write_text(json.dumps(scores))
-        stage.commit().write(folder.manifest_path("evaluate"))
+        folder.keep("evaluate", stage.commit())
     assert not any("overall" in line for line in summary(outcome(folder)))  # an earlier attempt's
     EventLog(folder.events).emit(StepStarted(step="evaluate"))
     EventLog(folder.events).emit(StepFinished(step="evaluate", seconds=1.0))

@@ -11,7 +11,7 @@ from llm.storage import Recipe, Store
 
 def finish(folder: RunFolder, store: Store, step: str, counts: dict[str, object]) -> None:
     with store.stage(step, Recipe(step, {})) as stage:
-        stage.commit(counts).write(folder.manifest_path(step))
+        folder.keep(step, stage.commit(counts))
     EventLog(folder.events).emit(StepStarted(step=step))
     EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0, reused=False))
 
