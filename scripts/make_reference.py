@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: configuration, events, command line, components.
+"""Write what follows from the code: the pages of configuration, events and command line, and the components.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 import cli_reference
+import configuration_reference
+from component_sources import sources
 
-from llm.config.sections import RunConfig, Section
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
 
@@ -21,37 +22,16 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Path and content of every generated page."""
-    yield PROJECT / "docs" / "configuration.md", configuration()
+    """Path and content of every generated file."""
+    yield PROJECT / "docs" / "configuration.md", configuration_reference.page()
     yield PROJECT / "docs" / "cli.md", cli_reference.page()
     yield PROJECT / "docs" / "events.md", events()
-    for component in sorted((PROJECT / "components").glob("*/component.py")):
-        yield component.with_name("README.md"), component_page(component)
-
-
-def configuration() -> str:
-    """Every key with its default and meaning, by section."""
-    lines = [
-        "# Configuration",
-        "",
-        "Made from `llm/config/sections/` by `make reference`. Set a key with `KEY=VALUE` on the command line",
-        "(`gristmill run pretrain training.lr=1e-3`); named settings of a group with `model=small`, `training=cpu`.",
-    ]
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type)
-        assert issubclass(section, Section)
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            inspect.getdoc(section) or "",
-            "",
-            "| key | default | meaning |",
-            "| --- | --- | --- |",
-        ]
-        lines += list(_rows(section, name))
-    return "\n".join(lines) + "\n"
+    components = PROJECT / "components"
+    made = dict(sources(components))
+    yield from made.items()
+    for name in ("report", *STEPS):
+        path = components / name / "component.py"
+        yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
 
 
 def events() -> str:
@@ -79,10 +59,8 @@ def events() -> str:
     return "\n".join(lines) + "\n"
 
 
-def component_page(component: Path) -> str:
+def component_page(name: str, source: str) -> str:
     """What a component takes and gives, from its docstring."""
-    name = component.parent.name
-    source = component.read_text()
     document = re.search(r'"""(.*?)"""', source[source.index("def ") :], re.DOTALL)
     assert document is not None
     purpose, _, arguments = inspect.cleandoc(document[1]).partition("\n\nArgs:\n")
@@ -100,15 +78,6 @@ def component_page(component: Path) -> str:
     if name not in STEPS:
         lines[-2:] = ["", "The exit handler: it runs whatever happened. By hand: `gristmill report`."]
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _rows(section: type[Section], prefix: str) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from _rows(inner, f"{prefix}.{name}")
-            continue
-        yield f"| `{prefix}.{name}` | `{field.default!r}` | {_cell(field.description)} |"
 
 
 def _fields(model: type[Event], names: Set[str]) -> Iterator[str]:
@@ -132,6 +101,7 @@ def main() -> int:
             print(f"stale: {path.relative_to(PROJECT)}; run make reference", file=sys.stderr)
         return 1 if stale else 0
     for path, text in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     return 0
 

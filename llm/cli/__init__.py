@@ -17,6 +17,7 @@ import click
 from llm import __version__
 from llm.errors import EXIT_FAULT, GristmillError, UserError
 from llm.process.home import ensure_home
+from llm.steps import STEPS
 
 VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
@@ -31,14 +32,11 @@ VERBS = {
     "serve": ("llm.cli.serve", "Serve the champion with Triton."),
     "fetch": ("llm.cli.fetch", "Fetch a served model out of the store into a folder, checked."),
     "rollback": ("llm.cli.rollback", "Make the previous champion the champion again."),
-    "plan": ("llm.cli.plan", "Print parameters, memory, FLOPs and time of a run before it starts."),
+    "plan": ("llm.cli.plan", "Print the size, the memory and the length of a training before it starts."),
     "doctor": ("llm.cli.doctor", "Check this machine: libraries, processors, disk, Triton."),
     "config": ("llm.cli.config", "Print the resolved configuration."),
 }
 STEP_MODULE = "llm.cli.step"
-STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
-         "deploy")  # fmt: skip
-"""The steps as commands; a test holds this list to `llm.steps.STEPS`, which is slower to import."""
 
 
 class LazyGroup(click.Group):

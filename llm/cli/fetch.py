@@ -22,6 +22,7 @@ def command(uri: str, folder: Path, limit: str | None) -> None:
     is not fetched again. SIGTERM ends it at once, with exit code 75.
     """
     from llm.serving.pod.fetch import fetch_repository
+    from llm.storage.products import RepositoryCounts
 
     # At once, files on their way included: what has come stays, and the next attempt goes on from it. And said, since
     # an init container's first process gets no SIGTERM that it does not handle.
@@ -30,5 +31,5 @@ def command(uri: str, folder: Path, limit: str | None) -> None:
         manifest = fetch_repository(uri, folder, limit=limit, progress=lambda message: click.echo(message, err=True))
     finally:
         signal.signal(signal.SIGTERM, before)
-    counts = manifest.counts
-    click.echo(f"{folder}: version {counts['version']} of model {counts['model_name']}, repository {manifest.id}")
+    counts = RepositoryCounts.of(manifest)
+    click.echo(f"{folder}: version {counts.version} of model {counts.model_name}, repository {manifest.id}")

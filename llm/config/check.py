@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llm.config.check_tracking import check_tracking
 from llm.config.sections import ModelConfig, RunConfig, TrainingConfig
 from llm.errors import UserError
 from llm.storage import is_s3
@@ -18,6 +19,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_splits(config)
     _check_served(config)
     _check_vocabulary(config)
+    check_tracking(config.tracking)
 
 
 def check_model(model: ModelConfig) -> None:

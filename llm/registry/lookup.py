@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from llm.config import TrackingConfig
 from llm.config.sections import RunSection
 from llm.errors import UserError
-from llm.registry.versions import CHAMPION, STORE, aliases, uri_tag
+from llm.registry.standing import refuse_lost_champion, standing
+from llm.registry.versions import STORE, uri_tag
 from llm.runs.folder import runs_folder
 from llm.storage import Manifest, Store, store_at
 from llm.tracking.mlflow_server import connection, is_untouched
@@ -34,7 +35,9 @@ def champion(config: TrackingConfig, run: RunSection, store: Store) -> Registere
     if is_untouched(config, runs):
         return None
     with connection(config, runs) as client:
-        version = aliases(client, config.model).get(CHAMPION)
+        now = standing(client, config.model)
+        refuse_lost_champion(client, config.model, now)
+        version = now.champion
         if version is None:
             return None
         tags = client.get_model_version(config.model, str(version)).tags
@@ -52,8 +55,8 @@ def _product(model: str, version: int, step: str, tags: dict[str, str], stores: 
     """What a step made for this version; raises UserError if it is gone, with the way out."""
     uri = tags.get(uri_tag(step))
     remedy = (
-        "Bring it back, or judge without it: `gristmill rollback` returns to the previous version, and removing the"
-        f" alias {CHAMPION} of {model} in MLflow (`make mlflow`, Models) lets the next run start from the floors."
+        "Bring it back, or judge without it: `gristmill rollback` returns to the previous version, and"
+        " `gristmill rollback --no-champion` lets the next run start from the floors."
     )
     if uri is None:
         raise UserError(f"champion version {version} of {model} does not say where its {step} is",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llm.config import TrackingConfig
 from llm.errors import UserError
+from llm.registry.standing import CHALLENGER, LAST_CHAMPION, NONE, record_champion, standing
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, is_s3, store_hint
 from llm.tracking.mlflow_server import is_server, tracking_uri
@@ -23,7 +24,6 @@ from llm.tracking.mlflow_sink import Courier
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 MODEL_STEP = "export"
 """The step whose product a version is."""
 MODEL_ID = "gristmill.model"
@@ -65,8 +65,9 @@ def register(config: TrackingConfig, folder: RunFolder, manifests: Mapping[str, 
         number = int(version.version)
         for name in sorted(tags.keys() - {name for name, value in version.tags.items() if value == tags.get(name)}):
             client.set_model_version_tag(config.model, str(number), name, tags[name])
-        if aliases(client, config.model).get(CHAMPION) != number:
+        if standing(client, config.model).champion != number:
             client.set_registered_model_alias(config.model, CHALLENGER, str(number))
+        record_champion(client, config.model)
         return ModelVersion(config.model, number, str(version.run_id))
 
 
@@ -94,12 +95,6 @@ def uri_tag(step: str) -> str:
     return f"gristmill.uri.{step}"
 
 
-def aliases(client: MlflowClient, model: str) -> dict[str, int]:
-    """The versions that the model's aliases stand for; empty if there is no such model."""
-    found = client.search_registered_models(f"name = '{model}'")
-    return {alias: int(version) for one in found for alias, version in one.aliases.items()}
-
-
 def _describe_run(
     client: MlflowClient, run_id: str, manifests: Mapping[str, Manifest], tags: Mapping[str, str]
 ) -> None:
@@ -117,7 +112,7 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, tags={LAST_CHAMPION: NONE})
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -53,6 +53,7 @@ class Manifest(BaseModel):
     uri: str
     files: tuple[FileEntry, ...]
     counts: dict[str, Any] = {}
+    """As they were written, since the id is a hash over them; `llm.storage.products` reads them by kind."""
     config: dict[str, Any] = {}
     parents: tuple[Parent, ...] = ()
 

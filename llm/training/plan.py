@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llm.config import ModelConfig, TrainingConfig
 from llm.storage import Manifest, Objects, open_objects, write_atomically
+from llm.storage.products import TokenizerCounts
 
 PLAN = "plan.json"
 STEPS = "steps.json"
@@ -42,7 +43,7 @@ class TrainingPlan(BaseModel):
     @property
     def vocab_size(self) -> int:
         """Entries of the vocabulary."""
-        return int(self.tokenizer.counts["vocab_size"])
+        return TokenizerCounts.of(self.tokenizer).vocab_size
 
     @property
     def objects(self) -> Objects:

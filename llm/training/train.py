@@ -10,23 +10,19 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import ModelConfig, TrainingConfig
+from llm.config import ModelConfig, TrainingConfig, deciding
 from llm.errors import GristmillError
 from llm.runs import last_attempt
 from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
+from llm.storage.products import CheckpointCounts
 from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
-
-CODE = ("llm.model", "llm.training", "llm.data.shards")
-NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
-"""Settings that change how and where a training is done, not what comes out of it."""
 
 Elsewhere = Callable[[str], None]
 """Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
@@ -102,14 +98,11 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
-    decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
-    libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
     return Recipe(
         "training",
-        {"model": model.model_dump(mode="json"), "training": decides},
+        {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        CODE,
-        {name: version(name).partition("+")[0] for name in libraries},
+        code=(__name__,),
     )
 
 
@@ -146,7 +139,7 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
-        return stage.commit({"steps": state.step, "tokens": state.tokens, **losses})
+        return stage.commit(CheckpointCounts(steps=state.step, tokens=state.tokens, **losses))
 
 
 def _last(lines: list[dict[str, Any]], name: str) -> float | None:

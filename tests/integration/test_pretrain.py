@@ -40,8 +40,8 @@ SMALL = [
     "training.checkpoint_every_steps=3",
     "evaluation.max_bytes_per_domain=20000",
     "evaluation.max_bytes_per_document=2000",
-    "evaluation.sample_tokens=8",
-    "gate.max_bits_per_byte=9",
+    "evaluation.prompts=[def]",
+    "gate.metrics.bits_per_byte.floor=9",
     "export.onnx=[fp32]",
 ]
 PATIENCE_SECONDS = 300

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from llm.config.decides import COURSE
 from llm.config.sections.base import Beta, Fraction, NameInKubernetes, PositiveFloat, PositiveInt, Section, Seed
 
 
@@ -16,7 +17,7 @@ class TrainingConfig(Section):
     """`deepspeed` (ZeRO) or `torch` (DDP)."""
     zero_stage: Annotated[int, Field(ge=0, le=2)] = 1
     """DeepSpeed's ZeRO stage: 0, 1 (optimizer states split over the ranks) or 2 (gradients too)."""
-    pool: NameInKubernetes | None = None
+    pool: Annotated[NameInKubernetes | None, COURSE] = None
     """Pool of nodes (a TrainingRuntime of the platform chart) that trains; None: the machine that the step runs on."""
     nodes: PositiveInt = 1
     """Pods that train together; more than one needs a pool."""
@@ -48,9 +49,9 @@ class TrainingConfig(Section):
     """AdamW's second beta."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are clipped to this norm."""
-    checkpoint_every_steps: PositiveInt = 25
+    checkpoint_every_steps: Annotated[PositiveInt, COURSE] = 25
     """Steps between checkpoints."""
-    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    keep_checkpoints: Annotated[int, Field(ge=2), COURSE] = 2
     """Complete checkpoints that are kept."""
     validate_every_steps: PositiveInt = 100
     """Steps between looks at the validation split."""

@@ -69,7 +69,7 @@ def _find(path: str) -> list[LocalFile]:
             "`*` stays in one folder; `**/*` matches at any depth. Quote the glob in the shell.",
         )
     if root.exists():
-        raise UserError(f"data.path={path} is neither a file nor a folder")
+        raise UserError(f"data.path={path} is no file and no folder")
     forms = [source.form for source in sources().values() if source.form]
     raise UserError(
         f"data.path={path} does not exist",

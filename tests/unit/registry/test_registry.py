@@ -12,7 +12,7 @@ from llm.config import RunConfig, TrackingConfig, to_yaml
 from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, ServiceError, UserError
 from llm.registry import ModelVersion, champion, promote, register, rollback
-from llm.registry.versions import aliases
+from llm.registry.standing import standing as standing_of
 from llm.runs import RunFolder
 from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
@@ -53,7 +53,7 @@ def make(store: Store) -> Make:
 
 def standing(folder: RunFolder) -> dict[str, int]:
     with connection(LOCAL, folder.runs) as client:
-        return aliases(client, LOCAL.model)
+        return dict(standing_of(client, LOCAL.model).aliases)
 
 
 def crown(folder: RunFolder, manifests: dict[str, Manifest], judged_against: str | None) -> None:
@@ -149,7 +149,7 @@ def test_a_lost_product_of_the_champion_is_named_with_the_way_out(
     with pytest.raises(UserError, match="what train made for champion version 1 of gristmill is gone") as caught:
         champion(LOCAL, run, store)
     assert manifests["train"].uri in str(caught.value)
-    assert "removing the alias champion" in str(caught.value)
+    assert "rollback --no-champion" in str(caught.value)
 
 
 def test_rollback_returns_to_the_previous_champion_once(folder: RunFolder, make: Make, run: RunSection):
