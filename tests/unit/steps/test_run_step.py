@@ -113,7 +113,7 @@ def test_a_configuration_without_a_run_name_is_refused(overrides: list[str]):
 def test_a_component_writes_the_manifest_where_kfp_wants_it(overrides: list[str], tmp_path: Path):
     output = tmp_path / "artifact" / "corpus"
     manifest = run_component("ingest", to_yaml(compose(overrides)), {}, str(output))
-    assert Manifest.read(output, f"file://{tmp_path}/store") == manifest
+    assert Manifest.read(output, open_context(compose(overrides)).store.objects.uri) == manifest
 
 
 def test_a_component_ends_with_the_exit_code_and_no_traceback(overrides: list[str], tmp_path: Path, capsys):
