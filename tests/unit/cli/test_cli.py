@@ -50,7 +50,7 @@ def test_every_verb_explains_itself(verb: str):
         (["generate", "def "], "error: there is no run with a finished train step in runs"),
         (["tokenize", "--run", "x"], "error: tokenize reads what ingest, tokenizer made, and it is not there"),
         (["ingest", "--run", "x", "data.path=nowhere"], "error: "),
-        (["ingest", "--run", "x", "data.path=~nobody-here/x"], "error: data.path=~nobody-here/x cannot be looked up"),
+        (["ingest", "--run", "x", "data.path=~nobody-here/x"], "error: ~nobody-here/x: there is no user nobody-here"),
         (["ingest", "--run", "x", f"data.path={'x' * 300}"], "File name too long"),
         (["ingest", "--run", "x", "run.folder=/dev/null"], "error: the folder /dev/null/x cannot be made: Not a dir"),
         (["ingest", "--run", "x", "storage.uri=/dev/null"], "error: the folder /dev/null/corpus cannot be made: Not a"),
