@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llm.config.check import check_across_sections
+from llm.config.renamed import what_replaces
 from llm.config.sections import RunConfig, Section
 from llm.errors import UserError
 
@@ -106,7 +107,9 @@ def _parse(override: str, configs: Path) -> tuple[str, Any, bool]:
 
 
 def _field(key: str) -> FieldInfo:
-    """The field that a dotted key names; raises UserError with the nearest key, or if it is a section."""
+    """The field that a dotted key names; raises UserError with its new name or the nearest key, or for a section."""
+    if (replaced := what_replaces(key)) is not None:
+        raise UserError(*replaced)
     section: type[BaseModel] = RunConfig
     here = ""
     parts = key.split(".")
@@ -139,7 +142,9 @@ def _explain(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "the configuration"
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "extra_forbidden" and (replaced := what_replaces(key)) is not None:
+            lines += replaced
+        elif problem["type"] == "extra_forbidden":
             lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig))]
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]

@@ -1,0 +1,63 @@
+"""A key of an earlier version is refused with what replaces it, from the command line and from a file alike."""
+
+from __future__ import annotations
+
+from typing import Any, get_origin
+
+import pytest
+
+from llm.config import RunConfig, compose, from_yaml, renamed
+from llm.errors import UserError
+
+
+@pytest.fixture
+def old_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renamed, "RENAMED", {"model.width": "model.hidden_size", "gate.floors": "gate.limits"})
+    monkeypatch.setattr(renamed, "REMOVED", {"model.magic": "The number is fixed: 7."})
+
+
+def field_of(key: str) -> Any:
+    """The annotation of a dotted key; keys of a mapping are those of its values."""
+    annotation: Any = RunConfig
+    for part in key.split("."):
+        annotation = (
+            annotation.__args__[1] if get_origin(annotation) is dict else annotation.model_fields[part].annotation
+        )
+    return annotation
+
+
+@pytest.mark.usefixtures("old_keys")
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("model.width", r"model.width has a new name\n  Write model.hidden_size."),
+        ("gate.floors.code", r"gate.floors.code has a new name\n  Write gate.limits.code."),
+        ("model.magic", r"model.magic is no longer a setting\n  The number is fixed: 7."),
+    ],
+)
+def test_an_old_key_is_refused_with_what_replaces_it(key: str, message: str):
+    with pytest.raises(UserError, match=message):
+        compose([f"{key}=1"])
+
+
+@pytest.mark.usefixtures("old_keys")
+def test_an_old_key_in_a_file_is_refused_with_what_replaces_it():
+    with pytest.raises(UserError, match=r"model.width has a new name\n  Write model.hidden_size."):
+        from_yaml("model: {width: 1}")
+
+
+@pytest.mark.parametrize("old", [*renamed.RENAMED, *renamed.REMOVED])
+def test_an_old_key_is_none_of_todays(old: str):
+    with pytest.raises((KeyError, AttributeError)):
+        field_of(old)
+
+
+@pytest.mark.parametrize("new", renamed.RENAMED.values())
+def test_a_new_name_is_one_of_todays_keys(new: str):
+    assert field_of(new) is not None
+
+
+@pytest.mark.parametrize("sentence", renamed.REMOVED.values())
+def test_a_removed_key_is_explained_in_a_sentence(sentence: str):
+    assert sentence[0].isupper()
+    assert sentence.endswith(".")
