@@ -8,9 +8,10 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from llm.config.named import NamedSection, choice, is_seam, names
 from llm.config.sections import RunConfig, Section
 from llm.steps import STEPS
 
@@ -30,7 +31,8 @@ def configuration() -> str:
         "# Configuration",
         "",
         "Made from `llm/config/sections/` by `make reference`. Set a key with `KEY=VALUE` on the command line",
-        "(`gristmill run pretrain training.lr=1e-3`); named settings of a group with `model=small`, `training=cpu`.",
+        "(`gristmill run pretrain training.optimizer.lr=1e-3`); named settings of a group with `model=small`,",
+        "`training=cpu`.",
     ]
     for name, field in RunConfig.model_fields.items():
         section = field.annotation
@@ -73,6 +75,9 @@ def component_page(component: Path) -> str:
 
 
 def _rows(section: type[Section], prefix: str) -> Iterator[str]:
+    if is_seam(section):
+        yield from _seam_rows(section, prefix)
+        return
     for name, field in section.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
@@ -80,6 +85,25 @@ def _rows(section: type[Section], prefix: str) -> Iterator[str]:
             continue
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
         yield f"| `{prefix}.{name}` | `{field.default!r}` | {meaning} |"
+
+
+def _seam_rows(seam: type[NamedSection], prefix: str) -> Iterator[str]:
+    """The choice, the keys that every choice has, and those of each choice of ours."""
+    choices = ", ".join(f"`{name}`" for name in names(seam))
+    yield f"| `{prefix}.name` | `{seam.default!r}` | {choices}, or an import path `package.module:Class`. |"
+    shared = seam.model_fields.keys() - {"name"}
+    yield from (row for row in _rows_of(seam, prefix, shared))
+    for name in names(seam):
+        chosen = choice(seam, name)
+        own = chosen.model_fields.keys() - seam.model_fields.keys()
+        yield from _rows_of(chosen, prefix, own, f"`{name}`: ")
+
+
+def _rows_of(section: type[Section], prefix: str, keys: Collection[str], before: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if name in keys:
+            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            yield f"| `{prefix}.{name}` | `{field.default!r}` | {before}{meaning} |"
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """One validated, frozen configuration for a whole run."""
 
 from llm.config.check import check_across_sections
-from llm.config.load import CONFIGS, compose, from_yaml, nearest, to_yaml, validated, without_secrets
+from llm.config.load import CONFIGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated, without_secrets
 from llm.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -19,6 +19,7 @@ from llm.config.sections import (
     TrainingConfig,
     ValidationConfig,
 )
+from llm.config.spelling import nearest
 
 __all__ = [
     "CONFIGS",
@@ -39,6 +40,7 @@ __all__ = [
     "ValidationConfig",
     "check_across_sections",
     "compose",
+    "from_earlier_yaml",
     "from_yaml",
     "nearest",
     "to_yaml",

@@ -155,7 +155,7 @@ def _score(
         first = documents["id"][int(np.flatnonzero(~np.isfinite(nats))[0])]
         raise UserError(
             f"the model gives no finite probability to {(~np.isfinite(nats)).sum()} of {len(nats)} documents",
-            f"The first is {first}. The training diverged: lower training.lr and train again.",
+            f"The first is {first}. The training diverged: lower training.optimizer.lr and train again.",
         )
     return documents.with_columns(
         tokens=pl.Series([len(ids) for ids in tokens], dtype=pl.Int64), nats=pl.Series(np.round(nats, 4))

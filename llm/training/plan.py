@@ -64,13 +64,13 @@ class TrainingPlan(BaseModel):
 
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None while the speed that decides them is not measured."""
-        if self.training.max_steps is not None:
-            return self.training.max_steps
+        if self.training.length.steps is not None:
+            return self.training.length.steps
         content = self.objects.read(STEPS)
         return None if content is None else int(json.loads(content))
 
     def fix_steps(self, steps: int) -> None:
-        """Keep the number of steps that fit into `training.minutes`, so that a resume has the same plan."""
+        """Keep the number of steps that fit into `training.length.minutes`, so that a resume has the same plan."""
         self.objects.write(STEPS, json.dumps(steps).encode())
 
 

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig
+from llm.config.named import foreign_code
 from llm.errors import GristmillError
 from llm.runs import last_attempt
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
-from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
+from llm.training.checkpoint.find import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
 CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
-NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
+NOT_IN_THE_RESULT = {"checkpoints", "pool"}
 """Settings that change how and where a training is done, not what comes out of it."""
 DISCARDED = "training_discarded"
 
@@ -88,7 +89,7 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
     vault = plan.objects
     try:
         plan.write(folder)
-        launch(folder, vault, node, plan.training.processes, lambda: _last_checkpoint(vault))
+        launch(folder, vault, node, plan.training.parallel.processes, lambda: _last_checkpoint(vault))
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(folder, error) from error
@@ -102,13 +103,14 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
     decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
-    libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
+    chosen = (training.optimizer, training.schedule, training.parallel.backend, *training.callbacks)
+    code = {name: digest for section in chosen for name, digest in foreign_code(section).items()}
     return Recipe(
         "training",
         {"model": model.model_dump(mode="json"), "training": decides},
         [shards, tokenizer],
         CODE,
-        {name: version(name).partition("+")[0] for name in libraries},
+        {name: version(name).partition("+")[0] for name in training.parallel.backend.libraries} | code,
     )
 
 
@@ -142,7 +144,7 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         for name in (*MODEL, HISTORY):
             shutil.copyfile(checkpoint.fetch(name, folder / ".fetched"), stage.path / name)
         lines = [json.loads(line) for line in (stage.path / HISTORY).read_text().splitlines()]
-        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
+        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.batch.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
         return stage.commit({"steps": state.step, "tokens": state.tokens, **losses})

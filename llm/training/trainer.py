@@ -29,12 +29,11 @@ from llm.data.shards import TokenShards
 from llm.errors import Preempted, UserError
 from llm.model import Decoder, count_parameters, flops_per_token, initialise
 from llm.runs.events import EventLog
-from llm.training.backend import make_backend
-from llm.training.checkpoint import HISTORY, Checkpoint, TrainingState, newest_checkpoint, refuse_other_run
-from llm.training.checkpoint_write import read_rank_state, save_checkpoint
+from llm.training.backend import Backend
+from llm.training.checkpoint.find import HISTORY, Checkpoint, TrainingState, newest_checkpoint, refuse_other_run
+from llm.training.checkpoint.write import read_rank_state, save_checkpoint
 from llm.training.meters import Speedometer, measure_peak_flops, memory_bytes
 from llm.training.plan import TrainingPlan
-from llm.training.schedule import learning_rate
 
 VALIDATION_SEQUENCES = 64
 WARM_UP_STEPS = 2
@@ -54,17 +53,17 @@ class Trainer:
         self.memory_bytes = 0.0
         """Peak resident memory of all ranks."""
         self._stop_requested = False
-        if self.config.precision == "bf16":
+        if self.config.compute.precision == "bf16":
             torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
         shards = TokenShards.open(plan.shards)
-        sequences = self.config.global_batch_tokens // self.config.sequence_length
-        self.loader = Loader(shards.tokens("train"), self.config.sequence_length, sequences, self.config.seed)
+        sequences = self.config.batch.tokens // self.config.batch.sequence_length
+        self.loader = Loader(shards.tokens("train"), self.config.batch.sequence_length, sequences, self.config.seed)
         self.fingerprint = shards.fingerprint
         self.validation = self._validation_batches(shards)
         model = Decoder(plan.model, plan.vocab_size)
         initialise(model, self.config.seed)
         self.model = model
-        self.backend = make_backend(self.config)
+        self.backend: Backend = self.config.parallel.backend.build()
         self.wrapped = self.backend.wrap(model, self.config)
 
     def train(self, steps: int) -> None:
@@ -80,9 +79,9 @@ class Trainer:
         for step in range(start, steps):
             stop = self.advance(step, steps, speed)
             done = step + 1
-            if done % self.config.validate_every_steps == 0 or done == steps:
+            if done % self.config.validation.every_steps == 0 or done == steps:
                 self._validate(done)
-            if done % self.config.checkpoint_every_steps == 0 or done == steps or stop:
+            if done % self.config.checkpoints.every_steps == 0 or done == steps or stop:
                 self._save(done)
             if stop and done < steps:
                 raise Preempted(f"stopped on request at step {done} of {steps}", "Run the same command to go on.")
@@ -93,14 +92,14 @@ class Trainer:
         The median over MEASURE_FRACTION of the time, and at least MEASURE_STEPS, so that a moment's load does not
         halve the training. Looks at the validation split take part in the time. The trainer is of no use afterwards.
         """
-        assert self.config.minutes is not None
-        seconds = self.config.minutes * 60
+        assert self.config.length.minutes is not None
+        seconds = self.config.length.minutes * 60
         times = [self._timed(step) for step in range(WARM_UP_STEPS + MEASURE_STEPS)][WARM_UP_STEPS:]
         more = int(MEASURE_FRACTION * seconds / self._slowest(statistics.median(times)))
         times += [self._timed(WARM_UP_STEPS + step) for step in range(MEASURE_STEPS, more)]
         looked = time.perf_counter()
         self._validation_loss()
-        look_seconds = (time.perf_counter() - looked) / self.config.validate_every_steps
+        look_seconds = (time.perf_counter() - looked) / self.config.validation.every_steps
         fitting = max(1, int(seconds / self._slowest(statistics.median(times) + look_seconds)))
         if self.rank == 0:
             self.plan.fix_steps(fitting)
@@ -129,10 +128,10 @@ class Trainer:
     def _step(self, step: int, steps: int) -> tuple[float, float, bool]:
         """One optimizer step; returns the mean loss, the gradient norm, and whether any rank was asked to stop."""
         inputs, targets = self.loader.batch(step, self.rank, self.world)
-        starts = range(0, len(inputs), self.config.micro_batch_size)
+        starts = range(0, len(inputs), self.config.batch.micro_batch_size)
         total = 0.0
         for start in starts:
-            part = slice(start, start + self.config.micro_batch_size)
+            part = slice(start, start + self.config.batch.micro_batch_size)
             self.backend.begin(last=start == starts[-1])
             loss = self._loss(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])) / len(starts)
             self.backend.backward(loss)
@@ -141,17 +140,20 @@ class Trainer:
         dist.all_reduce(shared)
         mean_loss, stop, self.memory_bytes = shared.tolist()
         self._refuse_divergence("loss", mean_loss, step)
-        norm = self.backend.clip_and_step(learning_rate(self.config, step, steps))
+        norm = self.backend.clip_and_step(self._lr(step, steps))
         self._refuse_divergence("gradient norm", norm, step)
         return mean_loss, norm, stop > 0
+
+    def _lr(self, step: int, steps: int) -> float:
+        return self.config.schedule.rate(self.config.optimizer.lr, step, steps)
 
     def _refuse_divergence(self, what: str, value: float, step: int) -> None:
         """All ranks see the same value, so all stop; nothing of this step is saved."""
         if not math.isfinite(value):
             raise UserError(
                 f"the {what} is {value} at step {step + 1}: the training diverged",
-                f"The last checkpoint is from before it. Lower training.lr (now {self.config.lr:g})"
-                " or training.max_grad_norm, and run again.",
+                f"The last checkpoint is from before it. Lower training.optimizer.lr (now {self.config.optimizer.lr:g})"
+                " or training.optimizer.max_grad_norm, and run again.",
             )
 
     def _loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
@@ -176,13 +178,13 @@ class Trainer:
         return float(totals[0] / totals[1]) if totals[1] > 0 else None
 
     def _validation_batches(self, shards: TokenShards) -> list[tuple[Tensor, Tensor]]:
-        length = self.config.sequence_length
+        length = self.config.batch.sequence_length
         first = shards.tokens("validation")[: VALIDATION_SEQUENCES * length + 1]
         tokens = torch.from_numpy(first.astype("int64"))
         windows = (len(tokens) - 1) // length
         inputs = tokens[: windows * length].view(windows, length)[self.rank :: self.world]
         targets = tokens[1 : windows * length + 1].view(windows, length)[self.rank :: self.world]
-        size = self.config.micro_batch_size
+        size = self.config.batch.micro_batch_size
         parts = [slice(start, start + size) for start in range(0, len(inputs), size)]
         return [(inputs[part], targets[part]) for part in parts]
 
@@ -220,7 +222,7 @@ class Trainer:
         started = time.perf_counter()
         save_checkpoint(
             self.vault, self.scratch, self._state(step), self.model, self.plan.end_of_text, self.backend.state_dict(),
-            self.history, self.config.keep_checkpoints,
+            self.history, self.config.checkpoints.keep,
         )  # fmt: skip
         if self.rank == 0:
             self.log.emit("checkpoint_saved", step=step, seconds=round(time.perf_counter() - started, 3))
@@ -228,9 +230,9 @@ class Trainer:
     def _state(self, step: int) -> TrainingState:
         return TrainingState(
             step=step,
-            tokens=step * self.config.global_batch_tokens,
+            tokens=step * self.config.batch.tokens,
             world_size=self.world,
-            backend=self.config.backend,
+            backend=self.config.parallel.backend.name,
             seed=self.config.seed,
             data_fingerprint=self.fingerprint,
         )
@@ -238,18 +240,18 @@ class Trainer:
     def _announce(self, steps: int, start: int) -> Speedometer:
         peak = torch.tensor([measure_peak_flops()], dtype=torch.float64)
         dist.all_reduce(peak)
-        flops = flops_per_token(self.plan.model, self.plan.vocab_size, self.config.sequence_length)
+        flops = flops_per_token(self.plan.model, self.plan.vocab_size, self.config.batch.sequence_length)
         if self.rank == 0:
             self.log.emit(
-                "train_plan", steps=steps, start=start, tokens_per_step=self.config.global_batch_tokens,
+                "train_plan", steps=steps, start=start, tokens_per_step=self.config.batch.tokens,
                 parameters=count_parameters(self.plan.model, self.plan.vocab_size), world_size=self.world,
-                backend=self.config.backend, peak_flops=float(peak), flops_per_token=flops,
+                backend=self.config.parallel.backend.name, peak_flops=float(peak), flops_per_token=flops,
             )  # fmt: skip
-        return Speedometer(self.config.global_batch_tokens, flops, float(peak))
+        return Speedometer(self.config.batch.tokens, flops, float(peak))
 
     def _record(self, step: int, steps: int, loss: float, norm: float, speed: Speedometer) -> None:
-        lr = learning_rate(self.config, step - 1, steps)
-        tokens = step * self.config.global_batch_tokens
+        lr = self._lr(step - 1, steps)
+        tokens = step * self.config.batch.tokens
         self.history.append({"step": step, "tokens": tokens, "loss": loss, "lr": lr, "grad_norm": norm})
         self.log.emit(
             "train_step", step=step, steps=steps, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,

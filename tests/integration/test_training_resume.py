@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,16 +18,16 @@ from llm.errors import UserError
 from llm.runs.events import EventLog
 from tests.training_case import run
 
-STEPS = {"max_steps": 40, "checkpoint_every_steps": 3, "validate_every_steps": 20}
+STEPS = {"length.steps": 40, "checkpoints.every_steps": 3, "validation.every_steps": 20}
 CASES = [
-    pytest.param({"backend": "torch"}, ("a rank", "the parent"), id="torch"),
-    pytest.param({"backend": "deepspeed", "zero_stage": 1}, ("a rank",), id="ZeRO-1"),
-    pytest.param({"backend": "deepspeed", "zero_stage": 2}, ("the parent",), id="ZeRO-2"),
+    pytest.param({"parallel.backend": {"name": "torch"}}, ("a rank", "the parent"), id="torch"),
+    pytest.param({"parallel.backend": {"name": "deepspeed", "zero_stage": 1}}, ("a rank",), id="ZeRO-1"),
+    pytest.param({"parallel.backend": {"name": "deepspeed", "zero_stage": 2}}, ("the parent",), id="ZeRO-2"),
 ]
 PATIENCE_SECONDS = 180
 
 
-def start(folder: Path, **settings: object) -> subprocess.Popen[str]:
+def start(folder: Path, settings: Mapping[str, object]) -> subprocess.Popen[str]:
     """The training call in a process of its own, as a step would make it."""
     command = [sys.executable, "-m", "tests.training_case", str(folder), *(f"{k}={v}" for k, v in settings.items())]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -59,9 +59,9 @@ def last_step(folder: Path) -> int:
     return max((event["step"] for event in EventLog(folder / "events.jsonl").read("train_step")), default=0)
 
 
-def interrupt(folder: Path, at_step: int, whom: str, **settings: object) -> tuple[int, str]:
+def interrupt(folder: Path, at_step: int, whom: str, settings: Mapping[str, object]) -> tuple[int, str]:
     """Start the training, send a signal when it reaches the step; returns exit code and stderr."""
-    process = start(folder, **settings)
+    process = start(folder, settings)
     try:
         wait_for(lambda: last_step(folder) >= at_step, process)
         if whom == "a rank":
@@ -81,31 +81,31 @@ def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninter
     settings: dict[str, object], victims: tuple[str, ...], tmp_path: Path
 ):
     settings = {**settings, **STEPS}
-    uninterrupted = run(tmp_path / "whole", **settings)
+    uninterrupted = run(tmp_path / "whole", settings)
     moments = random.Random(str(settings))
     folder = tmp_path / "killed"
     for number, victim in enumerate(victims):
-        code, errors = interrupt(folder, moments.randint(4, 16) + 16 * number, victim, **settings)
+        code, errors = interrupt(folder, moments.randint(4, 16) + 16 * number, victim, settings)
         if victim == "a rank":
             assert code == 75
             assert re.search(r"rank \d of the training was killed \(SIGKILL\)(.|\n)*last checkpoint is of step", errors)
             assert "Traceback" not in errors
         else:
             assert code == -signal.SIGKILL
-    resumed = run(folder, **settings)
+    resumed = run(folder, settings)
     assert resumed.files == uninterrupted.files
     assert resumed.id == uninterrupted.id
     assert len(EventLog(folder / "events.jsonl").read("train_resumed")) == len(victims)
 
 
 def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path):
-    settings = {**STEPS, "checkpoint_every_steps": 1000}
-    code, errors = interrupt(tmp_path, 5, "a stop", **settings)
+    settings = {**STEPS, "checkpoints.every_steps": 1000}
+    code, errors = interrupt(tmp_path, 5, "a stop", settings)
     assert code == 75
     assert "stopped on request at step" in errors
     stopped_at = last_step(tmp_path)
     assert stopped_at < 40
-    run(tmp_path, **settings)
+    run(tmp_path, settings)
     (resumed,) = EventLog(tmp_path / "events.jsonl").read("train_resumed")
     assert resumed["step"] == stopped_at
 
@@ -122,10 +122,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_in_a_checkpoint_keeps_the_last_one_which_is_used_when_there_is_room(small_disk: Path):
-    settings = {"checkpoint_every_steps": 3}
+    settings = {"checkpoints.every_steps": 3}
     with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
-        run(small_disk.parent, **settings)
+        run(small_disk.parent, settings)
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
-    run(small_disk.parent, **settings)
+    run(small_disk.parent, settings)
     (resumed,) = EventLog(small_disk.parent / "events.jsonl").read("train_resumed")
     assert resumed["step"] == 6

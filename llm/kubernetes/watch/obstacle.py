@@ -70,7 +70,8 @@ def to_making(events: Iterable[Json], since: str, name: str, patience_seconds: f
         resources = ", ".join(part.partition("=")[0] for part in quota[2].split(","))
         return Obstacle(
             "quota", f"the namespace's quota {quota[1]} has no room for the training: short of {resources}",
-            (words, "Wait for others to end, ask for less (training.nodes, training.pool), or raise the quota."),
+            (words,
+             "Wait for others to end, ask for less (training.parallel.nodes, training.pool), or raise the quota."),
             patience_seconds,
         )  # fmt: skip
     is_final = any(sign in words for sign in _FINAL)
@@ -130,6 +131,7 @@ def _scheduling(pods: Sequence[Json], pool: str, patience_seconds: float) -> Ite
         "room", f"pool {pool} has no room for the training: {what}",
         (f"{len(waiting)} of {len(pods)} pods wait for a node, each asking for {of.asks_for(pod)}",
          f"the scheduler says: {words}",
-         "Ask for less (training.nodes, another training.pool), or let an administrator add nodes to the pool."),
+         "Ask for less (training.parallel.nodes, another training.pool), or let an administrator add nodes to the"
+          " pool."),
         patience_seconds,
     )  # fmt: skip

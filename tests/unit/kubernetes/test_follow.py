@@ -223,7 +223,7 @@ def test_a_failure_is_the_trainers_own_error(
     def script(script: Script) -> None:
         script.run_pods()
         script.end(1, 1, at="2026-11-24T23:00:00Z") if code != 75 else None
-        script.end(0, code, "training.lr=-1 is wrong\n  set more", at="2026-11-24T23:00:01Z")
+        script.end(0, code, "training.optimizer.lr=-1 is wrong\n  set more", at="2026-11-24T23:00:01Z")
         script.condition("Failed", "FailJobSetFailurePolicyAction", "applying FailJobSet failure policy action")
 
     cluster.script = script

@@ -40,7 +40,8 @@ def test_what_no_node_has_is_named_at_once_and_given_up_later(cluster: FakeKuber
         "pool cpu has no room for the training: short of cpu, nvidia.com/gpu\n"
         "  2 of 2 pods wait for a node, each asking for cpu 2, memory 1Gi, nvidia.com/gpu 8\n"
         "  the scheduler says: 0/3 nodes are available: 1 Insufficient cpu, 3 Insufficient nvidia.com/gpu\n"
-        "  Ask for less (training.nodes, another training.pool), or let an administrator add nodes to the pool.\n"
+        "  Ask for less (training.parallel.nodes, another training.pool), or let an administrator add nodes to the"
+        " pool.\n"
         f"  TrainJob {NAME} was deleted after 0.3 s (cluster.unschedulable_after_seconds)"
     )
     assert len(warnings(log)) == 1

@@ -14,7 +14,7 @@ import torch
 
 from llm.errors import Preempted, ServiceError, UserError
 from llm.storage import LocalObjects
-from llm.training.checkpoint import (
+from llm.training.checkpoint.find import (
     TrainingState,
     checkpoint_names,
     complete_names,
@@ -28,7 +28,7 @@ STATE = TrainingState(step=3, tokens=300, world_size=2, backend="torch", seed=1,
 
 
 def test_the_oldest_are_dropped(make_trainer: Make, vault: LocalObjects):
-    trainer = make_trainer(keep_checkpoints=2)
+    trainer = make_trainer({"checkpoints.keep": 2})
     for step in (1, 2, 3, 4):
         trainer._save(step)
     assert complete_names(vault) == ["step-00000003", "step-00000004"]
@@ -94,7 +94,7 @@ def test_a_disk_that_fills_within_a_library_is_recognised(
 
 
 def test_one_that_was_cut_off_does_not_count_among_those_that_are_kept(make_trainer: Make, vault: LocalObjects):
-    trainer = make_trainer(keep_checkpoints=2)
+    trainer = make_trainer({"checkpoints.keep": 2})
     trainer._save(1)
     trainer._save(2)
     vault.write("step-00000003/rank-0.pt", b"cut off")
@@ -129,7 +129,7 @@ def test_in_s3_one_without_its_list_does_not_exist(make_trainer: Make, s3: str, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"world_size": 4}, "world_size was 2, now it is 4\n.*training.processes"),
+        ({"world_size": 4}, "world_size was 2, now it is 4\n.*training.parallel.processes"),
         ({"backend": "deepspeed"}, "backend was torch, now it is deepspeed"),
         ({"seed": 2}, "seed was 1, now it is 2"),
         ({"data_fingerprint": "def"}, "data_fingerprint was abc, now it is def\n.*shards"),

@@ -24,7 +24,7 @@ from llm.errors import GristmillError, UserError
 from llm.model import Decoder
 from llm.model.weights import save
 from llm.storage import FileEntry, Objects, disk_full, is_disk_full
-from llm.training.checkpoint import (
+from llm.training.checkpoint.find import (
     FILES,
     HISTORY,
     STATE,

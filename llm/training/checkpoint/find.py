@@ -7,7 +7,7 @@
                              files.json                       written last: every file's size and sha256
 
 The *vault* is the training's place in the store: a folder here, or a prefix in S3 that all nodes reach. This is how
-checkpoints are found, judged and read, without torch; `llm.training.checkpoint_write` makes them.
+checkpoints are found, judged and read, without torch; `llm.training.checkpoint.write` makes them.
 """
 
 from __future__ import annotations
@@ -96,11 +96,15 @@ def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: str) ->
     for name, remedy in (
         (
             "world_size",
-            "Keep training.nodes times training.processes: another number of ranks cannot go on from it yet.",
+            "Keep training.parallel.nodes times training.parallel.processes: another number of ranks cannot continue"
+            " it yet.",
         ),
-        ("backend", "Set training.backend to it, or remove the folder to begin anew."),
-        ("seed", "Set training.seed to it, or remove the folder to begin anew."),
-        ("data_fingerprint", "The token shards are not those that it was trained on: remove the folder to begin anew."),
+        ("backend", "Set training.parallel.backend.name to it, or remove the folder to start again."),
+        ("seed", "Set training.seed to it, or remove the folder to start again."),
+        (
+            "data_fingerprint",
+            "The token shards are not those that it was trained on: remove the folder to start again.",
+        ),
     ):
         before, wanted = getattr(was, name), getattr(now, name)
         if before != wanted:

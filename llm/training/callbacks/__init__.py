@@ -1,0 +1,1 @@
+"""Callbacks: what may be added to a training."""
