@@ -10,17 +10,15 @@ the pod that takes its place. There a look at one's own pod comes first, which t
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from types import FrameType
-from typing import Any
+from contextlib import ExitStack
 
 from llm.errors import Preempted, ServiceError
 from llm.kubernetes.api import Api
 from llm.kubernetes.objects import delete_trainjob, trainjob
 from llm.kubernetes.own_pod import Launcher, is_replaced
+from llm.process.signals import while_signals
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DELETE_SECONDS = 5.0
 LOOK_SECONDS = 0.3
 """How long the look at our own pod may take: after that the second that is ours is better spent on the DELETE."""
@@ -30,7 +28,7 @@ AGAIN_SECONDS = 0.05
 
 
 class DeletesWhenStopped:
-    """Between `with` and its end SIGTERM and SIGINT delete the TrainJob and raise Preempted in the main thread."""
+    """Between `with` and its end a stop signal deletes the TrainJob and raises Preempted in the main thread."""
 
     def __init__(self, api: Api, name: str, launcher: Launcher | None) -> None:
         """Make ready to delete the TrainJob, which need not exist yet; `launcher` is our own pod if we are in one."""
@@ -38,7 +36,7 @@ class DeletesWhenStopped:
         self._api = api.twin(DELETE_SECONDS)  # connections of its own: the main thread may hold a lock of the other's
         self._name = name
         self._asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._signals = ExitStack()
         self.is_creating = False
         """Whether a request is on its way that may create it."""
 
@@ -47,18 +45,16 @@ class DeletesWhenStopped:
         trainjob(self._api, self._name)
         self._is_replaced()
         self._api.patience_seconds = DELETE_SECONDS
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        self._signals.enter_context(while_signals(self._stop))
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Leave the signals as they were."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._signals.close()
         self._api.close()
         self._look.close()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int) -> None:
         if self._asked:  # Ctrl-C reaches us and our runner, which passes it on
             return
         self._asked = True

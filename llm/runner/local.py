@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, TextIO
 
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.process.memory import MemorySampler
+from llm.process.signals import while_signals
 from llm.process.stop import RUNNER_PID
 from llm.report import write_report
 from llm.runner.preflight import preflight
@@ -183,9 +183,9 @@ def _verdict(events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str 
 
 @contextmanager
 def _passing_on_signals(log: EventLog) -> Iterator[None]:
-    """While the run lasts, SIGINT and SIGTERM stop the step that runs, or else the next one, before its work."""
+    """While the run lasts, a stop signal stops the step that runs, or else the next one, before its work."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int) -> None:
         log.emit("stop_requested")  # each step looks for this after it has told its pid, so none slips through
         running = None
         for event in log.read():
@@ -197,12 +197,8 @@ def _passing_on_signals(log: EventLog) -> Iterator[None]:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(running, signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with while_signals(pass_on):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

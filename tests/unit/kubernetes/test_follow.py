@@ -16,6 +16,7 @@ import pytest
 from llm.errors import GateNotPassed, GristmillError, Preempted, ServiceError, UserError, ValidationFailed
 from llm.kubernetes import stop
 from llm.kubernetes.trainjob import manifest
+from llm.process.signals import STOP_SIGNALS
 from llm.runs.events import EventLog
 from tests.kubernetes_case import TRAINJOBS, FakeKubernetes, Script
 from tests.unit.kubernetes.conftest import IMAGE, SPEC, Follow
@@ -280,7 +281,7 @@ def test_one_that_is_deleted_by_others_ends_as_stopped(cluster: FakeKubernetes, 
 
 
 @leaves_a_socket
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_deletes_the_trainjob_before_anything_else(
     cut_off: None, cluster: FakeKubernetes, run: Follow, number: signal.Signals
 ):

@@ -14,6 +14,7 @@ from kfp import dsl
 from llm.config import compose
 from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
+from llm.process.signals import STOP_SIGNALS
 from llm.runner.local import run_locally
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
@@ -81,9 +82,10 @@ def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path
     assert "ended early" in str(outcome.message)
 
 
-def test_a_stop_before_the_first_step_ends_with_75_and_a_report(tmp_path: Path):
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stop_before_the_first_step_ends_with_75_and_a_report(tmp_path: Path, number: signal.Signals):
     def stopped(config: str) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     outcome = run_locally(stopped, "stopped", compose(arguments(tmp_path)), "command")
     assert (outcome.exit_code, "stopped on request" in str(outcome.message)) == (75, True)

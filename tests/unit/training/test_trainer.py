@@ -34,7 +34,8 @@ def test_the_loss_falls(make_trainer: Make):
 def test_what_is_trained_with_accumulation_equals_what_is_trained_without(make_trainer: Make):
     whole, parts = make_trainer({"batch.micro_batch_size": 8}), make_trainer({"batch.micro_batch_size": 2})
     for step in range(4):
-        assert whole._step(step, 4)[:2] == pytest.approx(parts._step(step, 4)[:2], rel=1e-4)
+        one, other = whole.step(step, 4), parts.step(step, 4)
+        assert (one.loss, one.grad_norm) == pytest.approx((other.loss, other.grad_norm), rel=1e-4)
     for name, tensor in weights(parts).items():
         torch.testing.assert_close(tensor, weights(whole)[name], atol=1e-4, rtol=1e-3)
 
@@ -47,9 +48,9 @@ def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
     loss = torch.nn.functional.cross_entropy(trainer.model(inputs).flatten(0, 1), targets.flatten())
     gradients = dict(zip(start, torch.autograd.grad(loss, list(trainer.model.parameters())), strict=True))
     total = torch.sqrt(sum(gradient.square().sum() for gradient in gradients.values()))
-    mean_loss, grad_norm, _ = trainer._step(0, 12)
-    assert mean_loss == pytest.approx(loss.item(), rel=1e-5)
-    assert grad_norm == pytest.approx(total.item(), rel=1e-4)
+    done = trainer.step(0, 12)
+    assert done.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert done.grad_norm == pytest.approx(total.item(), rel=1e-4)
     # AdamW's first step is the sign of the gradient times the rate; matrices are decayed, vectors are not.
     for name, decay in ((matrix, 0.5), (norm, 0.0)):
         expected = start[name] * (1 - 1e-2 * decay) - 1e-2 * gradients[name].sign()
@@ -76,20 +77,12 @@ def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
 
 def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, vault: LocalObjects):
     trainer = make_trainer()
-    trainer._request_stop(signal.SIGTERM, None)
+    trainer.request_stop(signal.SIGTERM)
     with pytest.raises(Preempted, match="stopped on request at step 1 of 12"):
         trainer.train(12)
     newest, _ = newest_checkpoint(vault)
     assert newest is not None
     assert newest.name == "step-00000001"
-
-
-@pytest.fixture(autouse=True)
-def _signals_stay_as_they_were():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
@@ -112,10 +105,10 @@ def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_traine
 
 def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
     trainer = make_trainer()
-    tokens = torch.cat([inputs for inputs, _ in trainer.validation])
-    targets = torch.cat([targets for _, targets in trainer.validation])
+    tokens = torch.cat([inputs for inputs, _ in trainer.validate.batches])
+    targets = torch.cat([targets for _, targets in trainer.validate.batches])
     expected = torch.nn.functional.cross_entropy(trainer.model(tokens).flatten(0, 1), targets.flatten())
-    assert trainer._validation_loss() == pytest.approx(expected.item(), rel=1e-5)
+    assert trainer.validate.loss(trainer) == pytest.approx(expected.item(), rel=1e-5)
     assert int(tokens.max()) < VOCABULARY
 
 
