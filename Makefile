@@ -1,6 +1,7 @@
 # The entry to everything. `make` alone lists the targets.
 # Variables of `make pretrain`: DATA (path or glob), MODEL (tiny, small), MINUTES (of training), RETRAIN=1,
 # ARGS (more KEY=VALUE).
+# Variable of `make setup` and `make images`: TORCH (auto, cpu, cuda or the URL of an index): the build of torch.
 # Variables of `make images`: BASE (an image with Python 3.11 and pip), IMAGES (train triton: only those).
 
 PYTHON ?= python3
@@ -17,9 +18,10 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv with everything pinned
 
-$(READY): pyproject.toml requirements/lock.txt
+$(READY): pyproject.toml requirements/lock.txt scripts/install_torch.py
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/install_torch.py $$(sed -n 's/^torch==//p' requirements/lock.txt)
 	$(BIN)/python -m pip install --quiet --constraint requirements/lock.txt --editable '.[all,dev]'
 	touch $@
 
@@ -31,8 +33,11 @@ pretrain: $(READY) ## run the whole path on this machine: text to a served model
 	$(strip $(BIN)/gristmill run pretrain $(if $(DATA),'data.path=$(DATA)') $(if $(MODEL),model=$(MODEL)) \
 	  $(if $(MINUTES),training.length.minutes=$(MINUTES) training.length.steps=null) $(if $(RETRAIN),--retrain) $(ARGS))
 
-test: $(READY) $(TRITON_READY) ## run all tests
-	$(BIN)/python -m pytest
+# Tests run on all cores; those that measure run alone, afterwards.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n auto --dist worksteal -m "not alone"
+
+test: unit integration ## run all tests
 
 check: lint types layers unit ## what to run before a commit
 
@@ -47,10 +52,10 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest tests/unit
+	$(PYTEST) $(PARALLEL) tests/unit
 
 integration: $(READY) $(TRITON_READY)
-	$(BIN)/python -m pytest tests/integration
+	$(PYTEST) $(PARALLEL) --dist loadfile --timeout 600 tests/integration
 
 cluster-test: $(READY) $(TRITON_READY) ## run the tests that need a cluster: that of KUBECONFIG, or one made and taken down
 	scripts/ci/cluster_test
@@ -73,7 +78,7 @@ lock: $(READY) ## pin what is installed now
 golden: $(READY) ## rewrite the golden files after a wanted change
 	$(BIN)/python -m pytest tests/unit --update-goldens
 
-reference: $(READY) ## rewrite the reference pages (configuration, components)
+reference: $(READY) ## rewrite the reference pages (configuration, events, components)
 	$(BIN)/python scripts/make_reference.py
 
 benchmark: $(READY) ## training throughput against a plain PyTorch loop

@@ -23,9 +23,11 @@ OF_STEPS = NAMES[:-1]
 """Those that a pipeline's steps run in."""
 PREFIX = "GRISTMILL_IMAGE_PREFIX"
 """Environment variable with what stands before an image's name, in place of `gristmill`: a registry's repository."""
+TRAIN_IMAGE = "GRISTMILL_TRAIN_IMAGE"
+"""Environment variable with the image of a training's pods, in place of the launcher's own."""
 DEFAULT_PREFIX = "gristmill"
 PROJECT = Path(__file__).resolve().parents[1]
-SOURCES = ("llm", "components", "pipelines", "configs", "images")
+SOURCES = ("llm", "components", "pipelines", "images")
 """Folders that an image is made of."""
 BUILT = Path("build") / "images.json"
 

@@ -7,6 +7,9 @@ for clusters that pull from nowhere, and docker's output in `build/images/NAME.l
 sources, so that somebody who edits them meanwhile does not make an image of two states. What is up to date is left
 alone; after a change of ours only the last layers are made anew. As many are built at a time as there are cores.
 
+Where there is no GPU, torch is the CPU build (TORCH chooses: see scripts/install_torch.py). In the end what only the
+build needed is removed; with KEEP_LAYERS=1 it stays, and the next build after a change of ours takes seconds.
+
 pip takes what it takes here: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and PIP_TRUSTED_HOST reach the build,
 and a folder of wheels is served to it over loopback.
 """
@@ -29,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import install_torch
 import oci_archive
 import wheel_server
 
@@ -41,13 +45,15 @@ BUILD = PROJECT / "build"
 ARCHIVES = BUILD / "images"
 TINY_MODEL = BUILD / "tiny-model"
 PASSED_ON = (
-    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST",
+    "PIP_INDEX_URL", "PIP_TRUSTED_HOST",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 """Settings that a build needs as much as we do; no image keeps them."""
 CLASSIC = {**os.environ, "DOCKER_BUILDKIT": "0"}
 """Environment of a build: the classic builder is everywhere, needs no plug-in, and no image of its own to be pulled."""
 LAST_LINES = 30
+DISK_GB = {"none": 5.0, "CPU": 25.0, "CUDA": 60.0}
+"""What docker needs while it builds, by the build of torch that the images hold."""
 
 
 def main() -> int:
@@ -56,12 +62,18 @@ def main() -> int:
     ARCHIVES.mkdir(parents=True, exist_ok=True)
     try:
         _require_docker()
+        indexes = _announce(arguments.names)
         _begin(arguments.base)
         with _wheels() as wheels, ThreadPoolExecutor(os.cpu_count()) as builders:
-            made = [builders.submit(_make, name, wheels, arguments.base, arguments.push) for name in arguments.names]
+            made = [
+                builders.submit(_make, name, wheels, indexes, arguments.base, arguments.push)
+                for name in arguments.names
+            ]
             for one in made:
                 one.result()
-    except (GristmillError, oci_archive.ArchiveError) as error:
+        if not os.environ.get("KEEP_LAYERS"):
+            _docker("image", "prune", "--force", "--filter=label=gristmill.stage=build")
+    except (GristmillError, oci_archive.ArchiveError, install_torch.SetupError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(
@@ -94,6 +106,33 @@ def _require_docker() -> None:
             f"docker's daemon does not answer: {answer.stderr.strip()}",
             "Start it (`systemctl start docker`; scripts/ci/start_docker as root on Debian), or set DOCKER_HOST.",
         )
+
+
+def _announce(names: list[str]) -> str:
+    """Say what the builds fetch and the disk that they need; returns the extra indexes for pip.
+
+    Raises UserError where docker's disk has no room for it.
+    """
+    indexes, need_gb = os.environ.get("PIP_EXTRA_INDEX_URL", ""), DISK_GB["none"]
+    pinned = {name: version for name in names if (version := _torch(name)) is not None}
+    if pinned:
+        build = install_torch.chosen(next(iter(pinned.values())), os.environ.get("TORCH") or "auto")
+        print(f"{', '.join(pinned)}: {build}", flush=True)
+        indexes = " ".join(filter(None, (indexes, build.index)))
+        need_gb = DISK_GB["CPU" if build.kind == "CPU" else "CUDA"]
+    root = Path(_docker("info", "--format", "{{.DockerRootDir}}"))
+    print(f"building needs about {need_gb:.0f} GB of disk in {root} for a while", flush=True)
+    if root.exists() and (free_gb := shutil.disk_usage(root).free / 1e9) < need_gb:
+        raise UserError(
+            f"{root} has {free_gb:.1f} GB free", "Free some space (`docker image prune`), or move docker's folder."
+        )
+    return indexes
+
+
+def _torch(name: str) -> str | None:
+    """The version of torch that an image pins; None if it has none."""
+    pins = (PROJECT / "images" / name / "requirements.txt").read_text().splitlines()
+    return next((pin.removeprefix("torch==") for pin in pins if pin.startswith("torch==")), None)
 
 
 def _begin(base: str | None) -> None:
@@ -134,12 +173,12 @@ def _wheels() -> AbstractContextManager[str]:
     return wheel_server.served(os.environ.get("PIP_FIND_LINKS", ""))
 
 
-def _make(name: str, wheels: str, base: str | None, push: str | None) -> None:
+def _make(name: str, wheels: str, indexes: str, base: str | None, push: str | None) -> None:
     """Build, check, describe and record one image."""
     reference = f"{push.rstrip('/') if push else DEFAULT_PREFIX}/{name}:{__version__}"
     with _alone(name), _sources(with_model=name == "triton") as context:
         started = time.monotonic()
-        _build(name, reference, context, wheels, base)
+        _build(name, reference, context, wheels, indexes, base)
         identity = _identity(reference)
         sources = fingerprint(context)
         before = built(PROJECT).get(name)
@@ -157,7 +196,7 @@ def _make(name: str, wheels: str, base: str | None, push: str | None) -> None:
     print(f"{reference}  {size / 1e6:,.0f} MB  {image.digest}  {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _build(name: str, reference: str, context: Path, wheels: str, base: str | None) -> None:
+def _build(name: str, reference: str, context: Path, wheels: str, indexes: str, base: str | None) -> None:
     described = tomllib.loads((context / "images" / "images.toml").read_text())[name]
     own = context / "images" / name / "Dockerfile"
     dockerfile = own if own.is_file() else context / "images" / "Dockerfile"
@@ -172,6 +211,7 @@ def _build(name: str, reference: str, context: Path, wheels: str, base: str | No
         "REVISION": _revision(),
         "PIP_FIND_LINKS": wheels,
         **{setting: os.environ.get(setting) for setting in PASSED_ON},
+        "PIP_EXTRA_INDEX_URL": indexes,
     }
     given = [f"--build-arg={key}={value}" for key, value in settings.items() if value]
     command = ["docker", "build", "--network=host", f"--file={dockerfile}", f"--tag={reference}", *given, str(context)]

@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: `docs/configuration.md` and every component's README.
+"""Write the reference pages that follow from the code: configuration, events, command line, components.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from pathlib import Path
+
+import cli_reference
 
 from llm.config.named import NamedSection, choice, is_seam, names
 from llm.config.sections import RunConfig, Section
+from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -21,6 +24,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 def pages() -> Iterator[tuple[Path, str]]:
     """Path and content of every generated page."""
     yield PROJECT / "docs" / "configuration.md", configuration()
+    yield PROJECT / "docs" / "cli.md", cli_reference.page()
+    yield PROJECT / "docs" / "events.md", events()
     for component in sorted((PROJECT / "components").glob("*/component.py")):
         yield component.with_name("README.md"), component_page(component)
 
@@ -48,6 +53,31 @@ def configuration() -> str:
             "| --- | --- | --- |",
         ]
         lines += list(_rows(section, name))
+    return "\n".join(lines) + "\n"
+
+
+def events() -> str:
+    """Every kind of event with its fields, by the module that holds the kind."""
+    lines = [
+        "# Events",
+        "",
+        "Made from `llm/runs/event_kinds/` by `make reference`. The event log of a run is `events.jsonl` in its",
+        "folder. It has one JSON object a line, with the time, the kind, and the fields of the kind. It feeds the",
+        "progress line, the report and MLflow. A reader keeps a kind or a field that it does not know, since a later",
+        "version wrote it.",
+        "",
+        "Every event has these fields:",
+        "",
+        *_fields(Event, Event.model_fields.keys()),
+    ]
+    module = None
+    for kind, model in EVENT_KINDS.items():
+        if model.__module__ != module:
+            module = model.__module__
+            lines += ["", f"## {(inspect.getdoc(sys.modules[module]) or '').rstrip('.')}"]
+        lines += ["", f"### {kind}", "", f"`{model.__name__}`. {inspect.getdoc(model)}"]
+        if own := model.model_fields.keys() - Event.model_fields.keys():
+            lines += ["", *_fields(model, own)]
     return "\n".join(lines) + "\n"
 
 
@@ -83,8 +113,20 @@ def _rows(section: type[Section], prefix: str) -> Iterator[str]:
         if isinstance(inner, type) and issubclass(inner, Section):
             yield from _rows(inner, f"{prefix}.{name}")
             continue
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        yield f"| `{prefix}.{name}` | `{field.default!r}` | {meaning} |"
+        yield f"| `{prefix}.{name}` | `{field.default!r}` | {_cell(field.description)} |"
+
+
+def _fields(model: type[Event], names: Set[str]) -> Iterator[str]:
+    yield from ("| field | type | meaning |", "| --- | --- | --- |")
+    for name, field in model.model_fields.items():
+        if name in names:
+            kind = re.sub(r"\b(collections\.abc|typing)\.", "", inspect.formatannotation(field.annotation))
+            yield f"| `{name}` | `{_cell(kind)}` | {_cell(field.description)} |"
+
+
+def _cell(text: str | None) -> str:
+    """Text in a cell of a table."""
+    return " ".join((text or "").split()).replace("|", "\\|")
 
 
 def _seam_rows(seam: type[NamedSection], prefix: str) -> Iterator[str]:
@@ -102,8 +144,7 @@ def _seam_rows(seam: type[NamedSection], prefix: str) -> Iterator[str]:
 def _rows_of(section: type[Section], prefix: str, keys: Collection[str], before: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         if name in keys:
-            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-            yield f"| `{prefix}.{name}` | `{field.default!r}` | {before}{meaning} |"
+            yield f"| `{prefix}.{name}` | `{field.default!r}` | {before}{_cell(field.description)} |"
 
 
 def main() -> int:

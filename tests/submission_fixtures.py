@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from kubernetes.config import kube_config
 
+from llm.cluster.pipelines.kfp_client import KfpApi, connect
 from llm.config import ClusterConfig
-from llm.kubernetes.submission.kfp_api import KfpApi, connect
 from tests.kfp_server import KfpServer
 from tests.kubernetes_case import DISCOVERY
 from tests.pods_server import PodsServer

@@ -1,7 +1,8 @@
 """One validated, frozen configuration for a whole run."""
 
 from llm.config.check import check_across_sections
-from llm.config.load import CONFIGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated, without_secrets
+from llm.config.load import SETTINGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated, without_secrets
+from llm.config.parameter import to_parameter
 from llm.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -22,7 +23,7 @@ from llm.config.sections import (
 from llm.config.spelling import nearest
 
 __all__ = [
-    "CONFIGS",
+    "SETTINGS",
     "ClusterConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -43,6 +44,7 @@ __all__ = [
     "from_earlier_yaml",
     "from_yaml",
     "nearest",
+    "to_parameter",
     "to_yaml",
     "validated",
     "without_secrets",

@@ -1,6 +1,6 @@
 """From named settings and overrides to one validated configuration, and back to YAML.
 
-`compose(["model=small", "training.optimizer.lr=1e-3"])` reads Hydra groups from `configs/`. Every mistake names the
+`compose(["model=small", "training.optimizer.lr=1e-3"])` reads Hydra groups from `settings/`. Every mistake names the
 key, the value and what is allowed. Law: `from_yaml(to_yaml(c)) == c`.
 """
 
@@ -24,21 +24,22 @@ from llm.errors import UserError
 
 SECRET = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 """User and password in a URI."""
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SETTINGS = Path(__file__).resolve().parent / "settings"
+"""The folder of the named settings: Hydra's groups, and the expectation suites. It is installed with the package."""
 
 
-def compose(overrides: Sequence[str] = (), configs: Path = CONFIGS) -> RunConfig:
-    """The configuration that `configs/config.yaml` and the overrides make; raises UserError for any mistake.
+def compose(overrides: Sequence[str] = (), settings: Path = SETTINGS) -> RunConfig:
+    """The configuration that `settings/config.yaml` and the overrides make; raises UserError for any mistake.
 
     Hydra composes the groups (`model=small`); values (`data.path=texts/*.txt`) are set afterwards, so that a path
     may hold any character without Hydra's quoting.
     """
-    parsed = [_parse(override, configs) for override in overrides]
+    parsed = [_parse(override, settings) for override in overrides]
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(configs), version_base="1.3"):
+    with initialize_config_dir(str(settings), version_base="1.3"):
         composed = hydra_compose("config", [f"{key}={value}" for key, value, is_group in parsed if is_group])
     document = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(document, dict)
@@ -92,7 +93,7 @@ def validated(document: Any) -> RunConfig:
     return config
 
 
-def _parse(override: str, configs: Path) -> tuple[str, Any, bool]:
+def _parse(override: str, settings: Path) -> tuple[str, Any, bool]:
     """Key, value, and whether it chooses a group's setting; refuses a key or setting that does not exist."""
     try:
         override.encode()
@@ -103,8 +104,8 @@ def _parse(override: str, configs: Path) -> tuple[str, Any, bool]:
         raise UserError(
             f"{override} is not an override", "Write key=value, such as training.optimizer.lr=1e-3 or model=small."
         )
-    if "." not in key and (configs / key).is_dir():
-        options = [path.stem for path in (configs / key).glob("*.yaml")]
+    if "." not in key and (settings / key).is_dir():
+        options = [path.stem for path in (settings / key).glob("*.yaml")]
         if text not in options:
             raise UserError(f"{override}: there is no {key} named {text}", nearest(text, options))
         return key, text, True

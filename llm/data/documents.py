@@ -5,8 +5,8 @@
     source   where it came from: a path below the input, with `:line` (JSONL), `:row` (Parquet) or `#part` behind it
     domain   what kind of text it is; results are reported by it
     licence  its licence, or null
-    meta     all else that is known of it, a JSON object; `derived_from` names the id of the document that this one
-             was made from (the first, where one was made from another), and keeps both in one split
+    meta     all else that is known of it, a JSON object. `derived_from` is the id of the document that this one was
+             made from (of the first in a chain), and keeps both in one split
 
 Law: what a `CorpusWriter` was given, `read_split` returns, split by split and in the order of writing.
 """
@@ -17,30 +17,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, Self
 
 from llm.storage import Manifest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SPLITS = ("train", "validation", "test")
 OVERALL = "overall"
 """Name of the totals in every table, so no domain may be called so."""
 
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("text", pa.large_string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("domain", pa.string(), nullable=False),
-        pa.field("licence", pa.string()),
-        pa.field("meta", pa.string(), nullable=False),
-    ]
-)
 ROW_GROUP_BYTES = 16 << 20
 
 
@@ -74,6 +64,23 @@ class Document:
         }
 
 
+@cache
+def schema() -> Any:
+    """The Arrow schema of a corpus."""
+    import pyarrow as pa  # here, not above: whoever submits a run needs documents, and has no Arrow
+
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("text", pa.large_string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("domain", pa.string(), nullable=False),
+            pa.field("licence", pa.string()),
+            pa.field("meta", pa.string(), nullable=False),
+        ]
+    )
+
+
 class CorpusWriter:
     """Writes `train.parquet`, `validation.parquet` and `test.parquet` into a folder, a row group at a time.
 
@@ -102,7 +109,9 @@ class CorpusWriter:
 
 class _SplitWriter:
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["domain", "licence"])
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetWriter(path, schema(), compression="zstd", use_dictionary=["domain", "licence"])
         self._rows: list[dict[str, str | None]] = []
         self._bytes = 0
 
@@ -120,7 +129,9 @@ class _SplitWriter:
             self._file.close()
 
     def _flush(self) -> None:
-        self._file.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        import pyarrow as pa
+
+        self._file.write_table(pa.Table.from_pylist(self._rows, schema=schema()))
         self._rows, self._bytes = [], 0
 
 
@@ -129,4 +140,8 @@ def read_split(corpus: Manifest, split: str, columns: Sequence[str] | None = Non
 
     Raises DamagedError for a changed file, UserError for a split that the corpus does not have.
     """
-    return pl.read_parquet(corpus.file(f"{split}.parquet"), columns=None if columns is None else list(columns))
+    import polars as pl
+
+    path = corpus.file(f"{split}.parquet")
+    # polars takes a path for a pattern: of a store below `p[1]` it would read what lies below `p1`.
+    return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)

@@ -10,29 +10,35 @@ from __future__ import annotations
 
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from llm.config import DataConfig
-from llm.config.sections import STDLIB
-from llm.data.deduplicate import Deduplicator
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
-from llm.data.readers import Reason, Rejection, read
-from llm.data.sources import InputFile, check_unchanged, find_files, fingerprint
+from llm.data.duplicates import Deduplicator
+from llm.data.sources import Found, InputFile, Reason, Rejection, Source, code_of, source_of
 from llm.data.split import check_no_split_is_empty, split_of
-from llm.data.stdlib_corpus import read_module, stdlib_files
 from llm.errors import UserError
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 
 NAMED = 5
 PROGRESS_SHARE = 0.1
-CODE = tuple(
-    f"llm.data.{name}"
-    for name in ("deduplicate", "documents", "ingest", "readers", "sources", "split", "stdlib_corpus")
+CODE = (
+    "llm.data.documents",
+    "llm.data.duplicates",
+    "llm.data.ingest",
+    "llm.data.sources.discovery",
+    "llm.data.sources.formats.decode",
+    "llm.data.sources.formats.record",
+    "llm.data.sources.local_file",
+    "llm.data.sources.protocol",
+    "llm.data.split",
 )
+"""What takes part whatever is read; `code_of` adds the source and the formats."""
 EXPLAINED = {Reason.BINARY: "binary", Reason.NOT_UTF8: "not UTF-8", Reason.EMPTY: "empty"}
 
 
@@ -42,14 +48,15 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     The counts say what was read, kept, dropped as a duplicate and rejected. Raises UserError for a path without
     text, damaged input, too much that is binary or not UTF-8, or too few documents to split.
     """
-    files = stdlib_files() if config.path == STDLIB else find_files(config.path)
+    source = source_of(config.path)
+    files = source.files(config.path)
     recipe = Recipe(
         "ingest",
         config.model_dump(mode="json", exclude={"path"}),  # the files decide, not how their place is written
-        code=CODE,
+        code=(*CODE, *code_of(source, files)),
         inputs={
-            "stdlib": config.path == STDLIB,
-            "files": fingerprint(files),
+            "source": type(source).__name__,
+            "files": [(file.name, file.size_bytes, file.sha256()) for file in files],
             "python": platform.python_version(),
             "pyarrow": version("pyarrow"),
         },
@@ -59,16 +66,17 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     tally = Tally()
     with store.stage("corpus", recipe) as stage:
         with CorpusWriter(stage.path) as writer:
-            for document in tally.counted(_read_all(files, config, log)):
+            for document in tally.counted(_read_all(source, files, config, log)):
                 split = split_of(document, config.validation_fraction, config.test_fraction)
                 writer.add(document, split)
                 tally.keep(document, split)
         _check_rejections(tally, config)
         check_no_split_is_empty(tally.documents_by_split())
-        check_unchanged(files)
+        for file in files:
+            file.check_unchanged()
         for reason in (Reason.BINARY, Reason.NOT_UTF8):
             if tally.rejected[reason]:
-                log.emit("warning", message=_describe(tally, reason) + ": left out")
+                log.emit(Warned(message=_describe(tally, reason) + ": left out"))
         return stage.commit(tally.as_counts())
 
 
@@ -83,7 +91,7 @@ class Tally:
     documents: Counter[tuple[str, str]] = field(default_factory=Counter)
     size_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def counted(self, found: Iterator[Document | Rejection]) -> Iterator[Document]:
+    def counted(self, found: Iterator[Found]) -> Iterator[Document]:
         """The documents to keep; rejections and duplicates are counted and go no further."""
         for one in found:
             self.read_documents += 1
@@ -138,20 +146,20 @@ class Tally:
         }
 
 
-def _read_all(files: list[InputFile], config: DataConfig, log: EventLog) -> Iterator[Document | Rejection]:
+def _read_all(source: Source, files: Sequence[InputFile], config: DataConfig, log: EventLog) -> Iterator[Found]:
     """Every document of every file, with progress by bytes of input."""
     total = sum(file.size_bytes for file in files)
     done, next_report = 0, 0.0
     for number, file in enumerate(files):
         if done >= next_report:
-            log.emit("progress", step="ingest", message=f"{number} of {len(files)} files", done=done, total=total)
+            log.emit(Progress(step="ingest", message=f"{number} of {len(files)} files", done=done, total=total))
             next_report = done + PROGRESS_SHARE * total
-        for found in read_module(file) if config.path == STDLIB else read(file, config):
+        for found in source.read(file, config):
             if isinstance(found, Document) and found.domain == OVERALL:
                 raise UserError(f"{found.source}: no domain may be called {OVERALL}", "It is the name of the totals.")
             yield found
         done += file.size_bytes
-    log.emit("progress", step="ingest", message=f"{len(files)} of {len(files)} files", done=total, total=total)
+    log.emit(Progress(step="ingest", message=f"{len(files)} of {len(files)} files", done=total, total=total))
 
 
 def _check_rejections(tally: Tally, config: DataConfig) -> None:

@@ -19,12 +19,13 @@ polars reads the documents as a stream and keeps a few numbers of each; a judge 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from llm.data.documents import OVERALL, SPLITS
 from llm.storage import Manifest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ROWS: tuple[list[str], ...] = (["split", "domain"], ["split"], ["domain"], [])
 """What the rows are grouped by; a key that is not in the group is `overall`."""
@@ -35,6 +36,8 @@ def statistics(corpus: Manifest) -> pl.DataFrame:
 
     Raises DamagedError if a file of the corpus was changed.
     """
+    import polars as pl
+
     documents = _measure(corpus)
     table = pl.concat([_summarise(documents, keys) for keys in ROWS])
     order = pl.col("split").replace_strict({split: place for place, split in enumerate((*SPLITS, OVERALL))})
@@ -48,9 +51,11 @@ def statistics(corpus: Manifest) -> pl.DataFrame:
 
 def _measure(corpus: Manifest) -> pl.DataFrame:
     """A few numbers of every document; its text is not kept."""
+    import polars as pl
+
     text = pl.col("text")
     frames = [
-        pl.scan_parquet(corpus.file(f"{split}.parquet")).select(
+        pl.scan_parquet(corpus.file(f"{split}.parquet"), glob=False).select(
             "id",
             "domain",
             pl.lit(split).alias("split"),
@@ -77,6 +82,8 @@ def _measure(corpus: Manifest) -> pl.DataFrame:
 
 
 def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    import polars as pl
+
     lengths = pl.col("bytes")
     measures = [
         pl.len().cast(pl.Int64).alias("documents"),

@@ -28,10 +28,11 @@ from llm.data.documents import read_split
 from llm.errors import UserError
 from llm.evaluation.bits_per_byte.compressors import gzip_bits_per_byte, xz_bits_per_byte
 from llm.evaluation.bits_per_byte.score import score_documents
-from llm.evaluation.bits_per_byte.selection import COLUMNS, join_origins, select_documents
+from llm.evaluation.selection import COLUMNS, join_origins, select_documents
 from llm.evaluation.statistics.bootstrap import estimate_ratio
 from llm.evaluation.statistics.pairing import PROTOCOL
 from llm.generation import Generator, Sampling
+from llm.runs.event_kinds import MetricMeasured, Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import tokenizer_of
@@ -45,7 +46,7 @@ CODE = (
     "llm.evaluation.evaluate",
     "llm.evaluation.statistics.pairing",
     "llm.evaluation.bits_per_byte.score",
-    "llm.evaluation.bits_per_byte.selection",
+    "llm.evaluation.selection",
     "llm.evaluation.bits_per_byte.windows",
 )
 """Sources that decide an evaluation's numbers."""
@@ -67,7 +68,7 @@ def evaluate(
         read_split(corpus, "test", COLUMNS), config.max_bytes_per_domain, config.max_bytes_per_document
     )
     scored = _score(generator, documents, window_tokens, config.batch_size, log)
-    log.emit("progress", step="evaluate", message="comparing with gzip and xz", done=0, total=1)
+    log.emit(Progress(step="evaluate", message="comparing with gzip and xz", done=0, total=1))
     summary = {
         "protocol": PROTOCOL,
         "window_tokens": window_tokens,
@@ -75,7 +76,7 @@ def evaluate(
         **summarise(scored, config),
     }
     overall = summary["overall"]
-    log.emit("metric", name="test/bits_per_byte", value=overall["bits_per_byte"])
+    log.emit(MetricMeasured(name="test/bits_per_byte", value=overall["bits_per_byte"]))
     with store.stage("evaluation", recipe) as stage:
         scored.drop("text").write_parquet(stage.path / "documents.parquet")
         _write_json(stage.path / "summary.json", summary)
@@ -122,7 +123,7 @@ def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> li
     drawn = Sampling(config.sample_temperature, top_p=config.sample_top_p, seed=config.seed)
     made: list[dict[str, Any]] = []
     for prompt in config.prompts:
-        log.emit("progress", step="evaluate", message="samples", done=len(made), total=len(config.prompts))
+        log.emit(Progress(step="evaluate", message="samples", done=len(made), total=len(config.prompts)))
         made.append(
             {
                 "prompt": prompt,
@@ -148,7 +149,7 @@ def _score(
         window_tokens=window_tokens,
         batch_size=batch_size,
         progress=lambda done, total: log.emit(
-            "progress", step="evaluate", message="tokens scored", done=done, total=total
+            Progress(step="evaluate", message="tokens scored", done=done, total=total)
         ),
     )
     if not np.isfinite(nats).all():

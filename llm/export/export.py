@@ -21,6 +21,7 @@ from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
 from llm.model.weights import load as load_model
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
@@ -40,7 +41,7 @@ def export(
     value and tolerance if a format differs; DamagedError if an input is not what its manifest says.
     """
     if (skipped := tensorrt.skipped_because(config.tensorrt)) is not None:
-        log.emit("warning", message=f"no TensorRT engine is built: {skipped}")
+        log.emit(Warned(message=f"no TensorRT engine is built: {skipped}"))
     recipe = Recipe(
         "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
         inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt": _engine_is_for(config, skipped)},
@@ -112,5 +113,5 @@ class _Progress:
         self._done, self._total = 0, total
 
     def next(self, message: str) -> None:
-        self.log.emit("progress", step="export", message=message, done=self._done, total=self._total)
+        self.log.emit(Progress(step="export", message=message, done=self._done, total=self._total))
         self._done += 1

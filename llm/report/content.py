@@ -15,6 +15,7 @@ from llm.config import without_secrets
 from llm.errors import UserError
 from llm.report.training import Training, read_training
 from llm.runs.attempt import Attempt, last_attempt
+from llm.runs.event_kinds import RunFinished, RunStarted, Warned
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest
 from llm.words import local_time
@@ -45,25 +46,25 @@ class Content:
         return None if self.attempt.started is None else local_time(self.attempt.started)
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """The attempt's first event: pipeline, command, machine."""
-        return next(iter(self.attempt.of_kind("run_started")), {})
+    def origin(self) -> RunStarted | None:
+        """The attempt's first event: pipeline, command, machine; None for steps that were run by hand."""
+        return next(iter(self.attempt.of_kind(RunStarted)), None)
 
     @property
     def command(self) -> str | None:
         """The command that repeats it, without secrets."""
-        command = self.origin.get("command")
-        return None if command is None else without_secrets(str(command))
+        command = self.origin.command if self.origin is not None else None
+        return None if command is None else without_secrets(command)
 
     @property
     def peak_memory_bytes(self) -> int | None:
         """Peak memory of the whole run; None until it ended."""
-        return next((event.get("peak_memory_bytes") for event in self.attempt.of_kind("run_finished")), None)
+        return next((event.peak_memory_bytes for event in self.attempt.of_kind(RunFinished)), None)
 
     @property
     def warnings(self) -> list[str]:
         """What was warned of, each once."""
-        return list(dict.fromkeys(str(event["message"]) for event in self.attempt.of_kind("warning")))
+        return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
 
     def counts(self, step: str) -> dict[str, Any] | None:
         """The counts of what a step made; None if it made nothing in this attempt."""
@@ -120,7 +121,7 @@ def _statistics(content: Content) -> list[dict[str, Any]]:
     def rows(path: Path) -> list[dict[str, Any]]:
         import polars as pl
 
-        return pl.read_parquet(path).to_dicts()
+        return pl.read_parquet(path, glob=False).to_dicts()
 
     return _product(content, "validate", "statistics.parquet", rows) or []
 

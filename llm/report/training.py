@@ -1,32 +1,33 @@
 """The course of a training, out of the event log and the checkpoint's own history.
 
-An interrupted training leaves the events of several invocations: a step counts once, as it was done last, and what an
-invocation was going to do again is forgotten when the next begins.
+An interrupted training leaves the events of several invocations: a step counts once, as it was done last, and when an
+invocation begins, what it will do again is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llm.runs.event_kinds import TrainPlan, TrainStep, TrainValidation
 from llm.runs.events import read_events
 
 Point = tuple[int, float]
 Line = Mapping[str, Any]
-RESULT = ("tokens", "loss")
-"""What the last step of a training and the counts of its checkpoint have in common."""
 
 
 @dataclass(frozen=True)
 class Training:
     """What is known of a training; empty: nothing."""
 
-    plan: Line = field(default_factory=dict)
-    """The last `train_plan`; empty if this checkpoint was trained in another run."""
-    last: Line = field(default_factory=dict)
-    """The last `train_step`; its tokens are known for a training of another run too."""
+    plan: TrainPlan | None = None
+    """The last plan; None if this checkpoint was trained in another run."""
+    last: TrainStep | None = None
+    """The last step; None if this checkpoint was trained in another run."""
+    tokens: int | None = None
+    """Tokens trained on, in another run too."""
     loss: Sequence[Point] = ()
     validation_loss: Sequence[Point] = ()
     speeds: Sequence[Point] = ()
@@ -43,43 +44,47 @@ def read_training(events: Path, history: Sequence[Line] | None, counts: Line | N
     `counts` are the checkpoint's. Events that do not lead to it are another training's, and are left out.
     """
     found = _from_events(events)
-    if counts is not None and any(found.last.get(name) != counts[name] for name in RESULT if name in counts):
-        found = Training(last={"tokens": counts.get("tokens")})
+    if counts is not None and not _leads_to(found.last, counts):
+        found = Training(tokens=counts.get("tokens"))
     if history is None:
         return found
-    return Training(
-        plan=found.plan,
-        last=found.last,
+    return replace(
+        found,
         loss=[(line["step"], line["loss"]) for line in history if "loss" in line],
         validation_loss=[(line["step"], line["validation_loss"]) for line in history if "validation_loss" in line],
-        speeds=found.speeds,
-        memory_bytes=found.memory_bytes,
-        resumed=found.resumed,
     )
 
 
+def _leads_to(last: TrainStep | None, counts: Line) -> bool:
+    """Whether a training's last step is that of the checkpoint with these counts."""
+    result = {"tokens": last.tokens, "loss": last.loss} if last is not None else {}
+    return all(result.get(name) == counts[name] for name in ("tokens", "loss") if name in counts)
+
+
 def _from_events(events: Path) -> Training:
-    plan: Line = {}
-    steps: dict[int, Line] = {}
+    plan: TrainPlan | None = None
+    steps: dict[int, TrainStep] = {}
     validations: dict[int, float] = {}
     resumed: list[int] = []
     for event, _ in read_events(events):
-        if event["kind"] == "train_plan":
-            plan, start = event, int(event.get("start") or 0)
-            steps = {step: line for step, line in steps.items() if step <= start}
-            validations = {step: loss for step, loss in validations.items() if step <= start}
-            resumed = [*(step for step in resumed if step < start), start] if start else []
-        elif event["kind"] == "train_step":
-            steps[event["step"]] = event
-        elif event["kind"] == "train_validation":
-            validations[event["step"]] = event["loss"]
+        match event:
+            case TrainPlan(start=start):
+                plan = event
+                steps = {step: line for step, line in steps.items() if step <= start}
+                validations = {step: loss for step, loss in validations.items() if step <= start}
+                resumed = [*(step for step in resumed if step < start), start] if start else []
+            case TrainStep():
+                steps[event.step] = event
+            case TrainValidation():
+                validations[event.step] = event.loss
     in_order = [steps[step] for step in sorted(steps)]
     return Training(
         plan=plan,
-        last=in_order[-1] if in_order else {},
-        loss=[(line["step"], line["loss"]) for line in in_order],
+        last=in_order[-1] if in_order else None,
+        tokens=in_order[-1].tokens if in_order else None,
+        loss=[(line.step, line.loss) for line in in_order],
         validation_loss=sorted(validations.items()),
-        speeds=[(line["step"], line["tokens_per_second"]) for line in in_order if line.get("tokens_per_second")],
-        memory_bytes=max((line["memory_bytes"] for line in in_order if line.get("memory_bytes")), default=None),
+        speeds=[(line.step, line.tokens_per_second) for line in in_order if line.tokens_per_second],
+        memory_bytes=max((line.memory_bytes for line in in_order if line.memory_bytes), default=None),
         resumed=resumed,
     )

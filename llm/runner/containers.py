@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.config import RunConfig
-from llm.config.sections import STDLIB
+from llm.data.sources import source_of
 from llm.errors import ServiceError, UserError
-from llm.images import NAMES, PROJECT, Image, built, unbuilt
-from llm.kubernetes.own_pod import IMAGE as TRAIN_IMAGE
+from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
 from llm.storage import cache_folder, is_s3
@@ -61,9 +60,8 @@ class Containers:
         except UserError:
             self._close()
             raise
-        if config.data.path == STDLIB:
-            return ["data.path=stdlib reads the library of the image's Python, which may not be that of this one"]
-        return []
+        warning = source_of(config.data.path).warning_in_an_image(config.data.path)
+        return [] if warning is None else [warning]
 
     @contextmanager
     def ready(self, pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from llm.config import RunConfig, to_yaml, without_secrets
+from llm.config import RunConfig, to_parameter, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.process.memory import MemorySampler
 from llm.process.signals import while_signals
@@ -28,6 +28,16 @@ from llm.process.stop import RUNNER_PID
 from llm.report import write_report
 from llm.runner.preflight import preflight
 from llm.runner.subprocesses import Subprocesses
+from llm.runs.event_kinds import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    StopRequested,
+    Warned,
+)
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder, run_name
 from llm.runs.origin import machine, versions
@@ -105,45 +115,43 @@ def _run(
     warnings: list[str],
     steps: StepRunner,
 ) -> RunOutcome:
-    document = to_yaml(config)
-    folder.write_config(document)
+    folder.write_config(to_yaml(config))
     log = EventLog(folder.events)
     before = len(log.read())
     log.emit(
-        "run_started",
-        pipeline=name,
-        command=without_secrets(command),
-        versions=versions(),
-        machine=machine(),
-        config_sha256=sha256_of_json(config.model_dump(mode="json")),
-        runner=steps.name,
-        **steps.details(),
+        RunStarted(
+            pipeline=name,
+            command=without_secrets(command),
+            versions=versions(),
+            machine=machine(),
+            config_sha256=sha256_of_json(config.model_dump(mode="json")),
+            runner=steps.name,
+            **steps.details(),
+        )
     )
     started = time.monotonic()
     with Follower(folder.events, terminal), MemorySampler(steps.processes) as memory, _passing_on_signals(log):
         for warning in warnings:
-            log.emit("warning", message=warning)
-        _run_with_kfp(pipeline, document, config, folder, steps)
+            log.emit(Warned(message=warning))
+        _run_with_kfp(pipeline, config, folder, steps)
     seconds = time.monotonic() - started
     events = log.read()[before:]
     exit_code, message = _verdict(events, folder)
-    log.emit("run_finished", exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes)
+    log.emit(RunFinished(exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes))
     write_report(folder)  # once more, with the whole time and the peak of memory
-    ended = [event for event in events if event["kind"] in ("step_finished", "step_failed")]
+    ended = [event for event in events if isinstance(event, StepFinished | StepFailed)]
     return RunOutcome(
         folder=folder,
         exit_code=exit_code,
         message=message,
         seconds=seconds,
-        step_seconds={event["step"]: event["seconds"] for event in ended},
-        reused=tuple(event["step"] for event in ended if event.get("reused")),
+        step_seconds={event.step: event.seconds for event in ended if event.seconds is not None},
+        reused=tuple(event.step for event in ended if isinstance(event, StepFinished) and event.reused),
         peak_memory_bytes=memory.peak_bytes,
     )
 
 
-def _run_with_kfp(
-    pipeline: Callable[..., Any], document: str, config: RunConfig, folder: RunFolder, steps: StepRunner
-) -> None:
+def _run_with_kfp(pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder, steps: StepRunner) -> None:
     """Run the DAG; how each step ended is in the event log, so KFP's own verdict is not needed."""
     from kfp import local
 
@@ -159,17 +167,17 @@ def _run_with_kfp(
         steps.ready(pipeline, config, folder) as runner,
     ):
         local.init(runner, pipeline_root=str(root), raise_on_error=False)
-        pipeline(config=document)
+        pipeline(config=to_parameter(config))
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
 
-def _verdict(events: list[dict[str, Any]], folder: RunFolder) -> tuple[int, str | None]:
+def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
     """Exit code and reason of this invocation: the failed step's, else the gate's, else a fault of ours."""
     for event in events:
-        if event["kind"] == "step_failed":
-            return int(event["exit_code"]), f"{event['step']}: {event['message']}"
-    finished = {event["step"] for event in events if event["kind"] == "step_finished"}
-    if "deploy" not in finished and any(event["kind"] == "stop_requested" for event in events):
+        if isinstance(event, StepFailed):
+            return EXIT_FAULT if event.exit_code is None else event.exit_code, f"{event.step}: {event.message}"
+    finished = {event.step for event in events if isinstance(event, StepFinished)}
+    if "deploy" not in finished and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
     if "register" not in finished:
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
@@ -186,12 +194,12 @@ def _passing_on_signals(log: EventLog) -> Iterator[None]:
     """While the run lasts, a stop signal stops the step that runs, or else the next one, before its work."""
 
     def pass_on(number: int) -> None:
-        log.emit("stop_requested")  # each step looks for this after it has told its pid, so none slips through
+        log.emit(StopRequested())  # each step looks for this after it has told its pid, so none slips through
         running = None
         for event in log.read():
-            if event["kind"] == "step_started":
-                running = event["pid"]
-            elif event["kind"] in ("run_started", "step_finished", "step_failed"):
+            if isinstance(event, StepStarted):
+                running = event.pid
+            elif isinstance(event, RunStarted | StepFinished | StepFailed):
                 running = None
         if running is not None:
             with suppress(ProcessLookupError, PermissionError):

@@ -6,7 +6,6 @@ are read only. A path through a symbolic link is mounted under both its names.
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llm.config import RunConfig
-from llm.config.sections import STDLIB
-from llm.data.sources import find_files
-from llm.data.validate import suite_path
+from llm.data.sources import Source, source_of
+from llm.data.validation import suite_path
+from llm.data.validation.suite import is_path
 from llm.errors import UserError
 from llm.storage import cache_folder, is_s3, local_path
 
@@ -62,21 +61,19 @@ def _configured(config: RunConfig) -> Iterator[Place]:
         yield _writable((local_path(uri) if "://" in uri else Path(uri)).expanduser(), "storage.uri")
     if (database := _database(config.tracking.uri)) is not None:
         yield _writable(database.parent, "tracking.uri")
-    if config.data.path != STDLIB:
-        yield _texts(config.data.path)
-    if "/" in config.validation.suite or config.validation.suite.endswith(".json"):
+    source = source_of(config.data.path)
+    for root in source.host_paths(config.data.path):
+        yield _texts(source, root, config.data.path)
+    if is_path(config.validation.suite):
         yield _checked(Place(suite_path(config.validation.suite), "validation.suite"))
 
 
-def _texts(path: str) -> Place:
-    """The file or folder that the texts lie in, or the part of a glob before its first wildcard."""
-    root = Path(path).expanduser()
-    while glob.has_magic(str(root)) and not root.exists():
-        root = root.parent
+def _texts(source: Source, root: Path, path: str) -> Place:
+    """A file or folder that the texts lie in; raises UserError for a text that is a link to another place."""
     place = _checked(Place(root, "data.path"))
     real = root.resolve()
-    for file in find_files(path):
-        if not (target := file.path.resolve()).is_relative_to(real):
+    for file in source.files(path):
+        if file.path is not None and not (target := file.path.resolve()).is_relative_to(real):
             raise UserError(
                 f"data.path={path}: {file.path} is a link to {target}, which a container does not see",
                 f"It sees what lies below {root}. Copy the text there, or use the subprocess runner.",

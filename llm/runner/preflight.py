@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm.config import RunConfig
-from llm.data.validate import suite_path
+from llm.data.validation import suite_path
 from llm.errors import UserError
 from llm.export import tensorrt
 from llm.storage import Store, is_s3
@@ -19,7 +19,7 @@ def preflight(config: RunConfig) -> list[str]:
         )
     Store(config.storage.uri).check_access()
     if config.training.pool is not None:
-        from llm.kubernetes.launch import check_pool
+        from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
     skipped = tensorrt.skipped_because(config.export.tensorrt)

@@ -1,9 +1,9 @@
 """What the event log says about the latest attempt at a run.
 
 A run that was interrupted goes on in its folder and its log, so the log may hold several attempts; each begins with
-`run_started`. On a cluster the first step of a submission tells it, or several that begin side by side, with the id of
-their run in Kubeflow Pipelines: the same id is the same attempt. Steps done by hand (`gristmill tokenize --run …`)
-belong to the attempt before them.
+`run_started`. On a cluster the first step of a submission emits it, or several steps that begin side by side, with the
+id of their run in Kubeflow Pipelines: the same id is the same attempt. Steps that are run by hand
+(`gristmill tokenize --run …`) belong to the attempt before them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from llm.errors import EXIT_OK, GateNotPassed, Preempted
+from llm.runs.event_kinds import Event, RunFinished, RunStarted, StepFailed, StepFinished, StepStarted, Versions
 from llm.runs.events import read_events
 
-Event = dict[str, Any]
+E = TypeVar("E", bound=Event)
 State = Literal["finished", "not promoted", "stopped", "failed", "running", "interrupted"]
 
 ENDS: dict[int | None, State] = {
@@ -42,30 +43,28 @@ class Attempt:
 
     events: Sequence[Event]
 
-    def of_kind(self, kind: str) -> list[Event]:
+    def of_kind(self, kind: type[E]) -> list[E]:
         """The events of one kind."""
-        return [event for event in self.events if event["kind"] == kind]
+        return [event for event in self.events if isinstance(event, kind)]
 
     @cached_property
     def steps(self) -> dict[str, StepOutcome]:
         """How each step that was begun stands, in the order of their beginnings."""
         found: dict[str, StepOutcome] = {}
         for event in self.events:
-            if event["kind"] == "step_started":
-                found[event["step"]] = StepOutcome(event["step"], "unfinished", None)
-            elif event["kind"] == "step_finished":
-                state: Literal["reused", "done"] = "reused" if event.get("reused") else "done"
-                found[event["step"]] = StepOutcome(event["step"], state, event.get("seconds"))
-            elif event["kind"] == "step_failed":
-                found[event["step"]] = StepOutcome(
-                    event["step"], "failed", event.get("seconds"), event.get("message"), event.get("exit_code")
-                )
+            match event:
+                case StepStarted():
+                    found[event.step] = StepOutcome(event.step, "unfinished", None)
+                case StepFinished():
+                    found[event.step] = StepOutcome(event.step, "reused" if event.reused else "done", event.seconds)
+                case StepFailed():
+                    found[event.step] = StepOutcome(event.step, "failed", event.seconds, event.message, event.exit_code)
         return found
 
     @property
     def versions(self) -> dict[str, str | None]:
         """Versions of the libraries where the run began and in the images of its steps; None if none has it."""
-        told = [event.get("versions") or {} for event in self.events if event["kind"] in ("run_started", "versions")]
+        told = [event.versions or {} for event in self.events if isinstance(event, RunStarted | Versions)]
         return {name: version for one in told for name, version in one.items()}
 
     @property
@@ -76,19 +75,19 @@ class Attempt:
     @property
     def started(self) -> float | None:
         """Time of the first event, in seconds since the epoch."""
-        return self.events[0]["time"] if self.events else None
+        return self.events[0].time if self.events else None
 
     @property
     def seconds(self) -> float | None:
         """How long it took, or has taken up to its last event."""
         if (end := self._end) is not None:
-            return float(end["seconds"])
-        return float(self.events[-1]["time"] - self.events[0]["time"]) if self.events else None
+            return end.seconds
+        return self.events[-1].time - self.events[0].time if self.events else None
 
     @property
     def exit_code(self) -> int | None:
         """The exit code that it ended with; None if it did not end."""
-        return None if self._end is None else int(self._end["exit_code"])
+        return None if self._end is None else self._end.exit_code
 
     def finished(self, step: str) -> bool:
         """Whether the step ended well, by work or by reuse."""
@@ -102,14 +101,14 @@ class Attempt:
         if code is None and self.failure is not None:
             code = self.failure.exit_code
         if code is None:
-            began_by_hand = bool(self.events) and self.events[0]["kind"] != "run_started"
+            began_by_hand = bool(self.events) and not isinstance(self.events[0], RunStarted)
             whole = all(step.state != "unfinished" for step in self.steps.values())
             return "finished" if began_by_hand and whole else "interrupted"
         return ENDS.get(code, "failed")
 
     @property
-    def _end(self) -> Event | None:
-        return next((event for event in reversed(self.events) if event["kind"] == "run_finished"), None)
+    def _end(self) -> RunFinished | None:
+        return next(reversed(self.of_kind(RunFinished)), None)
 
 
 def last_attempt(events: Path) -> Attempt:
@@ -117,6 +116,6 @@ def last_attempt(events: Path) -> Attempt:
     found = [event for event, _ in read_events(events)]
     begin, kfp_run = 0, None
     for place, event in enumerate(found):
-        if event["kind"] == "run_started" and (kfp_run is None or event.get("kfp_run") != kfp_run):
-            begin, kfp_run = place, event.get("kfp_run")
+        if isinstance(event, RunStarted) and (kfp_run is None or event.kfp_run != kfp_run):
+            begin, kfp_run = place, event.kfp_run
     return Attempt(found[begin:])

@@ -55,7 +55,7 @@ def _ingest(context: Context, given: Given) -> Manifest:
 
 def _validate(context: Context, given: Given) -> Manifest:
     """Judge the corpus by its expectation suite; exit code 3 if it fails."""
-    from llm.data.validate import validate
+    from llm.data.validation import validate
 
     return validate(context.config.validation, given["ingest"], context.store, context.log)
 
@@ -97,7 +97,7 @@ def _on_a_pool(context: Context) -> Elsewhere | None:
     config = context.config
     if config.training.pool is None:
         return None
-    from llm.kubernetes.launch import train_job
+    from llm.cluster.trainjobs.run_trainjob import train_job
 
     return train_job(context.folder.name, config.training, config.cluster, context.log)
 

@@ -17,6 +17,7 @@ from llm.config import RunConfig, from_yaml, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
 from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import last_attempt
+from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested, Versions, Warned
 from llm.runs.events import EventLog
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
@@ -45,10 +46,10 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
         raise UserError(f"{name} reads what {', '.join(missing)} made, and it is not there", f"Run {missing[0]} first.")
     _refuse_strangers(given)
     with stoppable():
-        context.log.emit("step_started", step=name, pid=os.getpid())
+        context.log.emit(StepStarted(step=name, pid=os.getpid()))
         started = time.monotonic()
         try:
-            if last_attempt(context.log.path).of_kind("stop_requested"):
+            if last_attempt(context.log.path).of_kind(StopRequested):
                 raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
             manifest = step.body(context, given)
             manifest.write(context.folder.manifest_path(name))
@@ -56,11 +57,11 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
             code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
             message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # a full disk: what ended the step is worth more than this line
-                context.log.emit("step_failed", step=name, exit_code=code, message=message, seconds=_since(started))
+                context.log.emit(StepFailed(step=name, exit_code=code, message=message, seconds=_since(started)))
             raise
         reused = manifest.id in context.store.found
-        context.log.emit("step_finished", step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
-                         product=manifest.uri)  # fmt: skip
+        context.log.emit(StepFinished(step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
+                                      product=manifest.uri))  # fmt: skip
     return manifest
 
 
@@ -112,7 +113,7 @@ def report_component(config: str, page: str) -> None:
             shutil.copyfile(write_report(context.folder), _made(page))
             delivery = finish(context.folder, context.config.tracking, exit_code)
             if delivery.error is not None:
-                context.log.emit("warning", message=f"MLflow was not told all of this run: {delivery.error}")
+                context.log.emit(Warned(message=f"MLflow was not told all of this run: {delivery.error}"))
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
@@ -138,14 +139,15 @@ def _shared_folder(context: Context, step: str) -> Iterator[None]:
 def _begin_attempt(context: Context) -> None:
     """Keep the configuration, and say in the log that this run of Kubeflow Pipelines began, if no step of it has."""
     context.folder.write_config(to_yaml(context.config))
-    begun = context.log.read("run_started")
-    if not begun or begun[-1].get("kfp_run") != kfp_run():
+    begun = context.log.of_kind(RunStarted)
+    if not begun or begun[-1].kfp_run != kfp_run():
         context.log.emit(
-            "run_started",
-            versions={name: version for name, version in versions().items() if version},  # others have other images
-            config_sha256=sha256_of_json(context.config.model_dump(mode="json")),
-            runner="kubeflow",
-            kfp_run=kfp_run(),
+            RunStarted(
+                versions={name: version for name, version in versions().items() if version},  # others have other images
+                config_sha256=sha256_of_json(context.config.model_dump(mode="json")),
+                runner="kubeflow",
+                kfp_run=kfp_run(),
+            )
         )
 
 
@@ -158,7 +160,7 @@ def _tell_versions(context: Context) -> None:
         if version is not None and version not in (known or "").split(", "):
             more[name] = f"{known}, {version}" if known else version
     if told and more:
-        context.log.emit("versions", versions=more)
+        context.log.emit(Versions(versions=more))
 
 
 def _made(path: str) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 
 from llm.data.documents import read_split
 from llm.data.shards import ShardWriter, write_meta
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer.tokenizer import load
@@ -41,8 +42,8 @@ def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: Event
                     batch = slice(start, start + BATCH_DOCUMENTS)
                     for ids, domain in zip(encoder.encode_batch(texts[batch]), domains[batch], strict=True):
                         writer.add(np.concatenate(([encoder.end_of_text], ids)), domain)
-                    log.emit("progress", step="tokenize", message=split, done=min(batch.stop, len(texts)),
-                             total=len(texts))  # fmt: skip
+                    log.emit(Progress(step="tokenize", message=split, done=min(batch.stop, len(texts)),
+                                      total=len(texts)))  # fmt: skip
             counts[split] = {
                 "documents": len(texts),
                 "tokens": writer.tokens,

@@ -10,6 +10,7 @@ from typing import Any
 from llm.config import TokenizerConfig
 from llm.data.documents import read_split
 from llm.errors import GristmillError, UserError
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer.bpe import END_OF_TEXT, BpeTrainer, GigatokenTrainer
@@ -32,7 +33,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
     if (done := store.find(recipe)) is not None:
         return done
     corpus.verify()
-    log.emit("progress", step="tokenizer", message=f"training a vocabulary of {config.vocab_size:,}")
+    log.emit(Progress(step="tokenizer", message=f"training a vocabulary of {config.vocab_size:,}"))
     trainer: BpeTrainer = GigatokenTrainer()
     document = trainer.train(read_split(corpus, "train", ["text"])["text"].to_list(), config.vocab_size)
     tokenizer = Tokenizer(document)

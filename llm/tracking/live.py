@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 from llm.config import TrackingConfig
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.tracking.mlflow_server import is_server, tracking_uri
@@ -46,7 +47,7 @@ class LiveDelivery:
         """Warn in the run's log when the server stops answering, once, and when it answers again."""
         log = EventLog(self._folder.events)
         if delivery.error is not None and not self._is_down:
-            log.emit("warning", message=delivery.error.replace("\n  ", " "))
+            log.emit(Warned(message=delivery.error.replace("\n  ", " ")))
         elif delivery.error is None and self._is_down:
-            log.emit("progress", step="tracking", message="MLflow answers again")
+            log.emit(Progress(step="tracking", message="MLflow answers again"))
         self._is_down = delivery.error is not None

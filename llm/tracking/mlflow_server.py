@@ -1,7 +1,6 @@
 """Talking to MLflow: where it is, how long it may take, and what went wrong in plain words.
 
-MLflow takes seconds to import, so that happens in functions only. Its usage telemetry is switched off: the pipeline
-sends nothing to anybody but the server that the configuration names.
+MLflow takes seconds to import, so that happens in functions only. `llm.telemetry` switches off its usage reports.
 """
 
 from __future__ import annotations
@@ -127,8 +126,7 @@ def _shortened(text: str) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No telemetry, and nothing of MLflow's housekeeping (migrations, deprecations) on the terminal."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    """Nothing of MLflow's housekeeping (migrations, deprecations) on the terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -186,7 +186,7 @@ class Courier:
     def _start_milliseconds(self) -> int | None:
         """Time of the first event that was not delivered: the MLflow run may be made long after it."""
         first = next(read_events(self._folder.events, self._delivered.offset), None)
-        return None if first is None else round(1000 * first[0]["time"])
+        return None if first is None else round(1000 * first[0].time)
 
     def _experiment(self) -> str:
         """Id of the configured experiment, made now if it is not there."""

@@ -5,15 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from llm.config import RunConfig
 from llm.errors import EXIT_OK, Preempted
+from llm.runs.event_kinds import (
+    CheckpointSaved,
+    Event,
+    MetricMeasured,
+    RunFinished,
+    RunStarted,
+    StepFailed,
+    StepFinished,
+    TrainPlan,
+    TrainStep,
+    TrainValidation,
+    Versions,
+)
 
-Event = dict[str, Any]
 NOT_PARAMETERS = {"run", "storage", "tracking"}
 """Sections that say where a run is kept and told about, not what it does."""
 TRAINING_METRICS = ("loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory_bytes")
+ORIGIN = ("pipeline", "command", "config_sha256", "kfp_run")
 STOPPED = Preempted.exit_code
 
 
@@ -29,9 +41,10 @@ class Point:
 
 def points(event: Event) -> list[Point]:
     """The points that an event holds; a value that is missing gives none."""
-    milliseconds, step = round(event["time"] * 1000), int(event["step"]) if _is_number(event.get("step")) else 0
+    milliseconds = round(event.time * 1000)
+    step = event.step if isinstance(event, TrainStep | TrainValidation | CheckpointSaved) else 0
     return [
-        Point(_allowed(name), float(value), milliseconds, step) for name, value in _values(event) if _is_number(value)
+        Point(_allowed(name), float(value), milliseconds, step) for name, value in _values(event) if value is not None
     ]
 
 
@@ -42,11 +55,13 @@ def parameters(config: RunConfig) -> dict[str, str]:
 
 def tags(event: Event) -> dict[str, str]:
     """What an event says of the run's origin: `run_started`, and `versions` of the images of later steps."""
-    if event["kind"] not in ("run_started", "versions"):
+    if not isinstance(event, RunStarted | Versions):
         return {}
-    found = {f"gristmill.{name}": event.get(name) for name in ("pipeline", "command", "config_sha256", "kfp_run")}
-    found |= {f"version.{name}": version for name, version in (event.get("versions") or {}).items()}
-    return {name: str(value) for name, value in found.items() if value is not None}
+    found: dict[str, str | None] = {}
+    if isinstance(event, RunStarted):
+        found = {f"gristmill.{name}": getattr(event, name) for name in ORIGIN}
+    found |= {f"version.{name}": version for name, version in (event.versions or {}).items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def status(exit_code: int) -> str:
@@ -54,28 +69,24 @@ def status(exit_code: int) -> str:
     return {EXIT_OK: "FINISHED", STOPPED: "KILLED"}.get(exit_code, "FAILED")
 
 
-def _values(event: Event) -> Iterator[tuple[str, Any]]:
-    match event["kind"]:
-        case "train_step":
-            yield from ((f"train/{name}", event.get(name)) for name in TRAINING_METRICS)
-        case "train_validation":
-            yield "validation/loss", event.get("loss")
-        case "train_plan":
-            yield "train/parameters", event.get("parameters")
-            yield "train/world_size", event.get("world_size")
-        case "checkpoint_saved":
-            yield "checkpoint/seconds", event.get("seconds")
-        case "step_finished" | "step_failed":
-            yield f"seconds/{event['step']}", event.get("seconds")
-        case "metric":
-            yield str(event["name"]), event.get("value")
-        case "run_finished":
-            yield "seconds/run", event.get("seconds")
-            yield "memory/peak_bytes", event.get("peak_memory_bytes")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _values(event: Event) -> Iterator[tuple[str, float | None]]:
+    match event:
+        case TrainStep():
+            yield from ((f"train/{name}", getattr(event, name)) for name in TRAINING_METRICS)
+        case TrainValidation():
+            yield "validation/loss", event.loss
+        case TrainPlan():
+            yield "train/parameters", event.parameters
+            yield "train/world_size", event.world_size
+        case CheckpointSaved():
+            yield "checkpoint/seconds", event.seconds
+        case StepFinished() | StepFailed():
+            yield f"seconds/{event.step}", event.seconds
+        case MetricMeasured():
+            yield event.name, event.value
+        case RunFinished():
+            yield "seconds/run", event.seconds
+            yield "memory/peak_bytes", event.peak_memory_bytes
 
 
 def _allowed(name: str) -> str:

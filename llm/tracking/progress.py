@@ -11,12 +11,24 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+from llm.runs.event_kinds import (
+    Event,
+    Progress,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    TrainJobBegun,
+    TrainPlan,
+    TrainResumed,
+    TrainStep,
+    TrainValidation,
+    Warned,
+)
 from llm.runs.events import read_events
 from llm.words import duration, scaled, size
 
-Event = dict[str, Any]
 POLL_SECONDS = 0.2
 LINE_EVERY_SECONDS = 30.0
 ERASE_LINE = "\r\x1b[2K"
@@ -67,19 +79,19 @@ class Screen:
     def __init__(self, stream: TextIO, line_every_seconds: float = LINE_EVERY_SECONDS) -> None:
         self._stream, self._line_every_seconds = stream, line_every_seconds
         self._is_terminal = stream.isatty()
-        self._step: Event | None = None
-        self._news: Event | None = None
+        self._step: StepStarted | None = None
+        self._news: TrainStep | Progress | None = None
         self._next_line = 0.0
 
     def show(self, event: Event) -> None:
         """Take in one event."""
-        if event["kind"] == "step_started":
+        if isinstance(event, StepStarted):
             self._step, self._news = event, None
-            self._next_line = event["time"] + self._line_every_seconds
-        elif event["kind"] in ("train_step", "progress"):
+            self._next_line = event.time + self._line_every_seconds
+        elif isinstance(event, TrainStep | Progress):
             self._news = event
         elif (line := lasting_line(event)) is not None:
-            if event["kind"] in ("step_finished", "step_failed"):
+            if isinstance(event, StepFinished | StepFailed):
                 self._step = self._news = None
             self._write(f"{ERASE_LINE if self._is_terminal else ''}{line}\n")
 
@@ -110,52 +122,52 @@ class Screen:
 
 def lasting_line(event: Event) -> str | None:
     """The line that an event leaves for good; None if it leaves none."""
-    if event["kind"] == "step_finished":
-        how = "reused" if event.get("reused") else f"done in {duration(event['seconds'])}"
-        return f"{event['step']:<10} {how}"
-    if event["kind"] == "step_failed":
-        first = str(event["message"]).partition("\n")[0]
-        return f"{event['step']:<10} failed after {duration(event.get('seconds'))}: {first}"
-    if event["kind"] == "train_plan":
-        return (
-            f"{'train':<10} {scaled(event['parameters'])} parameters, {event['steps']:,} steps of"
-            f" {event['tokens_per_step']:,} tokens on {event['world_size']} ranks, {event['backend']}"
-        )
-    if event["kind"] == "trainjob":
-        return f"{'train':<10} TrainJob {event['namespace']}/{event['name']} {event['how']}"
-    if event["kind"] == "train_resumed":
-        return f"{'train':<10} goes on from the checkpoint at step {event['step']:,}"
-    if event["kind"] == "train_validation":
-        return f"{'train':<10} step {event['step']:,}  validation loss {event['loss']:.3f} nats/token"
-    return f"warning: {event['message']}" if event["kind"] == "warning" else None
+    match event:
+        case StepFinished():
+            return f"{event.step:<10} {'reused' if event.reused else f'done in {duration(event.seconds)}'}"
+        case StepFailed():
+            first = event.message.partition("\n")[0]
+            return f"{event.step:<10} failed after {duration(event.seconds)}: {first}"
+        case TrainPlan():
+            return (
+                f"{'train':<10} {scaled(event.parameters)} parameters, {event.steps:,} steps of"
+                f" {event.tokens_per_step:,} tokens on {event.world_size} ranks, {event.backend}"
+            )
+        case TrainJobBegun():
+            return f"{'train':<10} TrainJob {event.namespace}/{event.name} {event.how}"
+        case TrainResumed():
+            return f"{'train':<10} goes on from the checkpoint at step {event.step:,}"
+        case TrainValidation():
+            return f"{'train':<10} step {event.step:,}  validation loss {event.loss:.3f} nats/token"
+        case Warned():
+            return f"warning: {event.message}"
+    return None
 
 
-def live_line(step: Event, news: Event | None, now: float) -> str:
+def live_line(step: StepStarted, news: TrainStep | Progress | None, now: float) -> str:
     """How far the running step is."""
     if news is None:
-        return f"{step['step']:<10} {duration(max(0.0, now - step['time']))}"
-    body = training_figures(news) if news["kind"] == "train_step" else progress_figures(news)
-    return f"{step['step']:<10} {body}"
+        return f"{step.step:<10} {duration(max(0.0, now - step.time))}"
+    return f"{step.step:<10} {training_figures(news) if isinstance(news, TrainStep) else progress_figures(news)}"
 
 
-def training_figures(event: Event) -> str:
+def training_figures(event: TrainStep) -> str:
     """A training step: `step 300/2,000  loss 2.914 nats/token  41.2k tokens/s  MFU 38 %  3m20s left`."""
     return "  ".join(_training_parts(event))
 
 
-def _training_parts(event: Event) -> Iterable[str]:
-    yield f"step {event['step']:,}/{event['steps']:,}"
-    yield f"loss {event['loss']:.3f} nats/token"
-    yield f"{scaled(event.get('tokens_per_second'))} tokens/s"
-    if event.get("mfu") is not None:
-        yield f"MFU {100 * event['mfu']:.0f} %"
-    if event.get("memory_bytes") is not None:
-        yield size(event["memory_bytes"])
-    yield f"{duration(event.get('seconds_left'))} left"
+def _training_parts(event: TrainStep) -> Iterable[str]:
+    yield f"step {event.step:,}/{event.steps:,}"
+    yield f"loss {event.loss:.3f} nats/token"
+    yield f"{scaled(event.tokens_per_second)} tokens/s"
+    if event.mfu is not None:
+        yield f"MFU {100 * event.mfu:.0f} %"
+    if event.memory_bytes is not None:
+        yield size(event.memory_bytes)
+    yield f"{duration(event.seconds_left)} left"
 
 
-def progress_figures(event: Event) -> str:
+def progress_figures(event: Progress) -> str:
     """What a step says it is doing, with its share where it is known."""
-    done, total = event.get("done"), event.get("total")
-    share = f"  {100 * done / total:.0f} %" if done is not None and total else ""
-    return f"{event['message']}{share}"
+    share = f"  {100 * event.done / event.total:.0f} %" if event.done is not None and event.total else ""
+    return f"{event.message}{share}"

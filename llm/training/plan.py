@@ -7,9 +7,10 @@ the workers of a node ended lies in that node's own folder.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from llm.config import ModelConfig, TrainingConfig
 from llm.storage import Manifest, Objects, open_objects, write_atomically
@@ -82,6 +83,8 @@ class Outcome(BaseModel):
     exit_code: int
     """0: done; otherwise as in `llm.errors`."""
     message: str = ""
+    at: float = Field(default_factory=time.time)
+    """Seconds since 1970."""
 
     @staticmethod
     def reserve(folder: Path) -> None:

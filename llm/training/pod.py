@@ -7,7 +7,6 @@ JSON object a line. The last words also go to the termination log, where they ou
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -19,8 +18,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
+from llm.process.environment import TORCHRUN_PREFIX
 from llm.process.signals import while_signals
-from llm.runs.events import read_events
+from llm.runs.events import event_line, read_events
 from llm.storage import cache_folder, open_objects
 from llm.training.launch import Node
 from llm.training.plan import TrainingPlan
@@ -88,7 +88,8 @@ def _stop(number: int) -> None:
 
 def node() -> Node:
     """This pod among the nodes, as Trainer's environment says; torchrun reads the rest of it itself."""
-    return Node(int(os.environ.get("PET_NODE_RANK", "0")), (), {})
+    trainers = {name: value for name, value in os.environ.items() if name.startswith(TORCHRUN_PREFIX)}
+    return Node(int(trainers.get("PET_NODE_RANK", "0")), (), trainers)
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def _echoing(events: Path) -> Iterator[None]:
     def echo() -> None:
         nonlocal told
         for event, end in read_events(events, told):
-            print(json.dumps(event), flush=True)  # noqa: T201 - the launcher reads them from the pod's log
+            print(event_line(event), flush=True)  # noqa: T201 - the launcher reads them from the pod's log
             told = end
 
     def work() -> None:

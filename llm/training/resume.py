@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from llm.runs.event_kinds import TrainResumed, Warned
 from llm.training.checkpoint.find import HISTORY, Checkpoint, newest_checkpoint, refuse_other_run
 from llm.training.checkpoint.write import read_rank_state
 
@@ -38,7 +39,7 @@ def resume(trainer: Trainer) -> int:
     if trainer.rank == 0:
         lines = checkpoint.fetch(HISTORY, into).read_text().splitlines()
         trainer.history = [json.loads(line) for line in lines]
-        trainer.log.emit("train_resumed", step=state.step, checkpoint=checkpoint.name)
+        trainer.log.emit(TrainResumed(step=state.step, checkpoint=checkpoint.name))
     dist.barrier()
     shutil.rmtree(into, ignore_errors=True)
     return state.step
@@ -50,7 +51,7 @@ def _chosen(trainer: Trainer) -> Checkpoint | None:
     if trainer.rank == 0:
         newest, damaged = newest_checkpoint(trainer.vault)
         for line in damaged:
-            trainer.log.emit("warning", message=line)
+            trainer.log.emit(Warned(message=line))
         if newest is not None:
             choice = [newest.name, newest.files]
     dist.broadcast_object_list(choice)

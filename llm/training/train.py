@@ -1,7 +1,7 @@
 """The training step: from token shards to a checkpoint, going on where an earlier attempt stopped.
 
-The ranks run here, or wherever `elsewhere` takes the plan (`llm.kubernetes`: the pods of a TrainJob). The recipe, and
-so the product, is the same either way.
+The ranks run here, or where `elsewhere` takes the plan: to the pods of a TrainJob (`llm.cluster.trainjobs`). The
+recipe is the same either way, and so is the product.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from llm.config import ModelConfig, TrainingConfig
 from llm.config.named import foreign_code
 from llm.errors import GristmillError
 from llm.runs import last_attempt
+from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.training.checkpoint.find import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
-CODE = ("llm.model", "llm.training", "llm.data.loader", "llm.data.shards")
+CODE = ("llm.model", "llm.training", "llm.data.shards")
 NOT_IN_THE_RESULT = {"checkpoints", "pool"}
 """Settings that change how and where a training is done, not what comes out of it."""
-DISCARDED = "training_discarded"
 
 Elsewhere = Callable[[str], None]
 """Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
@@ -58,7 +58,7 @@ def train(
             if not retrain or _was_discarded(log, recipe):
                 _clear(folder, vault, store)  # what a kill between publishing and clearing left
                 return done
-            log.emit(DISCARDED, recipe=recipe.key)
+            log.emit(TrainingDiscarded(recipe=recipe.key))
             store.forget(recipe)
             _clear(folder, vault, store)
         plan = TrainingPlan(
@@ -77,9 +77,9 @@ def train(
 def _was_discarded(log: EventLog, recipe: Recipe) -> bool:
     """Whether this attempt at the run discarded the earlier result, and has not ended the training since."""
     for event in reversed(last_attempt(log.path).events):
-        if event["kind"] == "step_finished" and event["step"] == "train":
+        if isinstance(event, StepFinished) and event.step == "train":
             return False
-        if event["kind"] == DISCARDED and event["recipe"] == recipe.key:
+        if isinstance(event, TrainingDiscarded) and event.recipe == recipe.key:
             return True
     return False
 

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from llm.data.loader import Loader
 from llm.data.shards import TokenShards
+from llm.data.shards.loader import Loader
 from llm.errors import Preempted, UserError
 from llm.model import Decoder, initialise
 from llm.process.signals import while_signals

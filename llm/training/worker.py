@@ -16,6 +16,7 @@ from pathlib import Path
 from llm.errors import GristmillError, OutageError, Preempted
 from llm.process.signals import ignore_stop_signals
 from llm.storage import disk_full, is_disk_full
+from llm.training.death import leave_fault
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
 
@@ -25,6 +26,14 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 def main(folder: Path) -> None:
     """Train as the plan in `folder` says, leave the outcome, and end the process."""
     die_with_launcher()
+    try:
+        _work(folder)
+    except Exception as error:
+        leave_fault(folder, int(os.environ["RANK"]), error)
+        raise
+
+
+def _work(folder: Path) -> None:
     warnings.simplefilter("ignore")  # DeepSpeed's and torch's, for other people's choices
     import torch.distributed as dist
 

@@ -1,8 +1,7 @@
-"""The training component as Kubeflow Pipelines runs it: the compiled package's own command, in a pod of a Job.
+"""The training component as Kubeflow Pipelines runs it: the compiled package's own command, in a plain pod.
 
 The pod has the component's image, the service account of the platform chart, the manifests of its inputs as files and
-`{{$}}` filled in as the driver does it. The Job stands for an Argo that replaces a launcher that was lost; a pod alone
-for one that does not.
+`{{$}}` filled in as the driver does it. Argo makes such a pod for each try of a step, and nothing replaces it.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from tests.cluster_case import Json, apply, restricted_pod
 INPUTS = {"shards": "tokenize", "vocabulary": "tokenizer"}
 """Input artifact of the component: the step that makes it."""
 OUTLIVED = ["sh", "-c", '"$@" & wait $!; code=$?; sleep 3; exit $code', "sh"]
-"""First process of a pod alone, as Argo's: a signal from within the pod reaches the launcher and not the first process,
-whose end would be the end of all."""
+"""First process of a pod, as Argo has one. A script in the pod that sends a signal to all processes (-1) reaches the
+launcher, and not the first process. The three seconds let that script come to its end."""
 
 
 def start_launcher(
@@ -34,13 +33,11 @@ def start_launcher(
     manifests: Mapping[str, Manifest],
     image: str,
     folder: Path,
-    retries: int | None,
 ) -> None:
-    """Make the Job, or a pod alone where `retries` is None; its pods carry the label `launcher=<name>`."""
+    """Make the pod, and the ConfigMap with its inputs."""
     files = {f"{artifact}.json": manifests[step].document().decode() for artifact, step in INPUTS.items()}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
-    pod = _pod(name, _container(config, image, folder))
-    apply(namespace, config_map, _alone(name, pod) if retries is None else _job(name, pod, retries))
+    apply(namespace, config_map, _pod(name, _container(config, image, folder)))
 
 
 def _container(config: RunConfig, image: str, folder: Path) -> Json:
@@ -51,7 +48,7 @@ def _container(config: RunConfig, image: str, folder: Path) -> Json:
     arguments = [argument.replace("{{$}}", json.dumps(_executor_input(config))) for argument in compiled["args"]]
     return {
         "image": image,
-        "command": compiled["command"],
+        "command": [*OUTLIVED, *compiled["command"]],
         "args": arguments,
         "envFrom": [{"configMapRef": {"name": "gristmill-environment"}}],
         "volumeMounts": [{"name": "inputs", "mountPath": "/inputs"}],
@@ -74,22 +71,6 @@ def _executor_input(config: RunConfig) -> Json:
 
 
 def _pod(name: str, container: Json) -> Json:
-    """The template of the launcher's pod."""
     inputs = {"name": "inputs", "configMap": {"name": name}}
     spec = restricted_pod(container, inputs, serviceAccountName="gristmill-train")
-    return {"metadata": {"labels": {"launcher": name}}, "spec": spec}
-
-
-def _alone(name: str, pod: Json) -> Json:
-    (container,) = pod["spec"]["containers"]
-    spec = {**pod["spec"], "containers": [{**container, "command": [*OUTLIVED, *container["command"]]}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **pod["metadata"]}, "spec": spec}
-
-
-def _job(name: str, pod: Json, retries: int) -> Json:
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name},
-        "spec": {"backoffLimit": retries, "template": pod},
-    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}

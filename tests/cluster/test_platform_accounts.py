@@ -19,7 +19,7 @@ from tests.cluster_case import CHARTS, Json, apply, fresh_namespace, helm, kubec
 from tests.helm_case import documents
 
 TRAIN = {
-    *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "patch", "delete")),
+    *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "delete")),
     *(("trainer.kubeflow.org", "trainingruntimes", verb) for verb in ("get", "list")),
     *(("", "pods", verb) for verb in ("get", "list")),
     ("", "pods/log", "get"),

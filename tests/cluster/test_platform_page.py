@@ -18,6 +18,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from llm.runs.event_kinds import TrainJobBegun
 from llm.runs.events import EventLog
 from tests.cluster_case import kubectl
 from tests.integration.test_pretrain import SMALL
@@ -82,8 +83,8 @@ def reader(kubeconfig: str, images: dict[str, str], pod_endpoint: str, tmp_path:
 def test_the_pages_commands_lead_from_an_empty_namespace_to_a_served_model_and_back(reader: Reader) -> None:
     printed = reader.follow(2, 3, 4, 5)
     (events,) = (reader.folder / "runs").glob("*/events.jsonl")
-    (job,) = EventLog(events).read("trainjob")
-    assert job["namespace"] == reader.environment["NAMESPACE"], "it was trained in the page's namespace"
+    (job,) = EventLog(events).of_kind(TrainJobBegun)
+    assert job.namespace == reader.environment["NAMESPACE"], "it was trained in the page's namespace"
     assert re.search(r"^data: .*\"text_output\"", printed, re.MULTILINE), "the model answered"
     assert "Rollback was a success" in printed
     reader.follow(7)

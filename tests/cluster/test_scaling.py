@@ -90,7 +90,7 @@ def install(namespace: str, image: str) -> None:
     settings = (
         f"image.repository={name}", f"image.digest={digest}", "service.type=NodePort", "trial.enabled=false",
         "resources.requests.cpu=100m", "resources.requests.memory=256Mi",
-        "drain.delaySeconds=2", "drain.generationSeconds=30", "drain.idleSeconds=1",
+        "drain.delaySeconds=2", "drain.generationSeconds=30",
         "autoscaling.enabled=true", "autoscaling.maxReplicas=2", "autoscaling.waitingRequests=4",
         "autoscaling.pollingSeconds=2", "autoscaling.scaleDownSeconds=10",
     )  # fmt: skip

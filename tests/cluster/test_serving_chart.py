@@ -283,7 +283,7 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
         find_installation()
     except UserError as error:
         pytest.skip(str(error))
-    soon_gone = ("drain.delaySeconds=1", "drain.idleSeconds=1")  # another_pod waits for the drain
+    soon_gone = ("drain.delaySeconds=1",)  # another_pod waits for the drain
     serving.upgrade(models.default.uri, "resources.requests.cpu=500m", *soon_gone)
     comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving))
     record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")

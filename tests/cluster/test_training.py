@@ -24,7 +24,7 @@ def undisturbed(case: Case, record_figure: Callable[[str, str], None]) -> Manife
     states = {one["type"] for one in job.get("status", {}).get("conditions", ()) if one["status"] == "True"}
     assert "Complete" not in states, "the log came only after the end"
     assert len(pods_of(case.namespace, job["metadata"]["name"])) == 2
-    assert case.end(launcher) == "Complete", case.log(launcher)
+    assert case.end(launcher) == "Succeeded", case.log(launcher)
     done = case.checkpoint(config)
     assert done.counts["steps"] == 40
     first = re.search(r'"kind": "train_started".*?"seconds": ([0-9.]+)', case.events(config))
@@ -60,25 +60,26 @@ def test_a_pod_that_is_deleted_in_the_middle_comes_back_and_the_weights_are_thos
     assert job is not None
     victim = pods_of(case.namespace, job["metadata"]["name"])[1]["metadata"]["name"]
     kubectl("-n", case.namespace, "delete", "pod", victim, "--wait=false")
-    assert case.end(launcher) == "Complete", case.log(launcher)
+    assert case.end(launcher) == "Succeeded", case.log(launcher)
     assert _weights(case.checkpoint(config)) == _weights(undisturbed)
     assert '"kind": "train_resumed"' in case.events(config)
 
 
-def test_a_launcher_that_is_deleted_is_replaced_and_its_successor_adopts_the_same_train_job(
-    case: Case, undisturbed: Manifest
-):
+def test_the_next_try_of_a_launcher_that_was_killed_adopts_the_same_train_job(case: Case, undisturbed: Manifest):
+    """As Argo does it: the pod of the first try stays, and the second try is a pod of its own."""
     config = case.config("adopted", *ON_THE_POOL, store="-adopted")
-    launcher = case.launch(config, retries=1)
+    first = case.launch(config)
     case.wait_for_step("adopted", 5)
     before = case.train_job("adopted")
     assert before is not None
-    kubectl("-n", case.namespace, "delete", "pod", "-l", f"job-name={launcher}", "--wait=true")
-    assert case.end(launcher) == "Complete", case.log(launcher)
+    case.kill(first, "kill -KILL -1")
+    assert case.end(first) == "Failed"
+    second = case.launch(config)
+    assert case.end(second) == "Succeeded", case.log(second)
     after = case.train_job("adopted")
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert "adopt" in case.log(launcher)
+    assert "adopt" in case.log(second)
     assert _weights(case.checkpoint(config)) == _weights(undisturbed)
 
 
@@ -94,7 +95,7 @@ def test_pods_are_nearly_as_fast_as_two_ranks_here(
     for attempt in range(2):
         far = case.config(f"speed-{attempt}", *ON_THE_POOL, store=f"-speed-{attempt}")
         launcher = case.launch(far)
-        assert case.end(launcher) == "Complete", case.log(launcher)
+        assert case.end(launcher) == "Succeeded", case.log(launcher)
         pods.append(_speed(case.events(far)))
         ranks.append(_speed(_train_here(case, f"near-{attempt}")[1]))
     ratios = [pod / rank for pod, rank in zip(pods, ranks, strict=True)]

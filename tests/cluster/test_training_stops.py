@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm.kubernetes.trainjob import TrainJobSpec, manifest
+from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
 from llm.runs import RunFolder
 from llm.training.checkpoint.find import newest_checkpoint
 from tests.cluster.trainjob_case import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
@@ -35,15 +35,15 @@ def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_alo
 
 def test_a_launcher_that_is_killed_a_second_after_its_sigterm_has_deleted_its_train_job(case: Case):
     """As Argo ends a step at Terminate. Its pod stays, so it is not the pod's end that takes the TrainJob along."""
-    launcher = _launched_alone(case, "terminated", "training.length.steps=3000")
-    _kill(case, launcher, "kill -TERM -1; sleep 1; kill -KILL -1")
+    launcher = _launched(case, "terminated", "training.length.steps=3000")
+    case.kill(launcher, "kill -TERM -1; sleep 1; kill -KILL -1")
     wait_for(lambda: case.train_job("terminated") is None, "the TrainJob to be gone", 90)
     wait_for(lambda: phase(case.namespace, launcher) == "Failed", "the launcher's end", 30)
 
 
 def test_a_train_job_whose_launcher_could_not_delete_it_goes_with_the_launchers_pod(case: Case):
-    launcher = _launched_alone(case, "orphaned", "training.length.steps=3001")
-    _kill(case, launcher, "kill -KILL -1")
+    launcher = _launched(case, "orphaned", "training.length.steps=3001")
+    case.kill(launcher, "kill -KILL -1")
     wait_for(lambda: phase(case.namespace, launcher) == "Failed", "the launcher's end", 30)
     job = case.train_job("orphaned")
     assert job is not None
@@ -104,7 +104,7 @@ def test_a_suspended_training_is_queued_and_goes_on_when_it_is_resumed(case: Cas
     wait_for(lambda: "queued: the TrainJob is suspended" in case.log(launcher), "the launcher to say so", 60)
     wait_for(lambda: not pods_of(case.namespace, name), "its pods to be gone", 90)
     _suspend(case, name, False)
-    assert case.end(launcher) == "Complete", case.log(launcher)
+    assert case.end(launcher) == "Succeeded", case.log(launcher)
     done = case.checkpoint(config)
     assert done.counts["steps"] == 10
 
@@ -120,10 +120,10 @@ def test_a_training_that_outlasts_the_deadline_of_its_pool_fails_in_those_words(
     assert re.search(words, case.log(launcher)), case.log(launcher)
 
 
-def _launched_alone(case: Case, run: str, *overrides: str) -> str:
-    """A launcher that nothing replaces, and whose training runs; its pod's name."""
+def _launched(case: Case, run: str, *overrides: str) -> str:
+    """A launcher whose training runs; its pod's name."""
     config = case.config(run, "training.pool=cpu", *ON_ONE_NODE, *overrides, store="-stops")
-    launcher = case.launch(config, retries=None)
+    launcher = case.launch(config)
 
     def runs() -> bool:
         job = case.train_job(run)
@@ -133,11 +133,6 @@ def _launched_alone(case: Case, run: str, *overrides: str) -> str:
 
     wait_for(runs, "the training to run", 90)
     return launcher
-
-
-def _kill(case: Case, launcher: str, script: str) -> None:
-    """Run this in the launcher's pod, where -1 is all but the first process and this one, which ends with the first."""
-    kubectl("-n", case.namespace, "exec", launcher, "--", "sh", "-c", script, check=False)
 
 
 def _suspend(case: Case, job: str, suspend: bool) -> None:

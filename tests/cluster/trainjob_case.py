@@ -17,7 +17,7 @@ from llm.steps import open_context, run_step
 from llm.storage import Manifest, Objects, Recipe, open_objects
 from llm.training.train import training_recipe
 from tests.cluster.launcher import start_launcher
-from tests.cluster_case import objects, pod_log, wait_for
+from tests.cluster_case import kubectl, objects, phase, pod_log, wait_for
 
 SMALL = [
     f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py", "data.domain=code", "tokenizer.vocab_size=512",
@@ -61,29 +61,30 @@ class Case:
             made[step] = run_step(step, context, made)
         return made
 
-    def launch(self, config: RunConfig, retries: int | None = 0) -> str:
-        """Start the training component as a pod of a Job, or as a pod alone (None); returns the name of either."""
+    def launch(self, config: RunConfig) -> str:
+        """Start the training component in a pod; returns the pod's name."""
         self.launchers += 1
         name = f"launcher-{self.launchers}"
-        start_launcher(self.namespace, name, config, self.given, self.image, self.folder, retries)
+        start_launcher(self.namespace, name, config, self.given, self.image, self.folder)
         return name
 
+    def kill(self, launcher: str, script: str) -> None:
+        """Run this in the launcher's pod, where -1 is all but the first process and this script's own."""
+        kubectl("-n", self.namespace, "exec", launcher, "--", "sh", "-c", script, check=False)
+
     def log(self, launcher: str) -> str:
-        """What the launcher's newest pod printed."""
-        pods = objects(self.namespace, "pods", "-l", f"launcher={launcher}")
-        newest = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
-        return "" if newest is None else pod_log(self.namespace, newest["metadata"]["name"])
+        """What the launcher printed."""
+        return pod_log(self.namespace, launcher)
 
     def end(self, launcher: str) -> str:
-        """Wait for the end of the launcher's Job: Complete or Failed."""
+        """Wait for the end of the launcher's pod: Succeeded or Failed."""
 
-        def condition() -> str | None:
-            job = objects(self.namespace, "jobs", "--field-selector", f"metadata.name={launcher}")[0]
-            found = [one["type"] for one in job.get("status", {}).get("conditions", ()) if one["status"] == "True"]
-            return next((one for one in found if one in ("Complete", "Failed")), None)
+        def ended() -> str | None:
+            now = phase(self.namespace, launcher)
+            return now if now in ("Succeeded", "Failed") else None
 
-        ended: str = wait_for(condition, f"the end of {launcher}", 240, every=2)
-        return ended
+        found: str = wait_for(ended, f"the end of {launcher}", 240, every=2)
+        return found
 
     def train_job(self, run: str) -> dict[str, Any] | None:
         found = objects(self.namespace, "trainjobs", "-l", f"gristmill.io/run={run}")

@@ -15,6 +15,7 @@ import pytest
 
 from llm.images import OF_STEPS, built, unbuilt
 from llm.runs import RunFolder, last_attempt
+from llm.runs.event_kinds import RunFinished, RunStarted
 from llm.runs.events import EventLog
 from llm.steps import STEPS
 from tests.integration.test_pretrain import PATIENCE_SECONDS, SMALL, STEPS_OF_TRAINING, manifest, steps_trained
@@ -98,9 +99,9 @@ def test_every_product_is_the_one_that_subprocesses_make(in_containers, in_subpr
 
 
 def test_the_log_says_in_which_images_the_steps_ran(in_containers):
-    (started,) = EventLog(in_containers[1].events).read("run_started")
-    assert started["runner"] == "docker"
-    assert started["images"] == {name: built()[name].id for name in OF_STEPS}
+    (started,) = EventLog(in_containers[1].events).of_kind(RunStarted)
+    assert started.runner == "docker"
+    assert started.images == {name: built()[name].id for name in OF_STEPS}
 
 
 def test_the_versions_of_the_images_are_told_too(in_containers):
@@ -111,8 +112,8 @@ def test_the_versions_of_the_images_are_told_too(in_containers):
 
 
 def test_memory_of_containers_is_counted(in_containers):
-    (finished,) = EventLog(in_containers[1].events).read("run_finished")
-    assert finished["peak_memory_bytes"] > 500e6, "two ranks with torch take more than this process alone"
+    (finished,) = EventLog(in_containers[1].events).of_kind(RunFinished)
+    assert finished.peak_memory_bytes > 500e6, "two ranks with torch take more than this process alone"
 
 
 def test_no_container_is_left(in_containers):

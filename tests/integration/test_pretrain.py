@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
+from llm.runs.event_kinds import StepFinished, StepStarted, TrainStep
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest
@@ -64,7 +65,7 @@ def manifest(folder: RunFolder, step: str) -> Manifest:
 
 def steps_trained(folder: Path) -> list[int]:
     """Steps that the only run in a folder has logged so far."""
-    return [event["step"] for path in folder.glob("runs/*/events.jsonl") for event in EventLog(path).read("train_step")]
+    return [event.step for path in folder.glob("runs/*/events.jsonl") for event in EventLog(path).of_kind(TrainStep)]
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,8 @@ def test_every_product_is_what_its_manifest_says(first):
 def test_the_same_command_again_does_no_work_again(first, place: Path):
     ended, folder = run(place)
     assert ended.returncode == 0, ended.stderr
-    again = EventLog(folder.events).read("step_finished")[-11:]
-    reused = {event["step"] for event in again if event["reused"]}
+    again = EventLog(folder.events).of_kind(StepFinished)[-11:]
+    reused = {event.step for event in again if event.reused}
     assert {"ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "export", "deploy"} <= reused
     judgement = json.loads(manifest(folder, "gate").file("gate.json").read_text())
     assert judgement["verdict"] == "PASS"
@@ -134,12 +135,12 @@ def killed(tmp_path: Path) -> tuple[Path, RunFolder]:
 
 def test_a_killed_pipeline_leaves_nobody_behind_and_ends_with_the_same_weights(killed, first):
     place, folder = killed
-    step = EventLog(folder.events).read("step_started")[-1]
-    assert step["step"] == "train"
+    step = EventLog(folder.events).of_kind(StepStarted)[-1]
+    assert step.step == "train"
     deadline = time.monotonic() + 30
-    while Path(f"/proc/{step['pid']}").exists() and time.monotonic() < deadline:
+    while Path(f"/proc/{step.pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not Path(f"/proc/{step['pid']}").exists()
+    assert not Path(f"/proc/{step.pid}").exists()
     ended, folder = run(place)
     assert ended.returncode == 0, ended.stderr
     assert manifest(folder, "train").id == manifest(first[1], "train").id
@@ -153,7 +154,7 @@ def test_a_stopped_run_ends_with_75_and_has_its_report(tmp_path: Path):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     (folder,) = tmp_path.glob("runs/pretrain-*")
-    last = EventLog(folder / "events.jsonl").read("train_step")[-1]["step"]
+    last = EventLog(folder / "events.jsonl").of_kind(TrainStep)[-1].step
     assert process.returncode == (75 if last < STEPS_OF_TRAINING else 0), errors
     assert (folder / "report.html").is_file()
 

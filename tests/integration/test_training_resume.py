@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from llm.errors import UserError
+from llm.runs.event_kinds import TrainResumed, TrainStep
 from llm.runs.events import EventLog
 from tests.training_case import run
 
@@ -56,7 +57,7 @@ def ranks(folder: Path) -> list[int]:
 
 
 def last_step(folder: Path) -> int:
-    return max((event["step"] for event in EventLog(folder / "events.jsonl").read("train_step")), default=0)
+    return max((event.step for event in EventLog(folder / "events.jsonl").of_kind(TrainStep)), default=0)
 
 
 def interrupt(folder: Path, at_step: int, whom: str, settings: Mapping[str, object]) -> tuple[int, str]:
@@ -95,7 +96,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninter
     resumed = run(folder, settings)
     assert resumed.files == uninterrupted.files
     assert resumed.id == uninterrupted.id
-    assert len(EventLog(folder / "events.jsonl").read("train_resumed")) == len(victims)
+    assert len(EventLog(folder / "events.jsonl").of_kind(TrainResumed)) == len(victims)
 
 
 def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path):
@@ -106,8 +107,8 @@ def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on
     stopped_at = last_step(tmp_path)
     assert stopped_at < 40
     run(tmp_path, settings)
-    (resumed,) = EventLog(tmp_path / "events.jsonl").read("train_resumed")
-    assert resumed["step"] == stopped_at
+    (resumed,) = EventLog(tmp_path / "events.jsonl").of_kind(TrainResumed)
+    assert resumed.step == stopped_at
 
 
 @pytest.fixture
@@ -127,5 +128,5 @@ def test_a_disk_that_fills_in_a_checkpoint_keeps_the_last_one_which_is_used_when
         run(small_disk.parent, settings)
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
     run(small_disk.parent, settings)
-    (resumed,) = EventLog(small_disk.parent / "events.jsonl").read("train_resumed")
-    assert resumed["step"] == 6
+    (resumed,) = EventLog(small_disk.parent / "events.jsonl").of_kind(TrainResumed)
+    assert resumed.step == 6

@@ -20,8 +20,8 @@ import pytest
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.serving.pod.answer import same_answer_twice
-from llm.serving.pod.connections import in_use
 from llm.serving.pod.health import main, model_process_lives, model_processes
+from llm.serving.pod.open_requests import Requests, requests
 from llm.serving.pod.trial import Trial
 from llm.serving.triton import repository
 from llm.serving.triton.client import stream
@@ -31,6 +31,7 @@ from tests.export_case import Case, make_case, one_thread
 
 NAME = "gristmill"
 TOKENS = 60
+SLOTS = ServingConfig().max_slots
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +83,34 @@ def test_told_to_stop_it_refuses_new_connections_and_finishes_the_answers_that_i
     triton(server).wait(30)
 
 
+def test_its_counters_say_what_is_open_whoever_asked(server: TritonServer) -> None:
+    assert eventually(lambda: owed(server) == Requests(0, 0))
+    answers = Answers(server.url, SLOTS + 4)
+    assert eventually(lambda: owed(server).open >= SLOTS + 4)  # those in slots and those in the queue
+    answers.wait()
+    assert eventually(lambda: owed(server) == Requests(0, SLOTS + 4))
+    gone = stream(server.url, NAME, "def ", max_tokens=TOKENS)
+    next(gone)
+    assert owed(server).open >= 1
+    gone.close()
+    assert eventually(lambda: owed(server).open == 0)
+
+
+def test_a_connection_of_grpc_that_is_only_kept_open_does_not_count(server: TritonServer) -> None:
+    with socket.create_connection(("127.0.0.1", server._config.grpc_port)):
+        assert eventually(lambda: owed(server) == Requests(0, 0))
+
+
 def test_told_to_stop_it_waits_for_a_connection_that_is_only_kept_open_which_a_drain_does_not(
     server: TritonServer,
 ) -> None:
-    port = int(server.url.rpartition(":")[2])
-    kept = HTTPConnection("127.0.0.1", port)
+    kept = HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]))
     kept.request("GET", "/v2/health/live")
     kept.getresponse().read()
-    time.sleep(0.5)
-    assert in_use({port}, 0.3) == 0
+    assert eventually(lambda: owed(server).open == 0)
     answers = Answers(server.url, 2)
     assert answers.begun.wait(30)
-    assert in_use({port}, 0.3) == 2
+    assert owed(server).open >= 2
     answers.wait()
     triton(server).send_signal(signal.SIGTERM)
     descriptor = os.pidfd_open(triton(server).pid)
@@ -187,6 +204,12 @@ class Answers:
         for _ in self._threads:
             self._started.acquire()
         self.begun.set()
+
+
+def owed(server: TritonServer) -> Requests:
+    """What the server's counters say of its HTTP and gRPC ports."""
+    config = server._config
+    return requests(f"http://127.0.0.1:{config.metrics_port}/metrics", {config.http_port, config.grpc_port})
 
 
 def triton(server: TritonServer):

@@ -29,10 +29,10 @@ from here. Whatever is not here is answered with 403.
 {{- end }}
 
 {{- define "gristmill-platform.trainRules" -}}
-# Start a training, adopt it on a retry (patch: become its owner too), wait for its end, delete all of a cancelled run.
+# Start a training, adopt it on a retry, wait for its end, delete all of a cancelled run.
 - apiGroups: [trainer.kubeflow.org]
   resources: [trainjobs]
-  verbs: [create, get, list, patch, delete]
+  verbs: [create, get, list, delete]
 # Refuse a pool that there is not, naming those that there are.
 - apiGroups: [trainer.kubeflow.org]
   resources: [trainingruntimes]

@@ -25,7 +25,7 @@
 {{- fail (printf "\nerror: podDisruptionBudget.maxUnavailable=%d lets all of %s=%d go at once\n  Allowed: 1 to %d.\n" $away $key $fewest (sub $fewest 1)) }}
 {{- end }}
 {{- range .Values.extraEnv }}
-{{- if has .name (list "GRISTMILL_CPUS" "POD_UID" "HOME") }}
+{{- if has .name (list "GRISTMILL_CPUS" "POD_UID" "HOME" "ORT_DISABLE_TELEMETRY") }}
 {{- fail (printf "\nerror: extraEnv sets %s, which the chart sets itself\n  For GRISTMILL_CPUS there is the value threads; the others are not to be changed.\n" .name) }}
 {{- end }}
 {{- end }}

@@ -105,6 +105,12 @@ AWS_DEFAULT_REGION.
 {{- end }}
 {{- end }}
 
+{{/* ONNX Runtime keeps a device id under HOME and reports to its makers unless this is set. An image of somebody else may not set it. */}}
+{{- define "gristmill-serving.noTelemetry" -}}
+- name: ORT_DISABLE_TELEMETRY
+  value: "1"
+{{- end }}
+
 {{/* Serving pods that there are at least. */}}
 {{- define "gristmill-serving.fewestPods" -}}
 {{ ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int }}

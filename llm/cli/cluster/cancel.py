@@ -10,11 +10,11 @@ from llm.cli.cluster.shared import ACCESS, poll_seconds, run_and_config, say
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
+    from llm.cluster.pipelines.kfp_client import KfpApi
+    from llm.cluster.pipelines.kfp_requests import KfpError
+    from llm.cluster.pipelines.run_state import RunState
+    from llm.cluster.pipelines.wait import Patience
     from llm.config import ClusterConfig, RunConfig
-    from llm.kubernetes.submission.kfp_api import KfpApi
-    from llm.kubernetes.submission.kfp_requests import KfpError
-    from llm.kubernetes.submission.run_state import RunState
-    from llm.kubernetes.submission.watch import Patience
 
 
 @click.command(
@@ -36,9 +36,9 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
     name, config = run_and_config(arguments)
     if name is None:
         raise UserError("which run?", "`gristmill status` lists them.")
-    from llm.kubernetes.submission.kfp_api import connect, endpoint
-    from llm.kubernetes.submission.kfp_requests import KfpError
-    from llm.kubernetes.submission.watch import Patience
+    from llm.cluster.pipelines.kfp_client import connect, endpoint
+    from llm.cluster.pipelines.kfp_requests import KfpError
+    from llm.cluster.pipelines.wait import Patience
 
     try:
         api = connect(config.cluster)
@@ -57,9 +57,9 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
 
 
 def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Patience) -> None:
-    from llm.kubernetes.submission.cancel import ask_for_the_end, await_the_end, end_training
-    from llm.kubernetes.submission.step_logs import StepLogs
-    from llm.kubernetes.submission.watch import Narrator
+    from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end, end_training
+    from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.cluster.pipelines.wait import Narrator
     from llm.process.interrupts import Interrupts
 
     had_ended, problem = run.has_ended, None
@@ -85,7 +85,7 @@ def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Pati
 
 
 def _configuration(run: RunState) -> RunConfig | None:
-    from llm.kubernetes.submission.cancel import configuration_of
+    from llm.cluster.pipelines.cancel import configuration_of
 
     try:
         return configuration_of(run)
@@ -106,7 +106,7 @@ def _without_kfp(name: str, cluster: ClusterConfig, absent: KfpError, *, is_know
 
 
 def _ended_training(name: str, cluster: ClusterConfig) -> bool:
-    from llm.kubernetes.submission.cancel import end_training
+    from llm.cluster.pipelines.cancel import end_training
 
     try:
         return end_training(name, cluster, say)

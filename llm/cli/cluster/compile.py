@@ -22,9 +22,9 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
         raise UserError(f"{output} must end in .yaml", "Kubeflow Pipelines knows a package by its ending.")
     config = compose(overrides)
     function = load_pipeline(pipeline)
+    from llm.cluster.pipelines.package import compile_package, for_a_cluster
+    from llm.cluster.pipelines.pod_preflight import check_secrets
     from llm.images import unbuilt_warning
-    from llm.kubernetes.submission.package import compile_package, for_a_cluster
-    from llm.kubernetes.submission.pod_preflight import check_secrets
 
     config = for_a_cluster(pipeline, config)
     check_secrets(config)
@@ -37,7 +37,7 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
 
 def _doubts(config: RunConfig) -> list[str]:
     """What keeps its steps from running as pods: no error here, as whoever starts a package may give it another one."""
-    from llm.kubernetes.submission.pod_preflight import pod_preflight
+    from llm.cluster.pipelines.pod_preflight import pod_preflight
 
     try:
         return pod_preflight(config)

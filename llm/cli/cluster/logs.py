@@ -12,7 +12,7 @@ from llm.config import nearest
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
-    from llm.kubernetes.submission.run_state import RunState
+    from llm.cluster.pipelines.run_state import RunState
 
 
 @click.command(
@@ -35,9 +35,9 @@ def command(
     name, config = run_and_config(arguments)
     if name is None:
         raise UserError("of which run?", "`gristmill status` lists them.")
-    from llm.kubernetes.submission.kfp_api import connect
-    from llm.kubernetes.submission.step_logs import StepLogs, follow_logs
-    from llm.kubernetes.submission.watch import Patience
+    from llm.cluster.pipelines.kfp_client import connect
+    from llm.cluster.pipelines.step_logs import StepLogs, follow_logs
+    from llm.cluster.pipelines.wait import Patience
 
     api = connect(config.cluster)
     run = api.find(name)
@@ -62,7 +62,7 @@ def command(
 
 
 def _check_step(run: RunState, step: str | None) -> None:
-    from llm.kubernetes.submission.run_state import step_names
+    from llm.cluster.pipelines.run_state import step_names
 
     names = step_names(run.specification)
     if step is not None and names and step not in names:

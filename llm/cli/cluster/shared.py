@@ -13,10 +13,10 @@ from llm.errors import UserError
 from llm.words import duration
 
 if TYPE_CHECKING:
-    from llm.kubernetes.submission.kfp_api import KfpApi
-    from llm.kubernetes.submission.outcome import Outcome
-    from llm.kubernetes.submission.run_state import RunState
-    from llm.kubernetes.submission.step_logs import StepLogs
+    from llm.cluster.pipelines.kfp_client import KfpApi
+    from llm.cluster.pipelines.outcome import Outcome
+    from llm.cluster.pipelines.run_state import RunState
+    from llm.cluster.pipelines.step_logs import StepLogs
 
 TAIL_LINES = 40
 ACCESS = """Kubeflow Pipelines is looked for at cluster.kfp_uri=…, then KFP_ENDPOINT, then in the cluster of the

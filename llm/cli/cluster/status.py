@@ -12,9 +12,9 @@ from llm.errors import UserError
 from llm.words import duration
 
 if TYPE_CHECKING:
-    from llm.kubernetes.submission.kfp_api import KfpApi
-    from llm.kubernetes.submission.run_state import RunState
-    from llm.kubernetes.submission.step_logs import StepLogs
+    from llm.cluster.pipelines.kfp_client import KfpApi
+    from llm.cluster.pipelines.run_state import RunState
+    from llm.cluster.pipelines.step_logs import StepLogs
 
 LISTED = 20
 
@@ -35,10 +35,10 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
     name, config = run_and_config(arguments)
     if waits and name is None:
         raise UserError("--wait needs the name or id of a run", "`gristmill status` lists them.")
-    from llm.kubernetes.submission.kfp_api import connect
-    from llm.kubernetes.submission.outcome import outcome
-    from llm.kubernetes.submission.step_logs import StepLogs
-    from llm.kubernetes.submission.watch import CannotStart, Narrator, Patience, wait
+    from llm.cluster.pipelines.kfp_client import connect
+    from llm.cluster.pipelines.outcome import outcome
+    from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.cluster.pipelines.wait import CannotStart, Narrator, Patience, wait
 
     api = connect(config.cluster)
     if name is None:

@@ -15,7 +15,7 @@ from llm.cli.run import load_pipeline
 from llm.config import compose
 
 if TYPE_CHECKING:
-    from llm.kubernetes.submission.submit import Choice
+    from llm.cluster.pipelines.submit import Choice
     from llm.process.interrupts import Interrupted
 
 INTERRUPTED = 130
@@ -50,15 +50,15 @@ def command(
     """Submit, see it through, tell the end."""
     config = compose(overrides)
     function = load_pipeline(pipeline)
+    from llm.cluster.pipelines.kfp_client import connect
+    from llm.cluster.pipelines.kfp_requests import KfpError
+    from llm.cluster.pipelines.outcome import outcome
+    from llm.cluster.pipelines.package import for_a_cluster
+    from llm.cluster.pipelines.pod_preflight import pod_preflight
+    from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.cluster.pipelines.submit import Left, see_through, start
+    from llm.cluster.pipelines.wait import Narrator, Patience
     from llm.images import unbuilt_warning
-    from llm.kubernetes.submission.kfp_api import connect
-    from llm.kubernetes.submission.kfp_requests import KfpError
-    from llm.kubernetes.submission.outcome import outcome
-    from llm.kubernetes.submission.package import for_a_cluster
-    from llm.kubernetes.submission.pod_preflight import pod_preflight
-    from llm.kubernetes.submission.step_logs import StepLogs
-    from llm.kubernetes.submission.submit import Left, see_through, start
-    from llm.kubernetes.submission.watch import Narrator, Patience
     from llm.process.interrupts import Interrupted, Interrupts
 
     config = for_a_cluster(pipeline, config)
@@ -103,7 +103,7 @@ def command(
 
 def _choice(interrupted: Interrupted, cancel_on_interrupt: bool) -> Choice:
     """A question on a terminal, else the run's end; a terminal that is gone leaves the run."""
-    from llm.kubernetes.submission.submit import Choice
+    from llm.cluster.pipelines.submit import Choice
 
     if interrupted.by_hangup and not cancel_on_interrupt:
         return Choice.LEAVE

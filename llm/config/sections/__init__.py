@@ -1,12 +1,12 @@
 """The sections of a run's configuration: one frozen model each, unknown keys refused.
 
 Under every field stands what it means and its unit; the reference page is made from these lines. Defaults live
-here, named settings (a model's size, a machine's training) in `configs/`.
+here, named settings (a model's size, a machine's training) in `llm/config/settings/`.
 """
 
 from llm.config.sections.base import Section
 from llm.config.sections.cluster import ClusterConfig
-from llm.config.sections.data import STDLIB, DataConfig, TokenizerConfig, ValidationConfig
+from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConfig
 from llm.config.sections.evaluation import EvaluationConfig, GateConfig
 from llm.config.sections.export import ExportConfig, TensorRTConfig
 from llm.config.sections.model import ModelConfig
@@ -17,7 +17,6 @@ from llm.config.sections.tracking import TrackingConfig
 from llm.config.sections.training import TrainingConfig
 
 __all__ = [
-    "STDLIB",
     "ClusterConfig",
     "DataConfig",
     "EvaluationConfig",

@@ -8,14 +8,11 @@ from pydantic import Field
 
 from llm.config.sections.base import Fraction, Section, Text
 
-STDLIB = "stdlib"
-"""As `data.path`: no file, but the library of the Python that reads it."""
-
 
 class DataConfig(Section):
     """Which text, and how it is read."""
 
-    path: Text = STDLIB
+    path: Text = "stdlib"
     """`stdlib` (the running interpreter's standard library), or a file, folder or glob on this machine."""
     domain: str | None = None
     """Domain of documents that do not carry one; None: `text` (`code` and `prose` for the standard library)."""
@@ -35,7 +32,7 @@ class ValidationConfig(Section):
     """What the corpus must satisfy."""
 
     suite: Text = "pretrain"
-    """Name of a Great Expectations suite in `configs/suites/`, or a path to one."""
+    """Name of a Great Expectations suite in `llm/config/settings/suites/`, or the path of a JSON file."""
 
 
 class TokenizerConfig(Section):

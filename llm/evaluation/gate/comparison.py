@@ -33,7 +33,7 @@ import polars as pl
 
 from llm.config.sections import GateConfig
 from llm.errors import UserError
-from llm.evaluation.bits_per_byte.selection import join_origins
+from llm.evaluation.selection import join_origins
 from llm.evaluation.statistics.bootstrap import FEWEST_DOCUMENTS, detectable_effect, estimate_ratio
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]

@@ -13,6 +13,7 @@ from typing import Any
 from llm.config.sections import GateConfig
 from llm.evaluation.gate.comparison import Comparison, Verdict, check_floors, compare, decide, reason
 from llm.evaluation.statistics.pairing import pair_documents
+from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Parent, Recipe, Store
 
@@ -21,7 +22,7 @@ CODE = (
     "llm.evaluation.gate.comparison",
     "llm.evaluation.gate.gate",
     "llm.evaluation.statistics.pairing",
-    "llm.evaluation.bits_per_byte.selection",
+    "llm.evaluation.selection",
 )
 """Sources that decide a verdict."""
 MULTIPLICITY = (
@@ -67,7 +68,7 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
         "multiplicity": MULTIPLICITY,
         "comparisons": [comparison.as_json() for comparison in comparisons],
     }
-    log.emit("metric", name="gate/passed", value=int(verdict == "PASS"))
+    log.emit(MetricMeasured(name="gate/passed", value=int(verdict == "PASS")))
     with store.stage("gate", recipe) as stage:
         (stage.path / "gate.json").write_text(
             json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"

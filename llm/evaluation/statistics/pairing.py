@@ -66,7 +66,7 @@ def pair_documents(candidate: Manifest, champion: Manifest) -> pl.DataFrame:
 
 def documents_of(evaluation: Manifest) -> pl.DataFrame:
     """The scored documents of an evaluation; raises DamagedError."""
-    return pl.read_parquet(evaluation.file("documents.parquet"))
+    return pl.read_parquet(evaluation.file("documents.parquet"), glob=False)
 
 
 def protocol_of(evaluation: Manifest) -> object:

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime_genai as og
 from tokenizers import Tokenizer
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import; `llm.telemetry` is not here to say it
+
+import onnxruntime_genai as og
 
 END_OF_TEXT = "<|endoftext|>"
 CPUS = "GRISTMILL_CPUS"

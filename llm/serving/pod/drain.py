@@ -1,13 +1,12 @@
 """Let a Triton finish what it has begun: what a pod's preStop hook runs (`python -m llm.serving.pod.drain`).
 
-When a pod is told to go, two things begin at once: this hook, and the news of it on its way to every node's routing.
-So first we wait, with Triton serving as ever, until new connections go elsewhere. Then we wait until no answer is
-owed on any connection, for as long as the longest may take. Only then does Kubernetes tell Triton to stop, which
-refuses new connections from that moment and breaks off whatever has not ended after its exit timeout. Whether an
-answer is owed over gRPC cannot be seen from outside: there we wait until its clients have gone.
+When a pod must go, two things begin at the same time: this hook, and the news of it on its way to every node's routing.
+So first we wait, and Triton serves as before, until new connections go elsewhere. Then we wait until no request is open
+and none has come for a short while, but no longer than the limit. Only then does Kubernetes tell Triton to stop. Triton
+then refuses new connections, and breaks off whatever has not ended after its exit timeout.
 
-A client that keeps a connection open and goes on asking on it is served until the time is over, and then cut off:
-Triton has no way to ask it to come back on a new one.
+A client that keeps a connection open and asks again and again on it is served until the limit, and then cut off:
+Triton has no way to ask it to come back on a new connection.
 """
 
 from __future__ import annotations
@@ -18,10 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llm.serving.pod.connections import in_use
 from llm.serving.pod.health import model_process_lives
+from llm.serving.pod.open_requests import Requests, requests
 
 POLL_SECONDS = 0.2
+IDLE_SECONDS = 2.0
+"""How long no request may be open, and none answered: a client that asks again comes back sooner."""
 NEWS_SECONDS = 10.0
 CONTAINER_LOG = Path("/proc/1/fd/1")
 """Standard output of the container's main process: a hook's own goes nowhere."""
@@ -30,12 +31,11 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 def main(arguments: list[str] | None = None) -> int:
     """Wait; always 0, as a failing hook would only be noise in a pod's events."""
     parser = argparse.ArgumentParser(prog="python -m llm.serving.pod.drain")
-    parser.add_argument("--ports", type=int, nargs="+", default=[8000], help="ports whose connections count, if used")
-    parser.add_argument("--grpc-ports", type=int, nargs="+", default=[8001], help="ports whose connections all count")
+    parser.add_argument("--ports", type=int, nargs="+", default=[8000, 8001], help="Triton's ports for HTTP and gRPC")
+    parser.add_argument("--metrics-port", type=int, default=8002, help="Triton's port for metrics")
     parser.add_argument("--delay", type=float, default=5.0, metavar="SECONDS", help="wait for the routing")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="wait for answers, at most")
-    parser.add_argument("--idle", type=float, default=5.0, metavar="SECONDS", help="quiet for so long is idle")
-    parser.add_argument("--log", type=Path, default=CONTAINER_LOG, metavar="FILE", help="where to say how it goes")
+    parser.add_argument("--log", type=Path, default=CONTAINER_LOG, metavar="FILE", help="where to write the progress")
     given = parser.parse_args(arguments)
 
     def tell(message: str) -> None:
@@ -45,32 +45,39 @@ def main(arguments: list[str] | None = None) -> int:
         tell("the model's process has died, so there is nothing to wait for")
         return 0
     time.sleep(given.delay)
-    drain(lambda: in_use(given.ports, given.idle, given.grpc_ports), given.limit, tell)
+    metrics = f"http://127.0.0.1:{given.metrics_port}/metrics"
+    drain(lambda: requests(metrics, given.ports), given.limit, tell)
     return 0
 
 
 def drain(
-    left: Callable[[], int],
+    look: Callable[[], Requests],
     limit_seconds: float,
     tell: Callable[[str], None],
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Wait until nothing is `left`; whether that was so before the limit."""
+    """Wait until no request was open or answered for IDLE_SECONDS; whether that was so before the limit."""
     start = clock()
-    told = -NEWS_SECONDS
-    while (count := left()) > 0:
+    told, quiet_since = -NEWS_SECONDS, start
+    before = look()
+    while True:
+        now = look()
+        if now.open or now.answered != before.answered:
+            quiet_since = clock()
+        before = now
         waited = clock() - start
+        if not now.open and clock() - quiet_since >= IDLE_SECONDS:
+            tell(f"no request is open, after {waited:.1f} s")
+            return True
         if waited >= limit_seconds:
-            tell(f"{count} connections are still in use after {waited:.0f} s; they will be cut off")
+            tell(f"requests still open after {waited:.0f} s: {now.open}; they will be cut off")
             return False
-        if waited - told >= NEWS_SECONDS:
-            tell(f"{count} connections in use")
+        if now.open and waited - told >= NEWS_SECONDS:
+            tell(f"requests open: {now.open}")
             told = waited
         sleep(POLL_SECONDS)
-    tell(f"no answer is owed any more, after {clock() - start:.1f} s")
-    return True
 
 
 def say(message: str, log: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.errors import UserError
+from llm.telemetry import OFF
 
 VARIABLE = "GRISTMILL_TRITON"
 """Environment variable with the path of Triton's virtual environment."""
@@ -37,6 +38,7 @@ class Installation:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(not_its)}
         return {
             **inherited,
+            **OFF,
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": libraries,
             "PYTHONPATH": packages,

@@ -6,6 +6,7 @@ Runs in Triton's own Python, beside `decoding.py` and the exported model, and im
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from decoding import BadRequest, Decoder, Request  # type: ignore[import-not-fou
 
 
 class Answer:
-    """A request's stream of responses."""
+    """A request's stream of responses; the request is open until its last one."""
 
-    def __init__(self, sender: Any) -> None:
-        """Take the request's response sender."""
-        self._sender = sender
+    def __init__(self, sender: Any, open_requests: Any) -> None:
+        """Take the request's response sender, and the gauge that counts open requests."""
+        self._sender, self._open_requests = sender, open_requests
+        open_requests.increment(1)
 
     def token(self, text: str, token: int, finish_reason: str | None) -> None:
         """Send a token; the last one carries the reason why it is."""
@@ -43,9 +45,12 @@ class Answer:
     def close(self) -> None:
         """End without a further response."""
         self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._open_requests.increment(-1)
 
     def _send(self, response: Any, *, last: bool) -> None:
         self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
+        if last:
+            self._open_requests.increment(-1)
 
 
 class TritonPythonModel:
@@ -54,6 +59,14 @@ class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
         """Load the model; a failure is Triton's reason for not loading this version."""
         parameters = json.loads(arguments["model_config"])["parameters"]
+        self._family = pb_utils.MetricFamily(
+            name="gristmill_open_requests",
+            description="Requests whose last response has not been given to Triton yet",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        # By process: a model that is loaded again counts apart from the one that still answers.
+        names = {"model": arguments["model_name"], "version": arguments["model_version"], "process": str(os.getpid())}
+        self._open_requests = self._family.Metric(labels=names)
         self.decoder = Decoder(
             Path(arguments["model_repository"]) / arguments["model_version"] / "onnx",
             max_slots=int(parameters["max_slots"]["string_value"]),
@@ -65,7 +78,7 @@ class TritonPythonModel:
         slots are taken.
         """
         for request in requests:
-            answer = Answer(request.get_response_sender())
+            answer = Answer(request.get_response_sender(), self._open_requests)
             try:
                 wanted = read(request, self.decoder.max_new_tokens)
             except BadRequest as error:

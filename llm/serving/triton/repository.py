@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llm.config import ServingConfig
 from llm.errors import UserError
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 
@@ -69,7 +70,7 @@ def build(config: ServingConfig, model: Manifest, version: int, store: Store, lo
             f"model {model.id} has no onnx-{config.precision} to serve",
             f"serving.precision={config.precision} needs export.onnx to contain {config.precision}.",
         )
-    log.emit("progress", step="deploy", message="copying the model into its repository", done=0, total=1)
+    log.emit(Progress(step="deploy", message="copying the model into its repository", done=0, total=1))
     with store.stage("repository", recipe) as stage:
         write(config, source, version, stage.path)
         return stage.commit(counts={"model_name": config.model_name, "version": version, "precision": config.precision})

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from llm.model import count_parameters, flops_per_token
+from llm.runs.event_kinds import TrainPlan, TrainStep
 from llm.training.callbacks._callback import Callback, StepDone
 from llm.training.meters import Speedometer, measure_peak_flops
 
@@ -25,11 +26,11 @@ class Record(Callback):
         dist.all_reduce(peak)
         flops = flops_per_token(plan.model, plan.vocab_size, config.batch.sequence_length)
         if trainer.rank == 0:
-            trainer.log.emit(
-                "train_plan", steps=steps, start=first, tokens_per_step=config.batch.tokens,
+            trainer.log.emit(TrainPlan(
+                steps=steps, start=first, tokens_per_step=config.batch.tokens,
                 parameters=count_parameters(plan.model, plan.vocab_size), world_size=trainer.world,
                 backend=config.parallel.backend.name, peak_flops=float(peak), flops_per_token=flops,
-            )  # fmt: skip
+            ))  # fmt: skip
         self._speed = Speedometer(config.batch.tokens, flops, float(peak))
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
@@ -42,9 +43,9 @@ class Record(Callback):
         trainer.history.append(
             {"step": done.number, "tokens": tokens, "loss": done.loss, "lr": done.lr, "grad_norm": done.grad_norm}
         )
-        trainer.log.emit(
-            "train_step", step=done.number, steps=done.steps, tokens=tokens, loss=done.loss, lr=done.lr,
+        trainer.log.emit(TrainStep(
+            step=done.number, steps=done.steps, tokens=tokens, loss=done.loss, lr=done.lr,
             grad_norm=done.grad_norm, tokens_per_second=round(speed.tokens_per_second, 1), mfu=round(speed.mfu, 4),
             memory_bytes=done.memory_bytes,
             seconds_left=round((done.steps - done.number) * speed.step_seconds, 1),
-        )  # fmt: skip
+        ))  # fmt: skip

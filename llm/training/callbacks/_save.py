@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from llm.runs.event_kinds import CheckpointSaved
 from llm.training.callbacks._callback import Callback, StepDone
 from llm.training.checkpoint.write import save_checkpoint
 
@@ -29,4 +30,4 @@ class Save(Callback):
             trainer.config.checkpoints.keep,
         )  # fmt: skip
         if trainer.rank == 0:
-            trainer.log.emit("checkpoint_saved", step=step, seconds=round(time.perf_counter() - started, 3))
+            trainer.log.emit(CheckpointSaved(step=step, seconds=round(time.perf_counter() - started, 3)))

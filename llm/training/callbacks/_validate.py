@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from llm.runs.event_kinds import TrainValidation
 from llm.training.callbacks._callback import Callback, StepDone
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Validate(Callback):
             return
         loss = self.loss(trainer)
         if trainer.rank == 0 and loss is not None:
-            trainer.log.emit("train_validation", step=done.number, loss=loss)
+            trainer.log.emit(TrainValidation(step=done.number, loss=loss))
             trainer.history.append({"step": done.number, "validation_loss": loss})
 
     def loss(self, trainer: Trainer) -> float | None:

@@ -14,7 +14,7 @@ import yaml
 import llm
 from components import environment
 from llm import errors
-from llm.kubernetes import objects
+from llm.cluster.trainjobs import trainjob_requests
 from tests.helm_case import Helm, misread, one, tidy
 
 GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
@@ -145,7 +145,7 @@ def test_no_rule_gives_a_wildcard_and_no_secret_is_readable_but_by_name(helm):
 
 
 def test_a_launcher_may_do_exactly_what_its_code_asks_of_the_api_server(helm):
-    document = objects.__doc__
+    document = trainjob_requests.__doc__
     asked = {
         (resource, verb)
         for resource, verbs in re.findall(r"^([a-z/]+)   +([a-z, ]+)$", document or "", re.MULTILINE)

@@ -136,7 +136,7 @@ def test_the_grace_period_holds_the_longest_drain_and_tritons_exit(helm: Helm) -
     (container,) = spec["containers"]
     assert "--exit-timeout-secs=10" in container["args"]
     assert container["lifecycle"]["preStop"]["exec"]["command"] == [
-        "python", "-m", "llm.serving.pod.drain", "--delay=7", "--limit=300", "--idle=5",
+        "python", "-m", "llm.serving.pod.drain", "--delay=7", "--limit=300",
     ]  # fmt: skip
     assert spec["terminationGracePeriodSeconds"] > 7 + 300 + 10
 
@@ -372,6 +372,7 @@ def test_names_that_look_like_numbers_or_truths_stay_names(helm: Helm) -> None:
         ),
         (("sharedMemory=3Gi",), "error: sharedMemory=3Gi counts as memory, and resources.limits.memory is 2Gi"),
         (("extraEnv[0].name=GRISTMILL_CPUS",), "error: extraEnv sets GRISTMILL_CPUS, which the chart sets itself"),
+        (("extraEnv[0].name=ORT_DISABLE_TELEMETRY",), "error: extraEnv sets ORT_DISABLE_TELEMETRY, which the chart"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )

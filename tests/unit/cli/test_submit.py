@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from llm import images
+from llm.cluster.pipelines import wait as watch
+from llm.cluster.trainjobs import diagnosis as obstacle
 from llm.images import OF_STEPS, Image, fingerprint, record
-from llm.kubernetes.submission import watch
-from llm.kubernetes.watch import obstacle
 from tests.kfp_server import KfpServer, Look, Run
 from tests.pods_server import PodsServer
 from tests.submission_case import (
@@ -256,8 +256,8 @@ def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on
 def test_kubeflow_pipelines_own_command_takes_the_same_package_and_makes_the_same_run(
     capsys, kfp: KfpServer, tmp_path: Path
 ):
+    from llm.cluster.pipelines.package import compile_package, for_a_cluster
     from llm.config import compose
-    from llm.kubernetes.submission.package import compile_package, for_a_cluster
     from pipelines.pretrain import pretrain
 
     overrides = (*IN_PODS, f"run.name={NAME}", f"cluster.kfp_uri={kfp.uri}")

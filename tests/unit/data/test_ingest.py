@@ -1,20 +1,31 @@
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llm.config import DataConfig
 from llm.data import SPLITS, read_split
-from llm.data import ingest as ingest_module
 from llm.data.ingest import CODE, ingest
+from llm.data.sources import code_of, source_of
+from llm.data.sources.discovery import formats
+from llm.data.sources.local import LocalFiles
 from llm.errors import UserError
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
+from llm.storage.hashes import sha256_of_json
 
 Ingest = Callable[..., Manifest]
 
@@ -82,10 +93,33 @@ def test_nothing_is_read_twice_but_a_changed_file_is_seen(texts: Path, ingested:
     assert ingested(texts).id != first.id
 
 
-def test_the_recipe_covers_every_module_that_ingest_uses() -> None:
-    folder = Path(ingest_module.__file__).parent  # type: ignore[attr-defined]
-    others = {"__init__", "data_docs", "loader", "shards", "statistics", "validate"}
-    assert {name.rpartition(".")[2] for name in CODE} == {path.stem for path in folder.glob("*.py")} - others
+def test_the_recipe_covers_every_module_that_reads(texts: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from llm.config import DataConfig; from llm.data.ingest import ingest;"
+        "from llm.runs.events import EventLog; from llm.storage import Store; path, folder = map(Path, sys.argv[1:]);"
+        "ingest(DataConfig(path=str(path)), Store(folder), EventLog(folder / 'events.jsonl'));"
+        "print(*(name for name in sys.modules if name.startswith('llm.data.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(texts), str(texts.parent / "store")],
+        check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    source = source_of(str(texts))
+    code = {*CODE, *code_of(source, source.files(str(texts))), *(type(one).__module__ for one in formats().values())}
+    modules = {
+        name for name in done.stdout.split() if importlib.util.find_spec(name).submodule_search_locations is None
+    }  # type: ignore[union-attr]
+    others = {"llm.data.sources.standard_library"}
+    assert {name for name in modules if not any((name + ".").startswith(covered + ".") for covered in code)} == others
+
+
+def test_only_the_formats_that_are_read_are_in_the_recipe(texts: Path) -> None:
+    source = source_of(str(texts))
+    assert code_of(source, source.files(str(texts))) == ("llm.data.sources.formats.text", "llm.data.sources.local")
+    (texts / "rows.jsonl").write_text("{}")
+    assert "llm.data.sources.formats.jsonl" in code_of(source, source.files(str(texts)))
+    library = source_of("stdlib")
+    assert "llm.data.sources.standard_library" in code_of(library, library.files("stdlib")[:1])
 
 
 def test_derived_documents_share_the_split_of_their_source(tmp_path: Path, ingested: Ingest) -> None:
@@ -114,7 +148,7 @@ def test_a_few_files_that_are_not_text_are_left_out_and_named(texts: Path, inges
     assert counts["documents"] == 60
     assert counts["rejected"]["not_utf8"] == {"documents": 1, "first": ["latin.txt"]}
     assert counts["rejected"]["binary"] == {"documents": 1, "first": ["image.png"]}
-    assert [event["message"] for event in log.read("warning")] == [
+    assert [event.message for event in log.of_kind(Warned)] == [
         "1 is binary: image.png: left out",
         "1 is not UTF-8: latin.txt: left out",
     ]
@@ -168,13 +202,13 @@ def test_a_bad_line_in_the_middle_leaves_nothing_behind(texts: Path, ingested: I
 def test_an_input_that_changes_meanwhile_leaves_nothing_behind(
     texts: Path, ingested: Ingest, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = ingest_module.read  # type: ignore[attr-defined]
+    read = LocalFiles.read
 
-    def read_while_another_writes(*arguments: object) -> object:
+    def read_while_another_writes(*arguments: Any) -> object:
         (texts / "00.txt").write_text("Rewritten in the meantime.")
         return read(*arguments)
 
-    monkeypatch.setattr(ingest_module, "read", read_while_another_writes)
+    monkeypatch.setattr(LocalFiles, "read", read_while_another_writes)
     with pytest.raises(UserError, match=r"00\.txt was changed while it was read"):
         ingested(texts)
     assert nothing_is_left_in(store)
@@ -187,7 +221,35 @@ def test_no_domain_may_be_called_as_the_totals_are(texts: Path, ingested: Ingest
 
 def test_progress_ends_at_the_whole_input(texts: Path, ingested: Ingest, log: EventLog) -> None:
     ingested(texts)
-    events = log.read("progress")
-    assert [event["done"] for event in events] == sorted(event["done"] for event in events)
+    events = log.of_kind(Progress)
+    assert [event.done for event in events] == sorted(event.done for event in events)
     assert len(events) <= 12
-    assert (events[-1]["step"], events[-1]["done"]) == ("ingest", events[-1]["total"])
+    assert (events[-1].step, events[-1].done) == ("ingest", events[-1].total)
+
+
+PYARROW = "25.0.1"
+"""Its name is in every Parquet file, so the id below is that of this version."""
+
+
+def test_the_same_input_has_the_id_that_it_always_had(tmp_path: Path, ingested: Ingest) -> None:
+    texts = tmp_path / "texts"
+    (texts / "more").mkdir(parents=True)
+    for number in range(60):
+        (texts / f"{number:02}.txt").write_text(f"Text number {number}: " + "the miller grinds slowly. " * (number + 1))
+    rows = [
+        {"text": f"Row {n} of the mill", "domain": "rows", "licence": "CC0-1.0", "meta": {"n": n}} for n in range(20)
+    ]
+    (texts / "more" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    packed = b'{"text": "Row 3 of the mill"}\n{"text": ""}\n{"text": "Packed row"}\n'
+    (texts / "more" / "copies.jsonl.gz").write_bytes(gzip.compress(packed))
+    cells = {"text": ["A cell", "Another cell", None], "domain": ["cells", None, "cells"]}
+    pq.write_table(pa.table(cells), texts / "table.parquet")
+    (texts / "latin.txt").write_bytes(b"caf\xe9")
+    (texts / "image.png").write_bytes(b"\x89PNG\0\0")
+    corpus = ingested(texts)
+    rows_of = [read_split(corpus, split).rows() for split in SPLITS]
+    assert (
+        sha256_of_json([rows_of, corpus.counts, corpus.config])
+        == "e4a14fac3d0c748295f885e673cd6774ea41e10da57ff8a3da1e7834b705f20c"
+    )
+    assert pa.__version__ != PYARROW or corpus.id == "399b0896bf4ef93a"

@@ -19,9 +19,9 @@ import yaml
 
 from llm.cli import STEPS, VERBS, cli
 from llm.cli.run import load_pipeline
+from llm.cluster.pipelines.package import for_a_cluster
+from llm.cluster.pipelines.pod_preflight import check_secrets, pod_preflight
 from llm.config import RunConfig, compose
-from llm.kubernetes.submission.package import for_a_cluster
-from llm.kubernetes.submission.pod_preflight import check_secrets, pod_preflight
 from llm.runner.preflight import preflight
 
 PROJECT = Path(__file__).parents[3]

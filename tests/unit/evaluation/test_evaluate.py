@@ -17,6 +17,7 @@ from llm.evaluation.evaluate import evaluate, rescore
 from llm.evaluation.gate.gate import Champion, judge
 from llm.evaluation.statistics.pairing import covers
 from llm.model import Decoder, initialise, weights
+from llm.runs.event_kinds import Progress
 from llm.storage import Recipe
 
 END_OF_TEXT = "<|endoftext|>"
@@ -145,5 +146,5 @@ def test_without_a_training_length_the_windows_are_the_models_context(store, log
 
 def test_progress_is_told(store, log, corpus, tokenizer, make_model):
     evaluate(CONFIG, make_model(0.0), tokenizer, corpus, store, log)
-    last = [event for event in log.read("progress") if event["message"] == "tokens scored"][-1]
-    assert last["done"] == last["total"] > 0
+    last = [event for event in log.of_kind(Progress) if event.message == "tokens scored"][-1]
+    assert last.done == last.total > 0

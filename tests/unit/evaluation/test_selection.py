@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import UserError
-from llm.evaluation.bits_per_byte.selection import beginning, join_origins, select_documents
+from llm.evaluation.selection import beginning, join_origins, select_documents
 
 
 def corpus(rows: list[tuple[str, str, str]], origins: dict[str, str] | None = None) -> pl.DataFrame:

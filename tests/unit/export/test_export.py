@@ -18,6 +18,7 @@ from llm.export.export import export
 from llm.export.onnx_model import OnnxModel
 from llm.generation import Generator
 from llm.model.weights import load, save
+from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
@@ -126,7 +127,7 @@ def test_without_tensorrt_the_engine_is_skipped_where_that_is_allowed(case: Case
     model = export(skipping, case.checkpoint, case.tokenizer, case.corpus, store, log)
     state = json.loads(model.file("checks.json").read_text())["tensorrt"]
     assert state.startswith("skipped: TensorRT is not installed")
-    assert "no TensorRT engine is built" in log.read("warning")[0]["message"]
+    assert "no TensorRT engine is built" in log.of_kind(Warned)[0].message
 
 
 def test_genai_continues_greedily_as_the_checkpoint_does(case: Case, exported: Manifest) -> None:

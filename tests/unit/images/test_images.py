@@ -46,7 +46,7 @@ def test_an_image_of_these_sources_goes_by_its_digest(tree: Path):
     assert unbuilt(("train",), tree) is None
 
 
-@pytest.mark.parametrize("change", ["llm/file", "configs/new", "images/train/Dockerfile"])
+@pytest.mark.parametrize("change", ["llm/file", "pipelines/new", "images/train/Dockerfile"])
 def test_an_image_of_other_sources_goes_by_its_tag(tree: Path, change: str):
     build(tree, "train")
     (tree / change).parent.mkdir(exist_ok=True)

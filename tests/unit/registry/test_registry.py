@@ -14,6 +14,7 @@ from llm.errors import GateNotPassed, ServiceError, UserError
 from llm.registry import ModelVersion, champion, promote, register, rollback
 from llm.registry.versions import aliases
 from llm.runs import RunFolder
+from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tracking.mlflow_server import connection
@@ -29,7 +30,7 @@ def folder(tmp_path: Path, empty_mlflow_database: Path) -> RunFolder:
     folder.runs.mkdir()
     shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
-    EventLog(folder.events).emit("metric", name="test/bits_per_byte", value=2.1)
+    EventLog(folder.events).emit(MetricMeasured(name="test/bits_per_byte", value=2.1))
     return folder
 
 

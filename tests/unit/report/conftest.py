@@ -13,6 +13,17 @@ import pytest
 
 from llm.config import RunConfig, to_yaml
 from llm.runs import RunFolder
+from llm.runs.event_kinds import (
+    Event,
+    RunStarted,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    TrainPlan,
+    TrainStep,
+    TrainValidation,
+)
+from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store, identity
 
 STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
@@ -33,44 +44,44 @@ class SampleRun:
         self.domain: str | None = None
         self.folder.path.mkdir(parents=True)
 
-    def emit(self, kind: str, after: float = 0.0, **fields: Any) -> None:
+    def emit(self, event: Event, after: float = 0.0) -> None:
         self.now += after
-        with self.folder.events.open("a") as file:
-            file.write(json.dumps({"time": round(self.now, 3), "kind": kind, **fields}) + "\n")
+        EventLog(self.folder.events).emit(event.model_copy(update={"time": round(self.now, 3)}))
 
     def start(self) -> SampleRun:
         self.folder.write_config(to_yaml(RunConfig()))
-        self.emit(
-            "run_started", pipeline="pretrain", command="gristmill run pretrain 'data.path=/srv/text/**/*.py'",
+        self.emit(RunStarted(
+            pipeline="pretrain", command="gristmill run pretrain 'data.path=/srv/text/**/*.py'",
             versions={"gristmill": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "mlflow": None},
             machine={"system": "Linux", "architecture": "x86_64", "cpus": 2},
-        )  # fmt: skip
+        ))  # fmt: skip
         return self
 
     def do(self, *steps: str, reused: tuple[str, ...] = (), **products: Any) -> SampleRun:
         for step in steps:
-            self.emit("step_started", step=step)
+            self.emit(StepStarted(step=step))
             if step == "train" and step not in reused:
                 self.train(200)
             manifest = self.make(step, **products)
             seconds = 0.1 if step in reused else STEP_SECONDS[step]
-            self.emit("step_finished", seconds, step=step, seconds=seconds, reused=step in reused, manifest=manifest.id)
+            ended = StepFinished(step=step, seconds=seconds, reused=step in reused, manifest=manifest.id)
+            self.emit(ended, seconds)
         return self
 
     def train(self, until: int, steps: int = 200) -> None:
-        self.emit("train_plan", steps=steps, start=0, parameters=4_214_016, tokens_per_step=8192, world_size=2,
-                  backend="deepspeed")  # fmt: skip
+        self.emit(TrainPlan(steps=steps, start=0, parameters=4_214_016, tokens_per_step=8192, world_size=2,
+                            backend="deepspeed"))  # fmt: skip
         for line in history(until):
             if "loss" in line:
                 speed = 9_400 + 300 * math.sin(line["step"] / 9)
-                self.emit("train_step", 0.9, steps=steps, tokens_per_second=speed, mfu=0.61, memory_bytes=1.31 * 2**30,
-                          seconds_left=0.9 * (steps - line["step"]), **line)  # fmt: skip
+                self.emit(TrainStep(steps=steps, tokens_per_second=speed, mfu=0.61, memory_bytes=round(1.31 * 2**30),
+                                    seconds_left=0.9 * (steps - line["step"]), **line), 0.9)  # fmt: skip
             else:
-                self.emit("train_validation", step=line["step"], loss=line["validation_loss"])
+                self.emit(TrainValidation(step=line["step"], loss=line["validation_loss"]))
 
     def fail(self, step: str, message: str, exit_code: int = 2) -> SampleRun:
-        self.emit("step_started", step=step)
-        self.emit("step_failed", 11.5, step=step, exit_code=exit_code, message=message, seconds=11.5)
+        self.emit(StepStarted(step=step))
+        self.emit(StepFailed(step=step, exit_code=exit_code, message=message, seconds=11.5), 11.5)
         return self
 
     def make(self, step: str, gate: dict[str, Any] | None = None) -> Manifest:

@@ -10,6 +10,7 @@ import pytest
 
 from llm.report import write_report
 from llm.report.figures import against, measured
+from llm.runs.event_kinds import RunFinished, RunStarted, StepStarted, Versions
 from llm.words import size
 
 FETCHING = {"src", "href", "action", "srcset", "data", "poster"}
@@ -93,7 +94,7 @@ def test_a_version_that_was_not_promoted_is_not_called_champion(sample_run: Call
 def test_peak_memory_is_that_of_the_training_until_the_run_has_ended(sample_run: Callable[..., Any]):
     run = sample_run().do("train")
     assert "1.31\u00a0GiB\nof the training" in page_of(run).text
-    run.emit("run_finished", exit_code=0, seconds=300.0, peak_memory_bytes=3 << 30)
+    run.emit(RunFinished(exit_code=0, seconds=300.0, peak_memory_bytes=3 << 30))
     assert "3\u00a0GiB\nof the whole run" in page_of(run).text
 
 
@@ -127,7 +128,7 @@ def test_plots_are_in_the_pages_colours(sample_run: Callable[..., Any]):
 
 def test_a_failed_run_shows_the_reason_and_what_there_was(sample_run: Callable[..., Any]):
     run = sample_run().do(*STEPS[:4])
-    run.emit("step_started", step="train")
+    run.emit(StepStarted(step="train"))
     run.train(80)
     page = page_of(run.fail("train", "the loss is nan at step 81\n  Lower training.optimizer.lr."))
     assert "Failed in train" in page.text
@@ -168,8 +169,8 @@ def test_a_failure_after_a_verdict_against_the_candidate_is_named_too(
 
 def test_a_run_that_ended_without_a_reason_says_where_to_look(sample_run: Callable[..., Any]):
     run = sample_run().do("ingest")
-    run.emit("step_started", step="validate")
-    run.emit("run_finished", exit_code=70, seconds=12.0)
+    run.emit(StepStarted(step="validate"))
+    run.emit(RunFinished(exit_code=70, seconds=12.0))
     text = page_of(run).text
     assert "Ended early, in validate" in text
     assert "pipeline.log in the run folder has its output" in text
@@ -198,7 +199,7 @@ def test_a_product_of_another_shape_costs_its_section_only(sample_run: Callable[
 def test_secrets_in_addresses_are_left_out(sample_run: Callable[..., Any]):
     run = sample_run()
     run.folder.write_config("tracking:\n  uri: 'https://ada:s3cret@mlflow.example'\n")
-    run.emit("run_started", command="gristmill run pretrain tracking.uri=https://ada:s3cret@mlflow.example")
+    run.emit(RunStarted(command="gristmill run pretrain tracking.uri=https://ada:s3cret@mlflow.example"))
     text = page_of(run).text
     assert "s3cret" not in text
     assert text.count("https://…@mlflow.example") == 2
@@ -206,7 +207,7 @@ def test_secrets_in_addresses_are_left_out(sample_run: Callable[..., Any]):
 
 def test_a_submitted_run_names_its_run_of_kubeflow_pipelines(sample_run: Callable[..., Any]):
     run = sample_run()
-    run.emit("run_started", kfp_run="1f2e", versions={"gristmill": "1.0"})
+    run.emit(RunStarted(kfp_run="1f2e", versions={"gristmill": "1.0"}))
     text = page_of(run).text
     assert "Run 1f2e of Kubeflow Pipelines." in text
     assert "by hand" not in text
@@ -214,8 +215,8 @@ def test_a_submitted_run_names_its_run_of_kubeflow_pipelines(sample_run: Callabl
 
 def test_versions_are_those_of_all_images(sample_run: Callable[..., Any]):
     run = sample_run()
-    run.emit("run_started", kfp_run="1f2e", versions={"gristmill": "1.0"})
-    run.emit("versions", versions={"torch": "7.7.7"})
+    run.emit(RunStarted(kfp_run="1f2e", versions={"gristmill": "1.0"}))
+    run.emit(Versions(versions={"torch": "7.7.7"}))
     assert "torch 7.7.7" in " ".join(page_of(run).text.split())
 
 

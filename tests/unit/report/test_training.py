@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm.report.training import read_training
+from llm.runs.event_kinds import TrainPlan, TrainStep, TrainValidation
 from llm.runs.events import EventLog
 
 
@@ -14,10 +15,12 @@ def log(tmp_path: Path) -> EventLog:
 
 
 def go(log: EventLog, start: int, until: int, loss: float) -> None:
-    log.emit("train_plan", start=start, steps=10)
+    log.emit(TrainPlan(start=start, steps=10, tokens_per_step=100, parameters=9, world_size=1, backend="torch"))
     for step in range(start + 1, until + 1):
-        log.emit("train_step", step=step, tokens=100 * step, loss=loss, tokens_per_second=50.0, memory_bytes=step)
-    log.emit("train_validation", step=until, loss=loss + 1)
+        log.emit(
+            TrainStep(step=step, steps=10, tokens=100 * step, loss=loss, tokens_per_second=50.0, memory_bytes=step)
+        )
+    log.emit(TrainValidation(step=until, loss=loss + 1))
 
 
 def test_a_step_that_was_done_again_counts_as_it_was_done_last(log: EventLog):
@@ -35,7 +38,7 @@ def test_a_training_from_the_beginning_forgets_the_one_before(log: EventLog):
     go(log, 0, 2, loss=1.0)
     training = read_training(log.path, None, None)
     assert training.loss == [(1, 1.0), (2, 1.0)]
-    assert training.last["step"] == 2
+    assert training.last.step == 2
 
 
 def test_the_checkpoints_history_goes_before_the_events(log: EventLog):
@@ -50,10 +53,9 @@ def test_events_of_another_training_are_not_taken_for_this_checkpoints(log: Even
     go(log, 0, 2, loss=4.0)
     training = read_training(log.path, [{"step": 1, "loss": 3.5}], {"tokens": 999})
     assert training.speeds == ()
-    assert training.plan == {}
-    assert training.last == {"tokens": 999}
+    assert (training.plan, training.last, training.tokens) == (None, None, 999)
 
 
 def test_without_events_nothing_is_known(tmp_path: Path):
     training = read_training(tmp_path / "none.jsonl", None, None)
-    assert (training.loss, training.last, training.memory_bytes) == ([], {}, None)
+    assert (training.loss, training.last, training.memory_bytes) == ([], None, None)

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from llm.config import compose
+from llm.config import compose, from_yaml
 from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
 from llm.process.signals import STOP_SIGNALS
 from llm.runner.local import run_locally
+from llm.runs.event_kinds import RunFinished, RunStarted
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
+from tests.placeholders import PLACEHOLDERS
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -55,9 +57,22 @@ def test_a_parameter_with_python3_and_quotes_in_it_arrives_as_it_was_sent(tmp_pa
     def copying(config: str) -> None:
         copy(config=config, place=str(arrived))
 
-    run_locally(copying, "copying", compose(arguments(tmp_path)), "command")
-    assert arrived.read_text() == (tmp_path / "runs" / "one" / "config.yaml").read_text()
-    assert 'it\'s "here"' in arrived.read_text()
+    config = compose(arguments(tmp_path))
+    run_locally(copying, "copying", config, "command")
+    assert from_yaml(arrived.read_text()) == config
+
+
+@pytest.mark.parametrize("written", PLACEHOLDERS)
+def test_what_looks_like_a_placeholder_of_kfp_arrives_as_it_was_written(tmp_path: Path, written: str):
+    @dsl.pipeline(name="copying")
+    def copying(config: str) -> None:
+        copy(config=config, place=str(tmp_path / "arrived"))
+
+    config = compose([f"run.folder={tmp_path / 'runs'}", "run.name=one", f"data.path={written}"])
+    outcome = run_locally(copying, "copying", config, "command")
+    log = (tmp_path / "runs" / "one" / "pipeline.log").read_text()
+    assert (tmp_path / "arrived").is_file(), (outcome.message, log)
+    assert from_yaml((tmp_path / "arrived").read_text()) == config
 
 
 def test_the_exit_code_and_the_words_of_a_failed_step_are_the_runs(tmp_path: Path):
@@ -68,8 +83,8 @@ def test_the_exit_code_and_the_words_of_a_failed_step_are_the_runs(tmp_path: Pat
     outcome = run_locally(failing, "failing", compose(arguments(tmp_path)), "gristmill run failing")
     assert (outcome.exit_code, outcome.message) == (2, "ingest: the text is missing\n  Bring it.")
     log = EventLog(RunFolder(tmp_path / "runs" / "one").events)
-    assert log.read("run_started")[0]["command"] == "gristmill run failing"
-    assert log.read("run_finished")[0]["exit_code"] == 2
+    assert log.of_kind(RunStarted)[0].command == "gristmill run failing"
+    assert log.of_kind(RunFinished)[0].exit_code == 2
 
 
 def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llm.runner.local import RunOutcome
 from llm.runner.summary import summary
+from llm.runs.event_kinds import StepFinished, StepStarted
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Recipe, Store
@@ -36,8 +37,8 @@ def test_bits_per_byte_stand_beside_gzip_and_xz_with_their_interval(tmp_path: Pa
         (stage.path / "summary.json").write_text(json.dumps(scores))
         stage.commit().write(folder.manifest_path("evaluate"))
     assert not any("overall" in line for line in summary(outcome(folder)))  # an earlier attempt's
-    EventLog(folder.events).emit("step_started", step="evaluate")
-    EventLog(folder.events).emit("step_finished", step="evaluate", seconds=1.0)
+    EventLog(folder.events).emit(StepStarted(step="evaluate"))
+    EventLog(folder.events).emit(StepFinished(step="evaluate", seconds=1.0))
     lines = summary(outcome(folder))
     assert "90 % interval" in lines[0]
     assert lines[1].split() == ["overall", "1.900", "[1.800,", "2.000]", "2.100", "1.950", "30"]

@@ -9,6 +9,7 @@ import pytest
 from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.config.sections import RunSection
 from llm.runs import RunFolder, all_runs, run_name
+from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.storage import Recipe, Store, only_process_in
 
@@ -53,7 +54,7 @@ def test_runs_are_listed_with_the_newest_event_first(tmp_path: Path):
     assert all_runs(tmp_path) == []
     for name, when in (("a", 100), ("b", 200)):
         events = RunFolder(tmp_path / name).events
-        EventLog(events).emit("warning", message="x")
+        EventLog(events).emit(Warned(message="x"))
         os.utime(events, (when, when))
     assert [run.name for run in all_runs(tmp_path)] == ["b", "a"]
 

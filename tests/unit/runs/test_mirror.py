@@ -10,6 +10,7 @@ import pytest
 
 from llm.errors import ServiceError
 from llm.runs import mirror
+from llm.runs.event_kinds import StepFailed, StepFinished, StepStarted, TrainStep
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.runs.mirror import mirrored
@@ -33,31 +34,31 @@ def pod(tmp_path: Path, name: str) -> tuple[RunFolder, EventLog]:
 def fail(tmp_path: Path, home: LocalObjects) -> None:
     folder, log = pod(tmp_path, "failing")
     with mirrored(folder, home, "ingest"):
-        log.emit("step_failed", step="ingest")
+        log.emit(StepFailed(step="ingest"))
         raise RuntimeError("boom")
 
 
 def succeed(tmp_path: Path, home: LocalObjects) -> None:
     folder, log = pod(tmp_path, "good")
     with mirrored(folder, home, "ingest"):
-        log.emit("step_finished", step="ingest")
+        log.emit(StepFinished(step="ingest"))
 
 
 def test_a_step_sees_what_the_steps_before_it_left(tmp_path: Path, home: LocalObjects):
     first, log = pod(tmp_path, "first")
     with mirrored(first, home, "ingest"):
-        log.emit("step_started", step="ingest")
+        log.emit(StepStarted(step="ingest"))
         MANIFEST.write(first.manifest_path("ingest"))
         first.write_config("a: 1\n")
     second, log = pod(tmp_path, "second")
     with mirrored(second, home, "validate"):
-        assert [event["step"] for event in log.read("step_started")] == ["ingest"]
+        assert [event.step for event in log.of_kind(StepStarted)] == ["ingest"]
         assert second.manifests() == {"ingest": MANIFEST}
         assert second.config.read_text() == "a: 1\n"
-        log.emit("step_started", step="validate")
+        log.emit(StepStarted(step="validate"))
     third, log = pod(tmp_path, "third")
     with mirrored(third, home, "report"):
-        assert [event["step"] for event in log.read("step_started")] == ["ingest", "validate"]
+        assert [event.step for event in log.of_kind(StepStarted)] == ["ingest", "validate"]
 
 
 def test_what_mlflow_was_told_is_known_to_the_next_step_though_this_one_fails(tmp_path: Path, home: LocalObjects):
@@ -76,14 +77,14 @@ def test_a_step_that_fails_leaves_its_events(tmp_path: Path, home: LocalObjects)
         fail(tmp_path, home)
     folder, log = pod(tmp_path, "second")
     with mirrored(folder, home, "report"):
-        assert log.read("step_failed")
+        assert log.of_kind(StepFailed)
 
 
 def test_events_are_there_while_a_step_goes_on(tmp_path: Path, home: LocalObjects, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(mirror, "FLUSH_SECONDS", 0.01)
     folder, log = pod(tmp_path, "first")
     with mirrored(folder, home, "train"):
-        log.emit("train_step", step=1)
+        log.emit(TrainStep(step=1, steps=2, loss=3.0))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not home.names("events/"):
             assert time.monotonic() < deadline, "nothing was written"
@@ -115,9 +116,9 @@ def test_a_slow_write_of_what_was_so_far_does_not_land_on_the_end(
     slow = SlowOnce(home.root)
     folder, log = pod(tmp_path, "first")
     with mirrored(folder, slow, "train"):
-        log.emit("step_started", step="train")
+        log.emit(StepStarted(step="train"))
         assert slow.begun.wait(PATIENCE_SECONDS)
-        log.emit("step_finished", step="train")
+        log.emit(StepFinished(step="train"))
     for thread in threading.enumerate():
         if thread.name == "run-mirror":
             thread.join(PATIENCE_SECONDS)

@@ -10,6 +10,7 @@ from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.serving.triton.installation import VARIABLE, Installation, find_installation
 from llm.serving.triton.server import TritonServer
+from llm.telemetry import OFF
 
 
 def _installation(root: Path, program: str) -> Installation:
@@ -50,13 +51,15 @@ def test_a_half_made_installation_is_refused(tmp_path: Path, monkeypatch: pytest
         find_installation()
 
 
-def test_triton_gets_neither_our_python_nor_the_keys_of_the_store(
+def test_triton_gets_neither_our_python_nor_the_keys_of_the_store_and_reports_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     for name in ("AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP", "VIRTUAL_ENV", "GRISTMILL_CPUS"):
         monkeypatch.setenv(name, "3")
     environment = _installation(tmp_path, "true").environment()
     assert environment["GRISTMILL_CPUS"] == "3"
+    assert environment.items() >= OFF.items()
     assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP", "VIRTUAL_ENV"} & set(environment)
 
 

@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from llm.config import compose, from_yaml, to_yaml
 from llm.runs import last_attempt
+from llm.runs.event_kinds import RunStarted, TrainValidation, Versions
 from llm.runs.events import EventLog
 from llm.runs.origin import KFP_RUN
 from llm.steps import STEPS, open_context, report_component, run_component
@@ -47,7 +48,7 @@ def pod(tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> Callabl
         def body(context: Context, given: Given) -> Manifest:
             if loss is None:
                 raise RuntimeError("boom")
-            context.log.emit("train_validation", step=int(10 * loss), loss=loss)
+            context.log.emit(TrainValidation(step=int(10 * loss), loss=loss))
             assert deliver(context.folder, context.config.tracking).error is None
             if loses_its_disk:
                 shutil.rmtree(context.folder.tracking)
@@ -99,7 +100,7 @@ def test_each_image_adds_the_versions_that_nobody_told_before(
     tags = {name: value for name, value in run.data.tags.items() if name.startswith("version.")}
     assert tags == {"version.torch": "2.13.0", "version.kfp": "2.17.0, 2.17.1"}
     events = open_context(from_yaml(config)).folder.events
-    assert len(EventLog(events).read("versions")) == 2
+    assert len(EventLog(events).of_kind(Versions)) == 2
     assert last_attempt(events).versions == {"torch": "2.13.0", "kfp": "2.17.0, 2.17.1"}
 
 
@@ -117,5 +118,5 @@ def test_a_submission_is_told_by_its_own_steps(pod: Callable[..., None], config:
     folder = open_context(from_yaml(config)).folder
     attempt = last_attempt(folder.events)
     assert (list(attempt.steps), attempt.failure) == (["train", "register"], None)
-    assert len(attempt.of_kind("run_started")) == 1
+    assert len(attempt.of_kind(RunStarted)) == 1
     assert "training:" in (folder.path / "config.yaml").read_text()

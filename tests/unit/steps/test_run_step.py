@@ -14,6 +14,7 @@ from llm.config import compose, to_yaml
 from llm.errors import Preempted, UserError
 from llm.process.signals import STOP_SIGNALS
 from llm.process.stop import RUNNER_PID
+from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested
 from llm.steps import STEPS, figures, open_context, run_component, run_step
 from llm.steps.bodies import Step
 from llm.storage import Manifest
@@ -37,16 +38,16 @@ def test_a_step_leaves_its_manifest_and_two_events(overrides: list[str]):
     context = open_context(compose(overrides))
     manifest = run_step("ingest", context, {})
     assert Manifest.read(context.folder.manifest_path("ingest")) == manifest
-    started, finished = context.log.read("step_started")[0], context.log.read("step_finished")[0]
-    assert (started["step"], started["pid"]) == ("ingest", os.getpid())
-    assert (finished["manifest"], finished["reused"]) == (manifest.id, False)
+    started, finished = context.log.of_kind(StepStarted)[0], context.log.of_kind(StepFinished)[0]
+    assert (started.step, started.pid) == ("ingest", os.getpid())
+    assert (finished.manifest, finished.reused) == (manifest.id, False)
 
 
 def test_the_same_step_again_is_reused(overrides: list[str]):
     for _ in range(2):
         context = open_context(compose(overrides))
         run_step("ingest", context, {})
-    assert [event["reused"] for event in context.log.read("step_finished")] == [False, True]
+    assert [event.reused for event in context.log.of_kind(StepFinished)] == [False, True]
 
 
 def test_a_step_without_its_manifests_names_what_to_run_first(overrides: list[str]):
@@ -58,9 +59,9 @@ def test_a_failed_step_says_so_in_the_log_with_its_exit_code(overrides: list[str
     context = open_context(compose([*overrides, f"data.path={tmp_path / 'nowhere'}"]))
     with pytest.raises(UserError):
         run_step("ingest", context, {})
-    (failed,) = context.log.read("step_failed")
-    assert (failed["step"], failed["exit_code"]) == ("ingest", 2)
-    assert "nowhere" in failed["message"]
+    (failed,) = context.log.of_kind(StepFailed)
+    assert (failed.step, failed.exit_code) == ("ingest", 2)
+    assert "nowhere" in failed.message
 
 
 def test_a_product_made_from_another_than_the_one_beside_it_is_refused(overrides: list[str], tmp_path: Path):
@@ -82,12 +83,12 @@ def test_the_way_a_path_is_written_is_not_part_of_the_corpus(overrides: list[str
 
 def test_a_stop_that_came_between_two_steps_stops_the_next_before_its_work(overrides: list[str]):
     context = open_context(compose(overrides))
-    context.log.emit("run_started")
-    context.log.emit("stop_requested")
+    context.log.emit(RunStarted())
+    context.log.emit(StopRequested())
     with pytest.raises(Preempted, match="stopped on request before ingest"):
         run_step("ingest", context, {})
-    assert context.log.read("step_failed")[0]["exit_code"] == 75
-    context.log.emit("run_started")  # the next attempt is not stopped by it
+    assert context.log.of_kind(StepFailed)[0].exit_code == 75
+    context.log.emit(RunStarted())  # the next attempt is not stopped by it
     run_step("ingest", context, {})
 
 
@@ -102,7 +103,7 @@ def test_a_second_signal_does_not_cut_what_the_first_began(overrides: list[str],
     context = open_context(compose(overrides))
     with pytest.raises(Preempted, match="stopped by SIGINT"):
         run_step("ingest", context, {})
-    assert context.log.read("step_failed")[0]["exit_code"] == 75
+    assert context.log.of_kind(StepFailed)[0].exit_code == 75
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from llm.errors import OutageError, ServiceError, UserError
 from llm.storage import FileEntry, Store, open_objects
-from llm.storage import s3 as s3_module
+from llm.storage.s3 import objects as s3_module
 from tests.storage_case import RECIPE, make
 
 

@@ -7,7 +7,7 @@ from boto3.exceptions import RetriesExceededError
 from botocore import exceptions as of_botocore
 
 from llm.errors import OutageError, ServiceError
-from llm.storage.s3_errors import explained, refusal
+from llm.storage.s3.errors import explained, refusal
 
 BROKEN_OFF = [
     RetriesExceededError(ConnectionResetError("reset")),

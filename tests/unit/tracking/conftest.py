@@ -11,6 +11,7 @@ import pytest
 
 from llm.config import RunConfig, to_yaml
 from llm.runs import RunFolder
+from llm.runs.event_kinds import RunStarted, TrainStep
 from llm.runs.events import EventLog
 
 
@@ -22,9 +23,9 @@ def run_folder(tmp_path: Path, empty_mlflow_database: Path) -> RunFolder:
     shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
     log = EventLog(folder.events)
-    log.emit("run_started", pipeline="pretrain", command="gristmill run pretrain", versions={"torch": "2.13.0"})
+    log.emit(RunStarted(pipeline="pretrain", command="gristmill run pretrain", versions={"torch": "2.13.0"}))
     for step in range(1, 11):
-        log.emit("train_step", step=step, steps=10, loss=5.0 - step / 10, lr=1e-3)
+        log.emit(TrainStep(step=step, steps=10, loss=5.0 - step / 10, lr=1e-3))
     return folder
 
 

@@ -4,6 +4,7 @@ import threading
 
 from llm.config import TrackingConfig
 from llm.runs import RunFolder
+from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.tracking.live import LiveDelivery
 from llm.tracking.mlflow_sink import Delivery
@@ -14,8 +15,8 @@ def test_a_server_that_stops_answering_is_told_once(run_folder: RunFolder):
     for error in ("down\n  for now", "down\n  for now", None, None):
         live.look(Delivery(0, 1, error))
     log = EventLog(run_folder.events)
-    assert [event["message"] for event in log.read("warning")] == ["down for now"]
-    assert [event["message"] for event in log.read("progress")] == ["MLflow answers again"]
+    assert [event.message for event in log.of_kind(Warned)] == ["down for now"]
+    assert [event.message for event in log.of_kind(Progress)] == ["MLflow answers again"]
 
 
 def test_a_database_beside_the_runs_is_left_alone_until_the_end(run_folder: RunFolder):
@@ -32,4 +33,4 @@ def test_a_server_is_delivered_to_while_the_run_lasts(run_folder: RunFolder, clo
     live.look = lambda delivery: (look(delivery), told.set())[0]  # type: ignore[method-assign]
     with live:
         assert told.wait(60)
-    assert "Connection refused" in EventLog(run_folder.events).read("warning")[0]["message"]
+    assert "Connection refused" in EventLog(run_folder.events).of_kind(Warned)[0].message

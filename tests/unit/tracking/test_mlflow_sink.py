@@ -10,6 +10,7 @@ from mlflow.entities import Run
 
 from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.runs import RunFolder
+from llm.runs.event_kinds import TrainValidation
 from llm.runs.events import EventLog
 from llm.tracking.mlflow_sink import Courier, deliver, finish
 
@@ -33,7 +34,7 @@ def test_a_delivered_run_has_parameters_metrics_and_tags(run_folder: RunFolder):
     assert (delivery.sent, delivery.pending, delivery.error) == (20, 0, None)
     (run,) = tracked_runs(run_folder)
     assert run.info.run_name == "pretrain-1"
-    assert run.info.start_time == round(1000 * EventLog(run_folder.events).read()[0]["time"])
+    assert run.info.start_time == round(1000 * EventLog(run_folder.events).read()[0].time)
     assert run.data.params["training.optimizer.lr"] == "0.003"
     assert run.data.tags["version.torch"] == "2.13.0"
     assert losses(run_folder, run) == [5.0 - step / 10 for step in range(1, 11)]
@@ -42,7 +43,7 @@ def test_a_delivered_run_has_parameters_metrics_and_tags(run_folder: RunFolder):
 def test_what_was_delivered_is_not_sent_again_and_what_is_new_goes_to_the_same_run(run_folder: RunFolder):
     deliver(run_folder, LOCAL)
     assert deliver(run_folder, LOCAL).sent == 0
-    EventLog(run_folder.events).emit("train_validation", step=10, loss=4.2)
+    EventLog(run_folder.events).emit(TrainValidation(step=10, loss=4.2))
     assert deliver(run_folder, LOCAL).sent == 1
     (run,) = tracked_runs(run_folder)
     assert run.data.metrics["validation/loss"] == 4.2

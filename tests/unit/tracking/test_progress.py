@@ -5,6 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from llm.runs.event_kinds import (
+    CheckpointSaved,
+    Event,
+    Progress,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    TrainJobBegun,
+    TrainPlan,
+    TrainResumed,
+    TrainStep,
+    TrainValidation,
+    UnknownEvent,
+    Warned,
+)
 from llm.runs.events import EventLog
 from llm.tracking.progress import (
     Follower,
@@ -15,10 +30,10 @@ from llm.tracking.progress import (
     training_figures,
 )
 
-TRAIN_STEP = {
-    "time": 10.0, "kind": "train_step", "step": 300, "steps": 2000, "loss": 2.9141, "tokens_per_second": 41_230.0,
-    "mfu": 0.381, "memory_bytes": 1.5 * 2**30, "seconds_left": 200.4,
-}  # fmt: skip
+TRAIN_STEP = TrainStep(
+    time=10.0, step=300, steps=2000, loss=2.9141, tokens_per_second=41_230.0, mfu=0.381, memory_bytes=3 * 2**29,
+    seconds_left=200.4,
+)  # fmt: skip
 
 
 class Terminal(io.StringIO):
@@ -33,47 +48,51 @@ def test_a_training_step_is_told_with_units():
 
 
 def test_what_is_not_known_is_left_out_or_not_a_number():
-    bare = {"step": 1, "steps": 2, "loss": 3.0}
+    bare = TrainStep(step=1, steps=2, loss=3.0)
     assert training_figures(bare) == "step 1/2  loss 3.000 nats/token  n/a tokens/s  n/a left"
 
 
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        ({"kind": "step_finished", "step": "ingest", "seconds": 3.21, "reused": False}, "ingest     done in 3.2 s"),
-        ({"kind": "step_finished", "step": "train", "seconds": 0.1, "reused": True}, "train      reused"),
+        (StepFinished(step="ingest", seconds=3.21, reused=False), "ingest     done in 3.2 s"),
+        (StepFinished(step="train", seconds=0.1, reused=True), "train      reused"),
+        (StepFailed(step="train", seconds=12.0, message="no\n why"), "train      failed after 12 s: no"),
+        (Warned(message="careful"), "warning: careful"),
+        (TrainJobBegun(namespace="ml", name="x", how="adopted"), "train      TrainJob ml/x adopted"),
+        (TrainResumed(step=1200), "train      goes on from the checkpoint at step 1,200"),
+        (TrainValidation(step=50, loss=2.0), "train      step 50  validation loss 2.000 nats/token"),
         (
-            {"kind": "step_failed", "step": "train", "seconds": 12.0, "message": "no\n why"},
-            "train      failed after 12 s: no",
+            TrainPlan(steps=2000, tokens_per_step=8192, parameters=4_214_016, world_size=2, backend="torch"),
+            "train      4.21M parameters, 2,000 steps of 8,192 tokens on 2 ranks, torch",
         ),
-        ({"kind": "warning", "message": "careful"}, "warning: careful"),
-        ({"kind": "trainjob", "namespace": "ml", "name": "x", "how": "adopted"}, "train      TrainJob ml/x adopted"),
-        ({"kind": "train_resumed", "step": 1200}, "train      goes on from the checkpoint at step 1,200"),
-        ({"kind": "train_validation", "step": 50, "loss": 2.0}, "train      step 50  validation loss 2.000 nats/token"),
-        ({"kind": "checkpoint_saved", "step": 50, "seconds": 0.3}, None),
+        (CheckpointSaved(step=50, seconds=0.3), None),
+        (UnknownEvent(kind="of_a_later_version"), None),
     ],
 )
-def test_some_events_leave_a_line(event: dict[str, object], line: str | None):
+def test_some_events_leave_a_line(event: Event, line: str | None):
     assert lasting_line(event) == line
 
 
 def test_a_step_without_news_shows_how_long_it_has_run():
-    assert live_line({"step": "gate", "time": 100.0}, None, 112.0) == "gate       12 s"
+    assert live_line(StepStarted(step="gate", time=100.0), None, 112.0) == "gate       12 s"
 
 
 def test_progress_shows_its_share():
-    assert progress_figures({"message": "tokens scored", "done": 5, "total": 20}) == "tokens scored  25 %"
-    assert progress_figures({"message": "measuring"}) == "measuring"
+    assert (
+        progress_figures(Progress(step="evaluate", message="tokens scored", done=5, total=20)) == "tokens scored  25 %"
+    )
+    assert progress_figures(Progress(step="train", message="measuring")) == "measuring"
 
 
 def test_a_terminal_has_one_line_redrawn():
     terminal = Terminal()
     screen = Screen(terminal)
-    screen.show({"time": 0.0, "kind": "step_started", "step": "train"})
+    screen.show(StepStarted(time=0.0, step="train"))
     screen.show(TRAIN_STEP)
     screen.tick(1.0)
     screen.tick(2.0)
-    screen.show({"time": 3.0, "kind": "step_finished", "step": "train", "seconds": 3.0, "reused": False})
+    screen.show(StepFinished(time=3.0, step="train", seconds=3.0, reused=False))
     screen.close()
     assert terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().count("\r\x1b[2Ktrain      step 300") == 2
@@ -82,7 +101,7 @@ def test_a_terminal_has_one_line_redrawn():
 def test_without_a_terminal_there_is_a_line_every_thirty_seconds_and_no_escape():
     stream = io.StringIO()
     screen = Screen(stream)
-    screen.show({"time": 0.0, "kind": "step_started", "step": "train"})
+    screen.show(StepStarted(time=0.0, step="train"))
     screen.show(TRAIN_STEP)
     for now in range(0, 95, 5):
         screen.tick(float(now))
@@ -93,9 +112,9 @@ def test_without_a_terminal_there_is_a_line_every_thirty_seconds_and_no_escape()
 
 def test_the_follower_shows_what_came_after_it_and_nothing_from_before(tmp_path: Path):
     log, stream = EventLog(tmp_path / "events.jsonl"), io.StringIO()
-    log.emit("warning", message="of an earlier attempt")
+    log.emit(Warned(message="of an earlier attempt"))
     with Follower(log.path, stream):
-        log.emit("warning", message="of this one")
+        log.emit(Warned(message="of this one"))
     assert stream.getvalue() == "warning: of this one\n"
 
 
@@ -103,4 +122,4 @@ def test_a_reader_that_went_away_does_not_end_the_run():
     stream = io.StringIO()
     screen = Screen(stream)
     stream.close()
-    screen.show({"time": 0.0, "kind": "warning", "message": "lost"})
+    screen.show(Warned(message="lost"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llm.runs.event_kinds import RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.training.train import train, training_recipe
@@ -33,15 +34,15 @@ class Cluster:
                 raise Lost
 
         made = train(MODEL, TRAINING, *self.given, self.store, self.log, retrain=True, elsewhere=elsewhere)
-        self.log.emit("step_finished", step="train")
+        self.log.emit(StepFinished(step="train"))
         return made
 
 
 def test_a_launcher_in_place_of_a_lost_one_takes_what_that_one_trained(store: Store, log: EventLog):
     cluster = Cluster(store, log)
-    log.emit("run_started", kfp_run="a")
+    log.emit(RunStarted(kfp_run="a"))
     cluster.step()
-    log.emit("run_started", kfp_run="b")
+    log.emit(RunStarted(kfp_run="b"))
     with pytest.raises(Lost):
         cluster.step(is_lost=True)
     made = cluster.step()
@@ -57,6 +58,6 @@ def test_every_attempt_trains_anew_and_so_does_every_step_by_hand(store: Store, 
     assert cluster.trainings == 3
     with pytest.raises(Lost):
         cluster.step(is_lost=True)
-    log.emit("run_started", kfp_run="b")
+    log.emit(RunStarted(kfp_run="b"))
     cluster.step()
     assert cluster.trainings == 5

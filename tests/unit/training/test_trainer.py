@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from llm.errors import Preempted, UserError
+from llm.runs.event_kinds import TrainResumed, Warned
 from llm.runs.events import EventLog
 from llm.storage import LocalObjects
 from llm.training.checkpoint.find import newest_checkpoint
@@ -69,8 +70,8 @@ def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
     resumed = make_trainer({"checkpoints.every_steps": 4})
     resumed.train(12)
     events = EventLog(tmp_path / "events.jsonl")
-    assert [event["step"] for event in events.read("train_resumed")] == [8]
-    assert "step-00000012 is not used: files.json is missing or broken" in events.read("warning")[0]["message"]
+    assert [event.step for event in events.of_kind(TrainResumed)] == [8]
+    assert "step-00000012 is not used: files.json is missing or broken" in events.of_kind(Warned)[0].message
     assert all(torch.equal(tensor, weights(straight)[name]) for name, tensor in weights(resumed).items())
     assert resumed.history == straight.history
 

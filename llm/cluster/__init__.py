@@ -1,0 +1,1 @@
+"""Clusters: what is said to Kubernetes once, the trainings on its pools, and the pipelines submitted to it."""

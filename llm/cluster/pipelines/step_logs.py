@@ -1,0 +1,182 @@
+"""The log of a step: from its pod, or else from KFP's API, which has read it from the pod or from Argo's archive.
+
+The end of a step's log is the launcher's and Argo's; the step's own exit code is only told there:
+
+    error: …                                                       the step's own words
+    F1128 15:21:22.552240  27 main.go:53] failed to execute component: exit status 3
+    Error: exit status 1                                           the launcher's code, whatever the step's was
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from llm.cluster.pipelines.kfp_client import KfpApi
+from llm.cluster.pipelines.run_state import FINAL, Node, RunState
+from llm.cluster.pipelines.step_pods import StepPod, StepPods
+from llm.cluster.pipelines.wait import Narrator, Patience, look
+from llm.config import ClusterConfig
+from llm.errors import ServiceError, UserError
+
+EXIT_STATUS = re.compile(r"[Cc]omponent(?: failed to execute successfully)?: (?:.*: )?exit status (\d+)$", re.MULTILINE)
+OWN_WORDS = re.compile(r"^error: (.+(?:\n  .*)*)$", re.MULTILINE)
+EXECUTOR = "executor"
+Piece = tuple[str | None, str]
+"""A heading where another log begins, and what was printed."""
+TEMPLATES = ("system-container-impl", "retry-system-container-impl")
+"""The templates that KFP (2.17) gives the pods of steps; Argo makes their names from them."""
+
+
+@dataclass(frozen=True)
+class StepLog:
+    """What a step printed, and where it was read."""
+
+    text: str
+    source: str
+
+    @property
+    def exit_status(self) -> int | None:
+        """The step's own exit code, as the launcher tells it; None if it does not."""
+        found = EXIT_STATUS.findall(self.text)
+        return int(found[-1]) if found else None
+
+    @property
+    def own_words(self) -> str | None:
+        """The step's last error message; None if it printed none."""
+        found = OWN_WORDS.findall(self.text)
+        return found[-1] if found else None
+
+    def tail(self, lines: int) -> list[str]:
+        """The last lines."""
+        return self.text.splitlines()[-lines:]
+
+
+class StepLogs:
+    """The logs of the runs of one cluster."""
+
+    def __init__(self, api: KfpApi | None, cluster: ClusterConfig) -> None:
+        """Take the connection to KFP; Kubernetes is asked where the kubeconfig leads, if it does."""
+        self._api = api
+        self.pods: StepPods | None = None
+        self.why_no_pods = ""
+        try:
+            self.pods = StepPods(cluster)
+        except (ServiceError, UserError) as error:
+            self.why_no_pods = str(error)
+
+    def of_run(self, run_id: str) -> list[StepPod]:
+        """The pods of a run in the order of their start; none where Kubernetes cannot be asked: see `why_no_pods`."""
+        if self.pods is None:
+            return []
+        try:
+            return self.pods.of_run(run_id)
+        except ServiceError as error:
+            self.why_no_pods = str(error)
+            return []
+
+    def namespace_of(self, run_id: str) -> str | None:
+        """The namespace that a run's pods are in; None if that is not known."""
+        found = next((pod.namespace for pod in self.of_run(run_id)), None)
+        return found or (self.pods.kfp_namespace() if self.pods else None)
+
+    def read(self, run: RunState, step: str, *, of_driver: bool = False) -> StepLog | None:
+        """The log of a step's last try, or of its driver; None if nobody has it."""
+        source, text = "", ""
+        for source, piece in self.pieces(run, step, of_driver=of_driver):  # noqa: B007  the last one's
+            text += piece
+        return StepLog(text, source) if source else None
+
+    def pieces(
+        self, run: RunState, step: str, *, of_driver: bool = False, follow: bool = False
+    ) -> Iterator[tuple[str, str]]:
+        """The log from its beginning on, each piece with its source; with `follow` as it grows, until it breaks off."""
+        wanted = [pod for pod in self.of_run(run.id) if (pod.step, pod.is_driver) == (step, of_driver) and pod.has_log]
+        if wanted and self.pods is not None:
+            try:
+                for piece in self.pods.log(wanted[-1], follow=follow and not wanted[-1].has_ended):
+                    yield f"pod {wanted[-1].name}", piece
+                return
+            except ServiceError as error:
+                self.why_no_pods = str(error)
+        if self._api is not None and not of_driver:
+            for pod in _possible_pods(run, step):
+                if (text := self._api.pod_log(run.id, pod)) is not None:
+                    yield f"pod {pod}, through Kubeflow Pipelines", text
+                    return
+
+    def held_up(self, run_id: str) -> list[StepPod]:
+        """The pods of a run that something keeps from starting: an image that is not there, no node with room."""
+        return [pod for pod in self.of_run(run_id) if pod.trouble and not pod.has_ended]
+
+    def troubles(self, run_id: str) -> dict[str, str]:
+        """What keeps steps from starting, by step."""
+        return {pod.step: pod.trouble for pod in self.held_up(run_id) if pod.trouble}
+
+
+def _possible_pods(run: RunState, step: str) -> Iterator[str]:
+    """Names that a step's pod may have, likeliest first.
+
+    KFP tells Argo's ids of the nodes below a node, never a node's own. Below `train` is the executor, or with Argo's
+    retries the first try of it; then the pod is below a node named `executor`, and which of several is not told: only
+    of a failed step, as there is one failed executor.
+    """
+    of_step = [node for node in run.nodes if node.base == step]
+    failed = any(node.state == "FAILED" for node in of_step)
+    executors = [node for node in run.nodes if node.base == EXECUTOR and node.state == "FAILED" and node.children]
+    for node in [*(executors if failed else []), *of_step]:
+        yield from _pods_below(node)
+
+
+def _pods_below(node: Node) -> Iterator[str]:
+    """`pretrain-x7k2p-1234` is the pod `pretrain-x7k2p-system-container-impl-1234`."""
+    for child in reversed(node.children):
+        workflow, _, hashed = child.rpartition("-")
+        for template in TEMPLATES:
+            yield f"{workflow}-{template}-{hashed}"
+
+
+def follow_logs(
+    api: KfpApi,
+    run: RunState,
+    logs: StepLogs,
+    patience: Patience,
+    say: Callable[[str], None],
+    *,
+    only: str | None = None,
+    to_the_end: bool = False,
+) -> Iterator[Piece]:
+    """What the steps of a run printed so far, in the order of their start; with `to_the_end` also what comes.
+
+    A log is always read from its beginning, and what was told is left out: so it does not matter where it is read, nor
+    how often a connection or the server breaks off. Of steps that run side by side, one is told before the next.
+    """
+    told: dict[tuple[str, str], int] = {}
+    complete: set[str] = set()
+    narrator = Narrator(say)
+    while True:
+        has_ended = run.has_ended
+        for node in run.steps:
+            if only in (None, node.name) and node.name not in complete:
+                yield from _news(run, node, logs, told, follow=to_the_end)
+                if node.state in FINAL:
+                    complete.add(node.name)
+        if has_ended or not to_the_end:
+            return
+        time.sleep(patience.poll_seconds)
+        run = look(api, run.id, narrator, patience)
+
+
+def _news(
+    run: RunState, node: Node, logs: StepLogs, told: dict[tuple[str, str], int], *, follow: bool
+) -> Iterator[Piece]:
+    position = 0
+    for source, piece in logs.pieces(run, node.name, follow=follow and node.state not in FINAL):
+        position += len(piece)
+        before = told.get((node.name, source))
+        if position > (before or 0):
+            heading = f"--- {node.name} ({source})" if before is None else None
+            yield heading, piece[-(position - (before or 0)) :]
+            told[node.name, source] = position

@@ -1,0 +1,112 @@
+"""What a training needs of the cluster, looked for before anything is made: Trainer, JobSet, the pool, and the right.
+
+The versions come from the server's discovery, which every account may read; the CRDs themselves it may not.
+"""
+
+from __future__ import annotations
+
+from llm.cluster.api import Api, Json, connect
+from llm.cluster.refusal import Refused
+from llm.cluster.trainjobs.trainjob import GROUP, VERSION
+from llm.cluster.trainjobs.trainjob_requests import pool, pools, right_to_create_trainjobs
+from llm.config import ClusterConfig
+from llm.errors import ServiceError, UserError
+
+NEEDED = "Gristmill needs Kubeflow Trainer 2.0 to 2.3, which serves trainer.kubeflow.org/v1alpha1."
+JOBSET_GROUP, JOBSET_VERSION = "jobset.x-k8s.io", "v1alpha2"
+ROLE = "gristmill-train"
+"""The platform chart's Role of a launcher, of a release that is called as its README says."""
+
+
+def check_pool(pool: str, cluster: ClusterConfig) -> None:
+    """Raise UserError or ServiceError now, rather than at the training, if there is no such pool or right for us."""
+    api = connect(cluster)
+    try:
+        read_pool(api, pool)
+        check_right(api)
+    finally:
+        api.close()
+
+
+def check_trainer(api: Api) -> None:
+    """Raise ServiceError unless the cluster has the Trainer and JobSet whose objects we write."""
+    try:
+        served = _discover(api, f"/apis/{GROUP}/{VERSION}")
+        if served is None:
+            raise _without_trainer(api)
+        kinds = {resource["name"] for resource in served.get("resources") or []}
+        if missing := {"trainjobs", "trainingruntimes"} - kinds:
+            names = ", ".join(f"{name}.{GROUP}" for name in sorted(missing))
+            raise ServiceError(f"the cluster's {GROUP}/{VERSION} has no {names}", NEEDED, _see(f"crd {names}"))
+        if _discover(api, f"/apis/{JOBSET_GROUP}/{JOBSET_VERSION}") is None:
+            raise ServiceError(
+                f"the cluster has Kubeflow Trainer but no {JOBSET_GROUP}/{JOBSET_VERSION}",
+                "Trainer makes a training's pods through JobSet, 0.8 or newer: install it beside Trainer.",
+                _see(f"crd jobsets.{JOBSET_GROUP}"),
+            )
+    except Refused as error:
+        if error.status != 403:  # a cluster that hides its discovery still refuses the TrainJob itself, in time
+            raise
+
+
+def read_pool(api: Api, name: str) -> Json:
+    """The pool's TrainingRuntime.
+
+    Raises UserError, with the pools that there are, if the namespace has none of that name; ServiceError as
+    `check_trainer` does.
+    """
+    check_trainer(api)
+    if (found := pool(api, name)) is not None:
+        return found
+    there = pools(api)
+    raise UserError(
+        f"training.pool={name}: namespace {api.namespace} has no TrainingRuntime of that name",
+        f"Pools there: {', '.join(there)}." if there else "It has none at all.",
+        "Name one of them with training.pool=…, or let an administrator add it to the values of gristmill-platform.",
+    )
+
+
+def check_right(api: Api) -> None:
+    """Raise UserError if we may not create TrainJobs. A server that does not tell will refuse the TrainJob itself."""
+    right = right_to_create_trainjobs(api)
+    if right is None or right.get("allowed", True):
+        return
+    said = right.get("reason") or right.get("evaluationError")
+    raise UserError(
+        f"the credentials of {api.source} may not create trainjobs.{GROUP} in namespace {api.namespace}",
+        *([f"The API server says: {said}"] if said else []),
+        f"The Role {ROLE} of the chart gristmill-platform in that namespace (rbac.train=true) allows it, and all else"
+        " that a training needs.",
+        f"An administrator grants it: kubectl --namespace {api.namespace} create rolebinding NAME --role={ROLE}"
+        " --user=NAME (or --serviceaccount=NAMESPACE:NAME)",
+    )
+
+
+def _without_trainer(api: Api) -> ServiceError:
+    group = _discover(api, f"/apis/{GROUP}")
+    if group is not None:
+        versions = ", ".join(f"{GROUP}/{version['version']}" for version in group.get("versions") or [])
+        return ServiceError(f"the cluster's Kubeflow Trainer serves {versions}, not {VERSION}", NEEDED)
+    if _discover(api, "/apis/kubeflow.org/v1") is not None:
+        return ServiceError(
+            "the cluster's Kubeflow training is too old: it serves kubeflow.org/v1 (PyTorchJob)",
+            f"{NEEDED} Install it beside the old operator; both can run.",
+        )
+    return ServiceError(
+        "Kubeflow Trainer is not installed: the cluster does not know trainjobs.trainer.kubeflow.org",
+        NEEDED,
+        _see(f"crd trainjobs.{GROUP}"),
+    )
+
+
+def _see(what: str) -> str:
+    return f"To look: kubectl get {what}"
+
+
+def _discover(api: Api, path: str) -> Json | None:
+    try:
+        return api.get(path, "list its APIs")
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return None

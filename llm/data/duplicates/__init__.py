@@ -1,0 +1,5 @@
+"""Duplicates: equal texts, found and dropped."""
+
+from llm.data.duplicates.exact import Deduplicator, unique
+
+__all__ = ["Deduplicator", "unique"]

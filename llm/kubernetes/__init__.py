@@ -1,1 +1,0 @@
-"""Kubernetes and Kubeflow: runs submitted to a cluster, and trainings on its pools."""

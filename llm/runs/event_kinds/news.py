@@ -1,0 +1,39 @@
+"""What a step says while it works."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llm.runs.event_kinds.event import Event
+
+
+class Progress(Event):
+    """How far a step is. It is shown on the live line, and leaves no line of its own."""
+
+    kind: Literal["progress"] = "progress"
+    step: str
+    """Name of the step, or of what speaks in its place."""
+    message: str
+    """What it does now."""
+    done: int | None = None
+    """How much is done, in the unit of `total`; null: not known."""
+    total: int | None = None
+    """How much there is to do; null: not known."""
+
+
+class Warned(Event):
+    """The user should know this, and the run continues. The report shows each message once."""
+
+    kind: Literal["warning"] = "warning"
+    message: str
+    """One line."""
+
+
+class MetricMeasured(Event):
+    """A result was measured."""
+
+    kind: Literal["metric"] = "metric"
+    name: str
+    """Name in MLflow, such as `test/bits_per_byte`."""
+    value: int | float
+    """In the unit of the metric."""

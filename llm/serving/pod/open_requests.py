@@ -1,0 +1,68 @@
+"""Requests that a Triton on this machine still owes an answer to, by Triton's own counters.
+
+Three counts together leave no gap between a request that was read and an answer that has left:
+
+    gristmill_open_requests              from Triton's queue until its last response, by our model (`triton/model.py`)
+    nv_inference_pending_request_count   what waits in Triton's queue
+    tx_queue, rx_queue (proc(5))         bytes that a client has not taken yet, or that Triton has not read yet
+
+None of them is a time, so nothing here depends on how coarse the kernel's clock is.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+OPEN = "gristmill_open_requests"
+"""A gauge, by model, version and process."""
+PENDING = "nv_inference_pending_request_count"
+ANSWERED = ("nv_inference_request_success", "nv_inference_request_failure")
+ANSWER_SECONDS = 2.0
+ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 4, 8, 9, 11
+WITH_DATA = (ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING)
+"""States of a connection in which something may still be sent to the client."""
+SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? (\S+)$", re.MULTILINE)
+"""A line of Prometheus' text format: name, labels, value."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """How many requests are open, and how many were answered since Triton's start."""
+
+    open: int
+    answered: int
+
+
+def requests(metrics_url: str, ports: Collection[int]) -> Requests:
+    """What is open, by Triton's metrics at an address and by the connections to its ports.
+
+    Where the metrics cannot be had, or the model's repository is older than its gauge, every open connection to the
+    ports counts as an open request.
+    """
+    try:
+        with urllib.request.urlopen(metrics_url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http, of this machine
+            samples = [(name, float(value)) for name, value in SAMPLE.findall(answer.read().decode())]
+    except (OSError, ValueError):
+        samples = []
+    if OPEN not in {name for name, _ in samples}:
+        return Requests(open=connections(ports), answered=0)
+    return Requests(
+        open=int(sum(value for name, value in samples if name in (OPEN, PENDING))) + connections(ports, busy_only=True),
+        answered=int(sum(value for name, value in samples if name in ANSWERED)),
+    )
+
+
+def connections(ports: Collection[int], *, busy_only: bool = False) -> int:
+    """Connections to the ports of this machine that are not closed; `busy_only`: those with bytes on their way."""
+    found = 0
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/net") / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            _, local, _, state, queues, *_ = line.split()
+            ours = int(local.rpartition(":")[2], 16) in ports and int(state, 16) in WITH_DATA
+            found += ours and (not busy_only or any(int(queue, 16) for queue in queues.split(":")))
+    return found

@@ -1,0 +1,144 @@
+"""Every way in which a run ends has its exit code, and its words."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from llm.cluster.pipelines.kfp_client import KfpApi
+from llm.cluster.pipelines.outcome import Outcome, outcome
+from llm.cluster.pipelines.run_state import RunState
+from llm.cluster.pipelines.step_logs import StepLogs
+from llm.cluster.pipelines.wait import CannotStart
+from llm.cluster.trainjobs.diagnosis import Obstacle
+from llm.config import ClusterConfig
+from llm.process.interrupts import Interrupted
+from tests.kfp_server import KfpServer, Look, Run
+from tests.pods_server import PodsServer
+from tests.submission_case import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED
+from tests.unit.cluster.pipelines.test_run_state import seen
+
+NODE = "x7k2p.root.exit-handler-1"
+BY_US = Interrupted(signal.SIGINT)
+
+
+def end(kfp: KfpServer, api: KfpApi, *script: Look, cancelled_for: Interrupted | CannotStart | None = None) -> Outcome:
+    run = seen(kfp, api, *script)
+    return outcome(run, StepLogs(api, ClusterConfig()), cancelled_for)
+
+
+def failed_run(kfp: KfpServer, api: KfpApi, steps: dict[str, str | None] = FAILED) -> tuple[RunState, Run]:
+    run = seen(kfp, api, Look("FAILED", steps))
+    return run, kfp.runs[run.id]
+
+
+def test_success_is_0(kfp: KfpServer, api: KfpApi):
+    assert end(kfp, api, Look("SUCCEEDED", PROMOTED)) == Outcome(0, None)
+
+
+def test_a_gate_that_did_not_pass_is_4_although_the_run_succeeded(kfp: KfpServer, api: KfpApi):
+    ended = end(kfp, api, Look("SUCCEEDED", NOT_PROMOTED))
+    assert ended.exit_code == 4
+    assert "registered, but not promoted" in str(ended.message)
+
+
+@pytest.mark.parametrize(
+    ("script", "cancelled_for"),
+    [
+        ([Look("CANCELED")], None),
+        ([Look("RUNNING"), Look("CANCELING"), Look("FAILED", FAILED)], None),
+        ([Look("RUNNING"), Look("FAILED", FAILED)], BY_US),
+    ],
+)
+def test_a_cancelled_run_is_75_whatever_state_the_server_gives_it(
+    kfp: KfpServer, api: KfpApi, script: list[Look], cancelled_for: Interrupted | None
+):
+    ended = end(kfp, api, *script, cancelled_for=cancelled_for)
+    assert ended.exit_code == 75
+    assert "go on" in str(ended.message)
+
+
+def test_a_run_that_was_cancelled_as_a_step_could_not_start_is_2_unless_it_came_to_its_end(kfp: KfpServer, api: KfpApi):
+    cause = CannotStart("train", Obstacle("image", "train cannot start: no image", ("pod one: ErrImagePull",), 60.0))
+    ended = end(kfp, api, Look("CANCELING"), Look("FAILED", FAILED), cancelled_for=cause)
+    assert (ended.exit_code, ended.step, ended.has_begun) == (2, "train", False)
+    assert ended.message == (
+        "train cannot start: no image\n  pod one: ErrImagePull\n  The run was cancelled: submit the same again to go on"
+    )
+    assert end(kfp, api, Look("SUCCEEDED", PROMOTED), cancelled_for=cause) == Outcome(0, None)
+
+
+def test_a_run_that_was_skipped_did_nothing_and_is_2(kfp: KfpServer, api: KfpApi):
+    ended = end(kfp, api, Look("SKIPPED"))
+    assert (ended.exit_code, "nothing was done" in str(ended.message)) == (2, True)
+
+
+def test_a_failed_step_ends_with_its_own_code_and_words(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+    run, _ = failed_run(kfp, api)
+    pods.pod(run.id, f"{NODE}.ingest.executor", log="fine")
+    pods.pod(run.id, f"{NODE}.train-driver", log="the driver's")
+    pods.pod(run.id, f"{NODE}.train.executor", "Failed", LOG_OF_3)
+    ended = outcome(run, StepLogs(api, ClusterConfig()))
+    assert (ended.exit_code, ended.step) == (3, "train")
+    assert ended.message == "train: the corpus did not pass its suite\n  Fix the documents below."
+    assert ended.log is not None
+    assert ended.log.tail(1) == ["Error: exit status 1"]
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "words"),
+    [
+        ("main.go:53] failed to execute component: exit status 2", 2, "train: failed with exit status 2"),
+        ("main.go:53] failed to execute component: exit status 75", 75, "train: failed with exit status 75"),
+        ("Traceback …\nmain.go:53] failed to execute component: exit status 1", 70, "train: failed with exit status 1"),
+        ("main.go:53] failed to execute component: signal: killed\nError: exit status 1", 70, "train: failed"),
+        ("error: no room\nmain.go:53] failed to execute component: failed to publish execution with error x after"
+         " execution failed: exit status 2", 2, "train: no room"),
+    ],
+)  # fmt: skip
+def test_a_code_that_is_none_of_ours_is_70(
+    kfp: KfpServer, api: KfpApi, pods: PodsServer, log: str, code: int, words: str
+):
+    run, _ = failed_run(kfp, api)
+    pods.pod(run.id, f"{NODE}.train.executor", "Failed", log)
+    ended = outcome(run, StepLogs(api, ClusterConfig()))
+    assert (ended.exit_code, ended.message) == (code, words)
+
+
+def test_a_failed_step_without_a_log_is_70_and_says_so(kfp: KfpServer, api: KfpApi):
+    ended = end(kfp, api, Look("FAILED", FAILED))
+    assert (ended.exit_code, ended.message) == (70, "train failed, and its log is not to be had")
+
+
+def test_a_driver_that_failed_is_the_clusters_and_2_with_argos_reason(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+    run, _ = failed_run(kfp, api, {"ingest": "SUCCEEDED", "train-driver": "FAILED"})
+    pods.pod(run.id, f"{NODE}.train-driver", "Failed", "KFP driver: failed to resolve inputs")
+    pods.put(
+        "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/x7k2p",
+        metadata={"labels": {"pipeline/runid": run.id}},
+        status={"message": "child failed", "nodes": {"1": {"type": "DAG", "message": "no"}}},
+    )
+    ended = outcome(run, StepLogs(api, ClusterConfig()))
+    assert (ended.exit_code, ended.message) == (2, "train could not be prepared: child failed")
+    assert ended.log is not None
+    assert ended.log.text == "KFP driver: failed to resolve inputs"
+
+
+def test_a_run_whose_pods_could_not_be_made_is_2_with_argos_reason(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+    run, _ = failed_run(kfp, api, {})
+    message = 'pods "x" is forbidden: error looking up service account kubeflow/none: serviceaccount "none" not found'
+    pods.put(
+        "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/x7k2p",
+        metadata={"labels": {"pipeline/runid": run.id}},
+        status={"message": "failed", "nodes": {"1": {"type": "Pod", "message": message}}},
+    )
+    ended = outcome(run, StepLogs(api, ClusterConfig()))
+    assert ended.exit_code == 2
+    assert message in str(ended.message)
+
+
+def test_the_servers_own_error_of_a_run_is_told(kfp: KfpServer, api: KfpApi):
+    ended = end(kfp, api, Look("FAILED", error="Failed to convert internal run representation"))
+    assert ended.exit_code == 2
+    assert "no step of it failed: Failed to convert" in str(ended.message)

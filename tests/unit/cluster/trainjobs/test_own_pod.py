@@ -1,0 +1,103 @@
+"""A launcher that is a pod itself: its image, who owns its TrainJob, and what becomes of that when the pod ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.cluster import api
+from llm.cluster.trainjobs import own_pod
+from llm.errors import Preempted, UserError
+from llm.images import Image, record
+from tests.kubernetes_case import FakeKubernetes, Script
+from tests.unit.cluster.conftest import Follow
+
+NAME = "demo-train-d9eca747"
+WORKFLOW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "pretrain-x7k2p", "uid": "w-1"}
+
+
+@pytest.fixture
+def pod(cluster: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Our own pod, made by Argo."""
+    (tmp_path / "namespace").write_text("ml\n")
+    monkeypatch.setattr(api, "ACCOUNT_FOLDER", tmp_path)
+    monkeypatch.setenv("KFP_POD_NAME", "pretrain-x7k2p-1")
+    monkeypatch.delenv("GRISTMILL_TRAIN_IMAGE")
+    made = {
+        "metadata": {
+            "name": "pretrain-x7k2p-1", "uid": "p-1", "labels": {},
+            "ownerReferences": [{**WORKFLOW, "controller": True, "blockOwnerDeletion": True}],
+        },
+        "spec": {"containers": [{"name": "wait", "image": "argo"}, {"name": "main", "image": "train@sha256:1"}]},
+    }  # fmt: skip
+    cluster.pods["pretrain-x7k2p-1"] = made
+    return made
+
+
+def ends(script: Script) -> None:
+    script.run_pods()
+    script.succeed()
+
+
+def test_the_training_has_the_launchers_image_and_is_deleted_with_its_pod(
+    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]
+):
+    cluster.script = ends
+    run()
+    job = cluster.trainjobs[NAME]
+    assert job["spec"]["trainer"]["image"] == "train@sha256:1"
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "pretrain-x7k2p-1", "uid": "p-1"}
+    assert job["metadata"]["ownerReferences"] == [owner]
+
+
+def test_a_pod_is_found_by_its_host_name_and_its_first_container_where_none_is_main(
+    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("KFP_POD_NAME")
+    monkeypatch.setenv("HOSTNAME", "pretrain-x7k2p-1")
+    pod["spec"]["containers"] = [{"name": "a", "image": "first"}, {"name": "b", "image": "second"}]
+    cluster.script = ends
+    run()
+    assert cluster.trainjobs[NAME]["spec"]["trainer"]["image"] == "first"
+
+
+def test_a_pod_that_does_not_know_its_name_is_told_to_say_it(
+    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KFP_POD_NAME", "other")
+    with pytest.raises(UserError, match=r"(?s)calls itself other, and namespace ml has no pod.*KFP_POD_NAME"):
+        run()
+    assert not cluster.made("POST")
+
+
+def stopped(script: Script) -> None:
+    script.run_pods()
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_pod_that_is_told_to_end_deletes_the_training(cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]):
+    cluster.script = stopped
+    with pytest.raises(Preempted, match="is being deleted"):
+        run()
+    assert len(cluster.made("DELETE")) == 1
+
+
+def test_outside_of_a_pod_the_image_is_the_one_that_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("GRISTMILL_IMAGE_PREFIX", "GRISTMILL_TRAIN_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"no image to train with\n.*make images.*GRISTMILL_TRAIN_IMAGE"):
+        own_pod.training_image(None, tmp_path)
+    (tmp_path / "build").mkdir()
+    record({"train": Image("gristmill/train:0.1.0", "sha256:0", "sha256:1", 1, None, "another tree")}, tmp_path)
+    assert own_pod.training_image(None, tmp_path) == "gristmill/train@sha256:1"
+    monkeypatch.setenv("GRISTMILL_IMAGE_PREFIX", "registry:5000/team")
+    assert own_pod.training_image(None, tmp_path) == "registry:5000/team/train@sha256:1"
+    monkeypatch.setenv("GRISTMILL_TRAIN_IMAGE", "mine:1")
+    assert own_pod.training_image(None, tmp_path) == "mine:1"

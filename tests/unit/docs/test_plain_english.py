@@ -1,0 +1,60 @@
+"""Messages, help, docstrings and pages use words that a reader who learned English at school knows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+WORDS = {
+    "anew": "again",
+    "bear with": "wait for",
+    "borne": "endured: say what happens",
+    "beside": "next to, besides, with",
+    "is told": "learns; X says",
+    "are told": "learn; X says",
+    "nor": "and not",
+    "makes way": "is removed",
+    "be had": "be read, found, fetched",
+    "lest": "so that … not",
+    "whither": "where",
+    "thereby": "by this",
+    "hence": "so",
+    "amid": "during",
+    "upon": "on",
+    "what is called otherwise": "what has another name",
+}
+"""What a reader may not know, and what to write in its place."""
+FOUND = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b", re.IGNORECASE)
+CODE = ("llm", "components", "pipelines", "scripts", "charts", "images", "benchmarks")
+PAGES = ("docs", "README.md", "CONTRIBUTING.md", "charts")
+LONGEST_LINE = 140
+
+
+def files(*places: str, ending: str = "") -> list[str]:
+    tracked = subprocess.run(["git", "ls-files", *places], cwd=PROJECT, capture_output=True, text=True, check=True)
+    return [name for name in tracked.stdout.splitlines() if name.endswith(ending) and (PROJECT / name).is_file()]
+
+
+@pytest.mark.parametrize("place", [*CODE, "docs", "README.md", "CONTRIBUTING.md"])
+def test_no_word_is_harder_than_it_needs_to_be(place: str) -> None:
+    found = [
+        f"{name}:{number}: {match[0]!r}: write {WORDS[match[0].lower()]!r}"
+        for name in files(place)
+        for number, line in enumerate((PROJECT / name).read_text(errors="ignore").splitlines(), start=1)
+        for match in FOUND.finditer(line)
+    ]
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_no_line_of_a_page_is_too_long_to_compare() -> None:
+    long = [
+        f"{name}:{number}: {len(line)} characters"
+        for name in files(*PAGES, ending=".md")
+        for number, line in enumerate((PROJECT / name).read_text().splitlines(), start=1)
+        if len(line) > LONGEST_LINE and not line.startswith("|")  # a row of a table cannot be broken
+    ]
+    assert not long, "\n" + "\n".join(long)
