@@ -172,11 +172,17 @@ def _run_with_kfp(pipeline: Callable[..., Any], config: RunConfig, folder: RunFo
 
 
 def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
-    """Exit code and reason of this invocation: the failed step's, else the gate's, else a fault of ours."""
+    """Exit code and reason of this invocation: a failed or killed step's, else the gate's, else a fault of ours."""
     for event in events:
         if isinstance(event, StepFailed):
             return EXIT_FAULT if event.exit_code is None else event.exit_code, f"{event.step}: {event.message}"
     finished = {event.step for event in events if isinstance(event, StepFinished)}
+    killed = [event.step for event in events if isinstance(event, StepStarted) and event.step not in finished]
+    if killed:  # an error of any kind is told by the step itself
+        return Preempted.exit_code, (
+            f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
+            f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."
+        )
     if "deploy" not in finished and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
     if "register" not in finished:

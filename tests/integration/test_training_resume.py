@@ -26,6 +26,7 @@ CASES = [
     pytest.param({"parallel.backend": {"name": "deepspeed", "zero_stage": 2}}, ("the parent",), id="ZeRO-2"),
 ]
 PATIENCE_SECONDS = 180
+SIGNALS = {"the parent": signal.SIGKILL, "a stop": signal.SIGTERM, "a hangup": signal.SIGHUP}
 
 
 def start(folder: Path, settings: Mapping[str, object]) -> subprocess.Popen[str]:
@@ -45,13 +46,23 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str] | None = N
 
 def ranks(folder: Path) -> list[int]:
     """Processes of the ranks that train in this folder."""
+    return processes(folder, are_ranks=True)
+
+
+def torchrun(folder: Path) -> int:
+    """The process of torchrun that watches them."""
+    (pid,) = processes(folder, are_ranks=False)
+    return pid
+
+
+def processes(folder: Path, *, are_ranks: bool) -> list[int]:
     pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().split(b"\0")
         except OSError:
             continue  # ended meanwhile
-        if b"llm.training.worker" in command and b"torch.distributed.run" not in command:
+        if b"llm.training.worker" in command and (b"torch.distributed.run" not in command) == are_ranks:
             pids += [int(path.parent.name)] if any(str(folder).encode() in part for part in command) else []
     return sorted(pids)
 
@@ -65,10 +76,12 @@ def interrupt(folder: Path, at_step: int, whom: str, settings: Mapping[str, obje
     process = start(folder, settings)
     try:
         wait_for(lambda: last_step(folder) >= at_step, process)
-        if whom == "a rank":
+        if whom == "torchrun":
+            os.kill(torchrun(folder), signal.SIGKILL)
+        elif whom == "a rank":
             os.kill(random.choice(ranks(folder)), signal.SIGKILL)
         else:
-            process.send_signal(signal.SIGKILL if whom == "the parent" else signal.SIGTERM)
+            process.send_signal(SIGNALS[whom])
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
@@ -99,9 +112,10 @@ def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninter
     assert len(EventLog(folder / "events.jsonl").of_kind(TrainResumed)) == len(victims)
 
 
-def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path):
+@pytest.mark.parametrize("whom", ["a stop", "a hangup"])
+def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path, whom: str):
     settings = {**STEPS, "checkpoints.every_steps": 1000}
-    code, errors = interrupt(tmp_path, 5, "a stop", settings)
+    code, errors = interrupt(tmp_path, 5, whom, settings)
     assert code == 75
     assert "stopped on request at step" in errors
     stopped_at = last_step(tmp_path)
@@ -109,6 +123,35 @@ def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on
     run(tmp_path, settings)
     (resumed,) = EventLog(tmp_path / "events.jsonl").of_kind(TrainResumed)
     assert resumed.step == stopped_at
+
+
+def test_a_killed_torchrun_tells_the_user_to_run_again_and_the_next_call_goes_on(tmp_path: Path):
+    code, errors = interrupt(tmp_path, 5, "torchrun", STEPS)
+    assert code == 75
+    assert "error: torchrun, which watches the ranks of the training, was killed (SIGKILL)\n" in errors
+    assert "Run the same command to go on." in errors
+    assert "Traceback" not in errors
+    run(tmp_path, STEPS)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("backend", ["torch", "deepspeed"])
+def test_a_fault_of_one_rank_is_shown_with_the_last_lines_of_that_rank(tmp_path: Path, backend: str, rank: int):
+    faulty = [{"name": "tests.faulty_callback:Faulty", "rank": rank}]
+    settings = {"parallel.backend": {"name": backend}, "callbacks": faulty}
+    with pytest.raises(RuntimeError, match=rf"rank {rank} of the training failed; (.|\n)*boom on rank {rank}$"):
+        run(tmp_path, settings)
+
+
+def test_what_the_working_directory_and_another_torchrun_left_does_not_reach_the_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("random.py", "tokenize.py", "llm/__init__.py"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("raise SystemExit('the working directory was imported')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PET_NNODES", "2")  # of which the second would never come
+    assert run(tmp_path, {"length.steps": 2}).counts["steps"] == 2
 
 
 @pytest.fixture

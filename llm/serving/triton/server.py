@@ -64,6 +64,7 @@ class TritonServer:
         self._process = subprocess.Popen(
             self._command(),
             env=self._installation.environment(),
+            cwd=self._installation.root,  # its Python backend imports from the working directory first
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us; we stop it in order
@@ -136,7 +137,7 @@ class TritonServer:
         server, config = self._installation.server, self._config
         return [
             str(server / "bin" / "tritonserver"),
-            f"--model-repository={self.repository}",
+            f"--model-repository={self.repository.absolute()}",
             "--model-control-mode=explicit",
             f"--backend-directory={server / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name=gristmill-{os.getpid()}-{config.http_port}",

@@ -229,7 +229,8 @@ def test_a_failure_is_the_trainers_own_error(
         script.condition("Failed", "FailJobSetFailurePolicyAction", "applying FailJobSet failure policy action")
 
     cluster.script = script
-    with pytest.raises(kind, match=rf"^training\.lr=-1 is wrong\n  set more\n  pod {NAME}-node-0-0-0 ended with"):
+    said = rf"^training\.optimizer\.lr=-1 is wrong\n  set more\n  pod {NAME}-node-0-0-0 ended with"
+    with pytest.raises(kind, match=said):
         run()
 
 
