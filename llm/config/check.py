@@ -6,6 +6,8 @@ from llm.config.sections import ModelConfig, RunConfig, TrainingConfig
 from llm.errors import UserError
 from llm.storage import is_s3
 
+ONNX_HEAD_MULTIPLE = 16
+
 
 def check_across_sections(config: RunConfig) -> None:
     """Raise UserError for a combination that cannot work."""
@@ -18,6 +20,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_splits(config)
     _check_served(config)
     _check_vocabulary(config)
+    _check_head_size(config)
 
 
 def check_model(model: ModelConfig) -> None:
@@ -152,6 +155,29 @@ def _check_vocabulary(config: RunConfig) -> None:
                 " ONNX Runtime GenAI's model builder would take that layer for the output head",
                 f"Choose another vocabulary: tokenizer.vocab_size={vocab_size + 1}, for example.",
             )
+
+
+def _check_head_size(config: RunConfig) -> None:
+    """ONNX Runtime runs our attention as its operator GroupQueryAttention with `do_rotary`, which asks for this.
+
+    Source: `group_query_attention_helper.h` of onnxruntime 1.32, "head_size must be a multiple of 8" and, with rotary
+    embeddings, "head_size shall be a multiple of 16"; it says so when the model runs first, after the training.
+    """
+    model = config.model
+    head_size = model.hidden_size // model.num_attention_heads
+    if config.export.onnx and head_size % ONNX_HEAD_MULTIPLE:
+        fitting = [
+            heads
+            for heads in range(1, model.hidden_size + 1)
+            if model.hidden_size % (heads * ONNX_HEAD_MULTIPLE) == 0 and heads % model.num_key_value_heads == 0
+        ]
+        raise UserError(
+            f"a head of {head_size} (model.hidden_size={model.hidden_size} over model.num_attention_heads="
+            f"{model.num_attention_heads}) cannot be exported: ONNX Runtime needs a multiple of {ONNX_HEAD_MULTIPLE}",
+            f"allowed with this width: model.num_attention_heads={' or '.join(map(str, fitting))}."
+            if fitting
+            else f"Choose model.hidden_size as a multiple of {ONNX_HEAD_MULTIPLE} times model.num_attention_heads.",
+        )
 
 
 def _divisors(number: int) -> str:

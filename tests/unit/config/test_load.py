@@ -75,6 +75,15 @@ def test_a_path_needs_no_quoting(path: str):
             "model.hidden_size=8192",
             r"tokenizer.vocab_size=4096 is as wide as a layer .*model.num_key_value_heads=2 of 2048\)",
         ),
+        (
+            "model.hidden_size=96",
+            r"a head of 24 \(model.hidden_size=96 over model.num_attention_heads=4\) cannot be exported: ONNX Runtime"
+            r" needs a multiple of 16\n  allowed with this width: model.num_attention_heads=2 or 6\.",
+        ),
+        (
+            "model.hidden_size=40",
+            r"a head of 10 .*\n  Choose model.hidden_size as a multiple of 16 times model.num_att",
+        ),
         ("run.name=a/b", r"run.name='a/b' is not allowed"),
         ("training.optimizer.beta1=1.0", r"training.optimizer.beta1=1.0 is not allowed: input should be less than 1"),
         (
