@@ -15,6 +15,8 @@ Everything else is a fault of ours: it keeps its traceback and ends with 70.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 EXIT_OK = 0
 EXIT_FAULT = 70
 
@@ -77,3 +79,17 @@ def as_error(exit_code: int, message: str) -> GristmillError:
         if kind.exit_code == exit_code:
             return kind(message)
     return GristmillError(message)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it came from, each once, outermost first.
+
+    Libraries keep the cause in different places: urllib3 as `reason`, requests as an argument.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        kept = (one for one in (getattr(link, "reason", None), *link.args) if isinstance(one, BaseException))
+        link = next(kept, None) or link.__cause__ or link.__context__

@@ -1,10 +1,13 @@
-"""Durations, sizes, counts and times in one form for every page and message; `n/a` for a missing number."""
+"""Durations, sizes, counts, times and quotes in one form for every page and message; `n/a` for a missing number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 MISSING = "n/a"
+QUOTED_CHARACTERS = 400
+"""How much of a server's words a message repeats."""
 
 
 def duration(seconds: float | None) -> str:
@@ -47,3 +50,15 @@ def scaled(number: float | None) -> str:
 def local_time(seconds: float) -> str:
     """A time since the epoch as local ISO 8601 to the second."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def in_one_line(reasons: Sequence[str], shown: int = 4) -> str:
+    """The first reasons, and how many more there are: `config training.optimizer.lr; library polars; and 3 more`."""
+    more = len(reasons) - shown
+    return "; ".join([*reasons[:shown], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def shortened(text: str, characters: int = QUOTED_CHARACTERS) -> str:
+    """The text on one line, cut off after so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= characters else f"{line[:characters]}…"

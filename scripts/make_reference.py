@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: configuration, events, command line, components.
+"""Write what follows from the code: the pages of configuration, events and command line, and the components.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import cli_reference
+import configuration_reference
+from component_sources import sources
 
-from llm.config.named import NamedSection, choice, is_seam, names
-from llm.config.sections import RunConfig, Section
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
 
@@ -22,38 +22,16 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Path and content of every generated page."""
-    yield PROJECT / "docs" / "configuration.md", configuration()
+    """Path and content of every generated file."""
+    yield PROJECT / "docs" / "configuration.md", configuration_reference.page()
     yield PROJECT / "docs" / "cli.md", cli_reference.page()
     yield PROJECT / "docs" / "events.md", events()
-    for component in sorted((PROJECT / "components").glob("*/component.py")):
-        yield component.with_name("README.md"), component_page(component)
-
-
-def configuration() -> str:
-    """Every key with its default and meaning, by section."""
-    lines = [
-        "# Configuration",
-        "",
-        "Made from `llm/config/sections/` by `make reference`. Set a key with `KEY=VALUE` on the command line",
-        "(`gristmill run pretrain training.optimizer.lr=1e-3`); named settings of a group with `model=small`,",
-        "`training=cpu`.",
-    ]
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type)
-        assert issubclass(section, Section)
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            inspect.getdoc(section) or "",
-            "",
-            "| key | default | meaning |",
-            "| --- | --- | --- |",
-        ]
-        lines += list(_rows(section, name))
-    return "\n".join(lines) + "\n"
+    components = PROJECT / "components"
+    made = dict(sources(components))
+    yield from made.items()
+    for name in ("report", *STEPS):
+        path = components / name / "component.py"
+        yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
 
 
 def events() -> str:
@@ -81,10 +59,8 @@ def events() -> str:
     return "\n".join(lines) + "\n"
 
 
-def component_page(component: Path) -> str:
+def component_page(name: str, source: str) -> str:
     """What a component takes and gives, from its docstring."""
-    name = component.parent.name
-    source = component.read_text()
     document = re.search(r'"""(.*?)"""', source[source.index("def ") :], re.DOTALL)
     assert document is not None
     purpose, _, arguments = inspect.cleandoc(document[1]).partition("\n\nArgs:\n")
@@ -104,18 +80,6 @@ def component_page(component: Path) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _rows(section: type[Section], prefix: str) -> Iterator[str]:
-    if is_seam(section):
-        yield from _seam_rows(section, prefix)
-        return
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from _rows(inner, f"{prefix}.{name}")
-            continue
-        yield f"| `{prefix}.{name}` | `{field.default!r}` | {_cell(field.description)} |"
-
-
 def _fields(model: type[Event], names: Set[str]) -> Iterator[str]:
     yield from ("| field | type | meaning |", "| --- | --- | --- |")
     for name, field in model.model_fields.items():
@@ -129,24 +93,6 @@ def _cell(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
-def _seam_rows(seam: type[NamedSection], prefix: str) -> Iterator[str]:
-    """The choice, the keys that every choice has, and those of each choice of ours."""
-    choices = ", ".join(f"`{name}`" for name in names(seam))
-    yield f"| `{prefix}.name` | `{seam.default!r}` | {choices}, or an import path `package.module:Class`. |"
-    shared = seam.model_fields.keys() - {"name"}
-    yield from (row for row in _rows_of(seam, prefix, shared))
-    for name in names(seam):
-        chosen = choice(seam, name)
-        own = chosen.model_fields.keys() - seam.model_fields.keys()
-        yield from _rows_of(chosen, prefix, own, f"`{name}`: ")
-
-
-def _rows_of(section: type[Section], prefix: str, keys: Collection[str], before: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        if name in keys:
-            yield f"| `{prefix}.{name}` | `{field.default!r}` | {before}{_cell(field.description)} |"
-
-
 def main() -> int:
     """Write the pages, or with --check name those that are stale; exit code 1 if there are any."""
     stale = [(path, text) for path, text in pages() if not path.exists() or path.read_text() != text]
@@ -155,6 +101,7 @@ def main() -> int:
             print(f"stale: {path.relative_to(PROJECT)}; run make reference", file=sys.stderr)
         return 1 if stale else 0
     for path, text in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     return 0
 

@@ -14,8 +14,23 @@ import pytest
 from llm.errors import DamagedError, UserError
 from llm.storage import Manifest, Objects, Recipe, Store, open_objects
 from llm.storage.objects import describe
+from llm.storage.products import Amount, CorpusCounts, LeftOut, SplitAmount
 
 RECIPE = Recipe("ingest", {"path": "x"})
+
+
+def one_document() -> CorpusCounts:
+    """The counts of a corpus of one document of five bytes."""
+    text, nothing = Amount(documents=1, bytes=5), Amount(documents=0, bytes=0)
+    return CorpusCounts(
+        documents=1,
+        bytes=5,
+        by_split={"train": SplitAmount(documents=1, bytes=5, by_domain={"prose": text})},
+        by_domain={"prose": text},
+        read_documents=1,
+        duplicates=nothing,
+        rejected={"binary": LeftOut(documents=0, first=[]), "not_utf8": LeftOut(documents=0, first=[])},
+    )
 
 
 def make(store: Store, text: str = "hello") -> Manifest:
@@ -23,7 +38,7 @@ def make(store: Store, text: str = "hello") -> Manifest:
     with store.stage("corpus", RECIPE) as stage:
         (stage.path / "sub").mkdir()
         (stage.path / "sub" / "text.txt").write_text(text)
-        return stage.commit({"documents": 1})
+        return stage.commit(one_document())
 
 
 def forget_cache(manifest: Manifest) -> None:

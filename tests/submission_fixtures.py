@@ -10,9 +10,8 @@ from kubernetes.config import kube_config
 
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
 from llm.config import ClusterConfig
+from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer
-from tests.kubernetes_case import DISCOVERY
-from tests.pods_server import PodsServer
 
 
 def use_kubeconfig(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
@@ -36,21 +35,15 @@ def kfp(no_cluster: None) -> Iterator[KfpServer]:
 
 
 @pytest.fixture
-def pods(no_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PodsServer]:
+def pods(no_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ClusterServer]:
     """A cluster that the kubeconfig leads to, with Kubeflow Pipelines and Trainer in it."""
-    with PodsServer() as server:
+    with ClusterServer("kubeflow") as server:
         use_kubeconfig(monkeypatch, server.kubeconfig(tmp_path / "kubeconfig"))
-        server.objects.update(DISCOVERY)
         server.put("/api/v1/namespaces/kubeflow/services/ml-pipeline")
         server.put("/api/v1/namespaces/kubeflow/serviceaccounts/gristmill-pipeline")
         yield server
 
 
 @pytest.fixture
-def cluster(kfp: KfpServer) -> ClusterConfig:
-    return ClusterConfig(kfp_uri=kfp.uri)
-
-
-@pytest.fixture
-def api(cluster: ClusterConfig) -> KfpApi:
-    return connect(cluster)
+def api(kfp: KfpServer) -> KfpApi:
+    return connect(ClusterConfig(kfp_uri=kfp.uri))

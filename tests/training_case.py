@@ -19,6 +19,7 @@ from llm.data.shards import ShardWriter, write_meta
 from llm.errors import GristmillError
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import TokenizerCounts
 
 VOCABULARY = 64
 MODEL = ModelConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
@@ -50,7 +51,7 @@ def token_shards(store: Store) -> tuple[Manifest, Manifest]:
     tokenizer_recipe = Recipe("tokenizer", {"made_up": VOCABULARY})
     with store.stage("tokenizer", tokenizer_recipe) as stage:
         (stage.path / "tokenizer.json").write_text("{}")
-        tokenizer = stage.commit({"vocab_size": VOCABULARY})
+        tokenizer = stage.commit(TokenizerCounts(vocab_size=VOCABULARY, documents_round_tripped=6, bytes_per_token={}))
     with store.stage("shards", Recipe("shards", {}, [tokenizer])) as stage:
         draws = np.random.default_rng(7)
         for split, documents in (("train", 60), ("validation", 6), ("test", 6)):

@@ -22,10 +22,11 @@ def command(uri: str, folder: Path, limit: str | None) -> None:
     is not fetched again. A stop signal ends it at once, with exit code 75.
     """
     from llm.serving.pod.fetch import fetch_repository
+    from llm.storage.products import RepositoryCounts
 
     # At once, files on their way included: what has come stays, and the next attempt goes on from it. A handler is
     # needed, since the kernel drops a signal to an init container's first process that has none for it.
     with while_signals(lambda number: os._exit(Preempted.exit_code)):
         manifest = fetch_repository(uri, folder, limit=limit, progress=lambda message: click.echo(message, err=True))
-    counts = manifest.counts
-    click.echo(f"{folder}: version {counts['version']} of model {counts['model_name']}, repository {manifest.id}")
+    counts = RepositoryCounts.of(manifest)
+    click.echo(f"{folder}: version {counts.version} of model {counts.model_name}, repository {manifest.id}")

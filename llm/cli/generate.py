@@ -7,7 +7,6 @@ import sys
 import click
 
 from llm.cli.options import chosen_run, runs_folder
-from llm.storage import Manifest
 
 
 @click.command("generate")
@@ -34,7 +33,7 @@ def command(
     A prompt best ends without a space: a token carries the space before its word.
     """
     folder = chosen_run(root, name, having="train")
-    checkpoint = Manifest.read(folder.manifest_path("train"))
+    checkpoint = folder.manifest("train")
     from llm.generation import Sampling, stream_text
     from llm.tokenizer import tokenizer_of
 

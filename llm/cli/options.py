@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from llm.errors import UserError
 from llm.runs.folder import RunFolder, all_runs
+from llm.storage import folder_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -25,12 +25,12 @@ def runs_folder() -> Decorator:
 def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFolder:
     """The named run, or the latest in which the step `having` was done; raises UserError if there is none."""
     if name is None:
-        found = next((run for run in all_runs(Path(root)) if _has(run, having)), None)
+        found = next((run for run in all_runs(folder_of(root)) if _has(run, having)), None)
         if found is None:
             what = f"with a finished {having} step " if having else ""
             raise UserError(f"there is no run {what}in {root}", "Make one with `gristmill run pretrain`.")
         return found
-    folder = RunFolder(Path(root) / name)
+    folder = RunFolder(folder_of(root) / name)
     if not folder.path.is_dir():
         raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
     if not _has(folder, having):

@@ -11,7 +11,11 @@ from llm.config import compose
 @click.command("plan")
 @overrides
 def command(overrides: tuple[str, ...]) -> None:
-    """Print parameters, memory, FLOPs and tokens of a training; every plan that cannot work is refused here."""
+    """Print the parameters, the memory for the model's state, the FLOPs and the length of a training.
+
+    The length is in steps and tokens, or in minutes where these are set. How long a step takes is known when it runs.
+    A combination of settings that Gristmill knows cannot work is refused.
+    """
     config = compose(overrides)
     from llm.model.size import count_parameters, flops_per_token
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from llm.cli.options import runs_folder
-from llm.runs.listing import list_runs
+from llm.evaluation.words import column, quantity
+from llm.runs.listing import RunSummary, list_runs
 
 
 @click.command("runs")
 @runs_folder()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def command(root: str, as_json: bool) -> None:
-    """List the runs, newest first: state, verdict, held-out bits per byte, time."""
+    """List the runs, newest first: state, verdict, what was measured on held-out text, time."""
     runs = list_runs(Path(root))
     if as_json:
         click.echo(json.dumps([asdict(run) for run in runs], indent=1, default=str))
@@ -24,10 +26,25 @@ def command(root: str, as_json: bool) -> None:
     if not runs:
         click.echo(f"no runs in {root}; make one with `gristmill run pretrain`")
         return
-    click.echo(f"{'run':28}{'state':14}{'verdict':14}{'bits/byte':>10}{'time':>9}  started")
+    heads = _heads(runs)
+    measured = "".join(f"{head:>{_width(head)}}" for head in heads.values())
+    click.echo(f"{'run':28}{'state':14}{'verdict':14}{measured}{'time':>9}  started")
     for run in runs:
-        bits = "n/a" if run.bits_per_byte is None else f"{run.bits_per_byte:.3f}"
+        values = {name: run.metrics[name].value if name in run.metrics else None for name in heads}
+        figures = "".join(f"{quantity(value, ''):>{_width(heads[name])}}" for name, value in values.items())
         seconds = "n/a" if run.seconds is None else f"{run.seconds:.0f} s"
-        click.echo(
-            f"{run.name:28}{run.state:14}{run.verdict or 'n/a':14}{bits:>10}{seconds:>9}  {run.started or 'n/a'}"
-        )
+        click.echo(f"{run.name:28}{run.state:14}{run.verdict or 'n/a':14}{figures}{seconds:>9}  {run.started or 'n/a'}")
+
+
+def _heads(runs: Sequence[RunSummary]) -> dict[str, str]:
+    """The head of each metric's column, for every metric that a run has; the newest run's first."""
+    heads: dict[str, str] = {}
+    for run in runs:
+        for name, score in run.metrics.items():
+            if name not in heads or score.unit is not None:
+                heads[name] = column(name, score.unit or "")
+    return heads
+
+
+def _width(head: str) -> int:
+    return max(10, len(head) + 1)

@@ -21,10 +21,10 @@ def command(overrides: tuple[str, ...]) -> None:
     from llm.storage import Store
 
     installation = find_installation()
-    current = champion(config.tracking, config.run)
+    store = Store(config.storage.uri)
+    current = champion(config.tracking, config.run, store)
     if current is None:
         raise UserError("there is no champion to serve", "`gristmill run pretrain` trains, judges and promotes one.")
-    store = Store(config.storage.uri)
     repository = build(config.serving, current.model, int(current.version), store, EventLog(store.root / "serve.jsonl"))
     with TritonServer(installation, repository.verify(), config.serving) as server:
         server.load(config.serving.model_name)

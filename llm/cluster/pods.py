@@ -1,163 +1,141 @@
-"""What the pods of a training say of themselves: where they stand, how they ended, what keeps them from starting."""
+"""A pod as Kubernetes describes it, read once: what it asks for, what its containers do, what the scheduler says."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from llm.cluster.api import Json
-
-NODE = "node"
-"""Name of the pools' replicated job and of its pods' container."""
-INDEX = "batch.kubernetes.io/job-completion-index"
-ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
+Json = dict[str, Any]
 DEFAULT_GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How the training ended in one pod."""
+class Waiting:
+    """A container that does not start."""
 
-    pod: str
-    index: int
-    attempt: int
-    """How often the JobSet had been restarted before."""
-    exit_code: int | None
-    """None if the node ended the pod before its container could."""
+    container: str
+    image: str
     reason: str
-    """The kubelet's word: `Error`, `OOMKilled`, `Evicted`, …"""
+    """The kubelet's word, such as `ErrImagePull`; empty where it gives none."""
     message: str
-    """The trainer's own last words, from its termination log; may be empty."""
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """How a container ended."""
+
+    exit_code: int | None
+    reason: str
+    message: str
+    """What the process left in its termination log."""
     at: str
-    """RFC 3339 in UTC, which sorts."""
-    memory_limit: str | None = None
-    last_lines: tuple[str, ...] = ()
-
-    def with_last_lines(self, lines: Iterable[str]) -> Ending:
-        """The same, with the end of the pod's log."""
-        return replace(self, last_lines=tuple(lines))
-
-    def __str__(self) -> str:
-        """In a sentence, without the trainer's words."""
-        if self.reason == "OOMKilled":
-            limit = f"its limit is {self.memory_limit}" if self.memory_limit else "its node had no more"
-            return f"pod {self.pod} was killed for lack of memory (OOMKilled; {limit})"
-        if self.exit_code is None:
-            return f"pod {self.pod} was ended by its node: {self.reason} {self.message}".rstrip()
-        if self.exit_code > 128 and (name := _signal(self.exit_code - 128)) is not None:
-            return f"pod {self.pod} was killed ({name})"
-        reason = "" if self.reason in ("", "Error", "Completed") else f" ({self.reason})"
-        return f"pod {self.pod} ended with exit code {self.exit_code}{reason}"
+    """RFC 3339 in UTC: the text sorts by time."""
 
 
-def name_of(pod: Json) -> str:
-    """The pod's name."""
-    return str(pod["metadata"]["name"])
+@dataclass(frozen=True)
+class Pod:
+    """One pod; what is said of "its container" is said of the one that the reader named."""
+
+    name: str
+    namespace: str
+    phase: str
+    created: str
+    """RFC 3339 in UTC."""
+    is_going: bool
+    """Whether its deletion was asked for."""
+    node: str | None
+    """The node that it is on; None while there is none."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    grace_seconds: float = 0.0
+    """How long it may take to end when it is asked to."""
+    not_scheduled: tuple[str, str] | None = None
+    """The scheduler's reason and message if it found no node."""
+    waiting: tuple[Waiting, ...] = ()
+    """All containers that do not start, init containers first."""
+    image: str = ""
+    """Its container's image."""
+    is_running: bool = False
+    """Whether its container runs."""
+    terminated: Terminated | None = None
+    """How its container ended; None while it has not."""
+    reason: str = ""
+    """Why the node ended the pod: `Evicted`, `NodeShutdown`, …; empty if it did not."""
+    message: str = ""
+    requests: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether its container runs, or ran."""
+        return self.is_running or self.terminated is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has come to its end, so that its log is complete."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def unschedulable(self) -> str | None:
+        """The scheduler's message that no node takes the pod; None if one did, or if it has not looked yet."""
+        return self.not_scheduled[1] if self.not_scheduled and self.not_scheduled[0] == "Unschedulable" else None
+
+    @property
+    def asks_for(self) -> str:
+        """What its container asks of a node: `cpu 4, nvidia.com/gpu 1`."""
+        wanted = {**self.limits, **self.requests}
+        return ", ".join(f"{name} {amount}" for name, amount in sorted(wanted.items())) or "nothing"
 
 
-def index_of(pod: Json) -> int:
-    """The number of the training's node that the pod is."""
-    return int(_label(pod, INDEX))
-
-
-def attempt_of(pod: Json) -> int:
-    """How often the JobSet had been restarted when it made the pod."""
-    return int(_label(pod, ATTEMPT))
-
-
-def ending_of(pod: Json) -> Ending | None:
-    """How the pod ended; None while it has not."""
-    status = pod.get("status") or {}
-    ended = _state(pod).get("terminated")
-    if ended is None and status.get("phase") != "Failed":
-        return None
-    by_node = str(status.get("reason") or "")  # Evicted, NodeShutdown, …: the cause of what the container says
-    ended = ended or {}
-    code = ended.get("exitCode")
-    return Ending(
-        pod=name_of(pod), index=index_of(pod), attempt=attempt_of(pod), exit_code=None if code is None else int(code),
-        reason=by_node or str(ended.get("reason") or ""),
-        message=str(ended.get("message") or status.get("message") or "").strip(),
-        at=str(ended.get("finishedAt") or ""), memory_limit=_resources(pod).get("limits", {}).get("memory"),
+def read_pod(document: Json, container: str) -> Pod:
+    """Read the API server's JSON of a pod; `container` names the one that does the work."""
+    metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
+    own: Json = next((one for one in spec.get("containers") or () if one["name"] == container), {})
+    statuses = status.get("containerStatuses") or []
+    state: Json = next((one.get("state") or {} for one in statuses if one.get("name") == container), {})
+    resources = own.get("resources") or {}
+    return Pod(
+        name=metadata["name"], namespace=metadata.get("namespace", ""), phase=status.get("phase", "Pending"),
+        created=metadata.get("creationTimestamp", ""), is_going="deletionTimestamp" in metadata,
+        node=spec.get("nodeName"), labels=metadata.get("labels") or {}, annotations=metadata.get("annotations") or {},
+        grace_seconds=float(spec.get("terminationGracePeriodSeconds") or 0),
+        not_scheduled=_not_scheduled(status),
+        waiting=_waiting([*(status.get("initContainerStatuses") or ()), *statuses]),
+        image=str(own.get("image") or ""), is_running="running" in state, terminated=_terminated(state),
+        reason=str(status.get("reason") or ""), message=str(status.get("message") or ""),
+        requests=resources.get("requests") or {}, limits=resources.get("limits") or {},
     )  # fmt: skip
 
 
-def is_running(pod: Json) -> bool:
-    """Whether the training runs in the pod."""
-    return "running" in _state(pod)
+def grace_seconds(pods: Sequence[Pod]) -> float:
+    """How long the pods may take to end when they are asked to."""
+    return max((pod.grace_seconds for pod in pods), default=DEFAULT_GRACE_SECONDS)
 
 
-def has_log(pod: Json) -> bool:
-    """Whether the training runs in the pod, or has."""
-    return is_running(pod) or "terminated" in _state(pod)
-
-
-def waiting(pod: Json) -> tuple[str, str]:
-    """Why the container does not start, in the kubelet's word and message; two empty strings where it says nothing."""
-    state = _state(pod).get("waiting") or {}
-    return str(state.get("reason") or ""), str(state.get("message") or "")
-
-
-def unschedulable(pod: Json) -> str | None:
-    """The scheduler's reason why no node takes the pod; None if one has, or it was not looked for yet."""
-    for condition in (pod.get("status") or {}).get("conditions") or []:
+def _not_scheduled(status: Json) -> tuple[str, str] | None:
+    for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message") or "") if condition.get("reason") == "Unschedulable" else None
+            return str(condition.get("reason") or ""), str(condition.get("message") or "")
     return None
 
 
-def node_of(pod: Json) -> str | None:
-    """The node that the pod is on; None while none was chosen."""
-    name: str | None = pod["spec"].get("nodeName")
-    return name
+def _waiting(statuses: Sequence[Json]) -> tuple[Waiting, ...]:
+    found = ((one, (one.get("state") or {}).get("waiting")) for one in statuses)
+    return tuple(
+        Waiting(
+            str(one.get("name") or ""), str(one.get("image") or ""), str(waiting.get("reason") or ""),
+            " ".join(str(waiting.get("message") or "").split()),
+        )
+        for one, waiting in found if waiting is not None
+    )  # fmt: skip
 
 
-def is_going(pod: Json) -> bool:
-    """Whether the pod was asked to end."""
-    return "deletionTimestamp" in pod["metadata"]
-
-
-def image_of(pod: Json) -> str:
-    """The training's image."""
-    return str(_container(pod).get("image") or "")
-
-
-def asks_for(pod: Json) -> str:
-    """What the pod asks of a node: `cpu 4, nvidia.com/gpu 1`."""
-    resources = _resources(pod)
-    wanted = {**resources.get("limits", {}), **resources.get("requests", {})}
-    return ", ".join(f"{name} {amount}" for name, amount in sorted(wanted.items())) or "nothing"
-
-
-def grace_seconds(pods: Iterable[Json]) -> float:
-    """How long the pods may take to end when they are asked to."""
-    return max((float(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in pods),
-               default=DEFAULT_GRACE_SECONDS)  # fmt: skip
-
-
-def _label(pod: Json, name: str) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(name, "0"))
-
-
-def _state(pod: Json) -> Json:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    found: Json = next((status.get("state") or {} for status in statuses if status["name"] == NODE), {})
-    return found
-
-
-def _container(pod: Json) -> Json:
-    found: Json = next((one for one in pod["spec"]["containers"] if one["name"] == NODE), {})
-    return found
-
-
-def _resources(pod: Json) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = _container(pod).get("resources") or {}
-    return found
-
-
-def _signal(number: int) -> str | None:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
+def _terminated(state: Json) -> Terminated | None:
+    if (ended := state.get("terminated")) is None:
         return None
+    code = ended.get("exitCode")
+    return Terminated(
+        None if code is None else int(code), str(ended.get("reason") or ""), str(ended.get("message") or ""),
+        str(ended.get("finishedAt") or ""),
+    )  # fmt: skip

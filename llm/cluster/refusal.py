@@ -1,4 +1,8 @@
-"""What an API server refuses, in plain words: its status and reason, who may not do what, who can change that."""
+"""What can go wrong with a request to a cluster, in plain words. There are two kinds:
+
+Refused       final: the same request would be refused again. It has the server's status.
+Unreachable   an outage: no answer, or one that says "not now". The same request may pass later.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import json
 import re
 from typing import Any
 
-from llm.errors import ServiceError
+from llm.errors import OutageError, ServiceError, causes
+from llm.words import duration, shortened
 
-RETRIED = frozenset({429, 500, 502, 503, 504})
-"""Answers that say: not now. All others are final."""
+MAY_PASS = frozenset({429, 500, 502, 503, 504})
+"""Statuses that say: not now. All others are final."""
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
@@ -26,8 +31,26 @@ class Refused(ServiceError):
         self.status, self.reason = status, reason
 
 
-class Unreachable(ServiceError):
-    """No answer, or one that says to come back later."""
+class Unreachable(OutageError):
+    """No answer, or one that says "not now"; `status` is None without an answer."""
+
+    def __init__(self, message: str, *details: str, status: int | None = None) -> None:
+        """Take what is printed, and the status if there was an answer."""
+        super().__init__(message, *details)
+        self.status = status
+
+
+def why_no_answer(error: BaseException, timeout_seconds: float) -> str:
+    """Why there was no answer, in a line: `Connection refused`, `no answer within 5 s`."""
+    from urllib3.exceptions import NewConnectionError
+    from urllib3.exceptions import TimeoutError as UrllibTimeout
+
+    chain = list(causes(error))
+    refused = any(isinstance(link, NewConnectionError) for link in chain)  # to urllib3 a TimeoutError too
+    if any(isinstance(link, UrllibTimeout | TimeoutError) for link in chain) and not refused:
+        return f"no answer within {duration(timeout_seconds)}"
+    system = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
+    return system[-1] if system else shortened(str(chain[-1]))
 
 
 def refusal(doing: str, server: str, status: int, reason: str, body: str | None) -> Refused | Unreachable:
@@ -38,8 +61,8 @@ def refusal(doing: str, server: str, status: int, reason: str, body: str | None)
         return Refused(status, reason, first, *_unauthorized(server))
     if status == 403:
         return Refused(status, reason, first, *_forbidden(said))
-    if status in RETRIED:
-        return Unreachable(f"the cluster could not {doing}: {words}", *_quoted(said))
+    if status in MAY_PASS:
+        return Unreachable(f"the cluster could not {doing}: {words}", *_quoted(said), status=status)
     return Refused(status, reason, first, *_quoted(said))
 
 
@@ -81,5 +104,5 @@ def _said(body: str | None) -> str:
     try:
         status: Any = json.loads(body)
     except ValueError:
-        return " ".join(body.split())[:500]
+        return shortened(body)
     return str(status.get("message") or "") if isinstance(status, dict) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llm.config.check_tracking import check_tracking
 from llm.config.sections import ModelConfig, RunConfig, TrainingConfig
 from llm.errors import UserError
 from llm.storage import is_s3
@@ -21,6 +22,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_served(config)
     _check_vocabulary(config)
     _check_head_size(config)
+    check_tracking(config.tracking)
 
 
 def check_model(model: ModelConfig) -> None:

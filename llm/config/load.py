@@ -6,24 +6,22 @@ key, the value and what is allowed. Law: `from_yaml(to_yaml(c)) == c`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, cast, get_origin
+from typing import Any, cast, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llm.config.check import check_across_sections
+from llm.config.decides import is_section, section_of_entries
 from llm.config.named import NamedSection, choice, is_seam
 from llm.config.renamed import up_to_date, what_replaces
 from llm.config.sections import RunConfig, Section
 from llm.config.spelling import nearest
 from llm.errors import UserError
 
-SECRET = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-"""User and password in a URI."""
 SETTINGS = Path(__file__).resolve().parent / "settings"
 """The folder of the named settings: Hydra's groups, and the expectation suites. It is installed with the package."""
 
@@ -78,11 +76,6 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def without_secrets(text: str) -> str:
-    """The same text with user and password left out of every URI in it: fit to be shown, logged and sent on."""
-    return SECRET.sub("…", text)
-
-
 def validated(document: Any) -> RunConfig:
     """A checked configuration from plain data; raises UserError naming key, value and what is allowed."""
     try:
@@ -131,7 +124,7 @@ def _field(key: str) -> FieldInfo:
         if part not in section.model_fields:
             raise UserError(f"unknown config key {key}", nearest(part, section.model_fields, here))
         field = section.model_fields[part]
-        if not _is_section(field.annotation):
+        if not is_section(field.annotation):
             if place < len(parts) and get_origin(field.annotation) is not dict:
                 raise UserError(f"unknown config key {key}", f"{here}{part} is a value, and has no keys of its own.")
             return field
@@ -141,31 +134,44 @@ def _field(key: str) -> FieldInfo:
     )
 
 
-def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
 def _seam_that_is_chosen(path: Sequence[str]) -> type[NamedSection] | None:
     """The seam whose choice this key names, as `training.schedule.name` does; None for other keys."""
     section: Any = RunConfig
     *parents, last = path
     for parent in parents:
-        section = section.model_fields[parent].annotation if _is_section(section) or section is RunConfig else None
-        if section is None:
+        field = section.model_fields.get(parent)
+        if field is None or not is_section(field.annotation):
             return None
+        section = field.annotation
     return section if last == "name" and is_seam(section) else None
 
 
 def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
-    """Set a value; another choice of a seam drops the settings that only the choice before it knows."""
+    """Put a value at its place; a mapping that gets one key keeps the others that it has by default.
+
+    Another choice of a seam drops the settings that only the choice before it knows.
+    """
     *parents, last = path
+    section: type[BaseModel] | None = RunConfig
     for parent in parents:
-        document = document.setdefault(parent, {})
+        field = section.model_fields.get(parent) if section is not None else None
+        section = field.annotation if field is not None and is_section(field.annotation) else None
+        document = document.setdefault(parent, _mapping_by_default(field))
     seam = _seam_that_is_chosen(path)
     if seam is not None and document.get("name", seam.default) != value:
         for key in [key for key in document if key not in seam.model_fields]:
             del document[key]
     document[last] = value
+
+
+def _mapping_by_default(field: FieldInfo | None) -> dict[str, Any]:
+    """The entries of a field that is a mapping, as plain data; {} for any other field."""
+    if field is None or is_section(field.annotation):
+        return {}
+    default = field.get_default(call_default_factory=True)
+    if not isinstance(default, dict):
+        return {}
+    return {name: one.model_dump(mode="json") if isinstance(one, Section) else one for name, one in default.items()}
 
 
 def _forget(document: Any, path: Sequence[Any]) -> None:
@@ -191,6 +197,8 @@ def _explain(error: ValidationError, document: Any) -> list[str]:
             lines += replaced
         elif problem["type"] == "extra_forbidden":
             lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig, document))]
+        elif problem["type"] == "missing":
+            lines.append(f"{key} must be given")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{key}={problem['input']!r} is not allowed: {message}")
@@ -206,6 +214,8 @@ def _all_keys(section: type[BaseModel], document: Any, prefix: str = "") -> list
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if _is_section(field.annotation):
+        if is_section(field.annotation):
             keys += _all_keys(field.annotation, document.get(name), f"{prefix}{name}.")
+        elif (inner := section_of_entries(field.annotation)) is not None:
+            keys += _all_keys(inner, None, f"{prefix}{name}.NAME.")
     return keys

@@ -10,11 +10,8 @@ heavy library before it builds something. Source of the idea: the registrable co
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import inspect
 import pkgutil
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
@@ -89,13 +86,6 @@ def name_of(chosen: type[NamedSection]) -> str:
     """The name by which a configuration chooses this class. Law: `choice(seam, name_of(c)) is c`."""
     home, _, module = chosen.__module__.rpartition(".")
     return module if home == chosen.home else f"{chosen.__module__}:{chosen.__qualname__}"
-
-
-def foreign_code(section: NamedSection) -> dict[str, str]:
-    """SHA-256 of the file of a choice that an import path names: it takes part in the result, and is not our code."""
-    if ":" not in section.name:
-        return {}
-    return {section.name: hashlib.sha256(Path(inspect.getfile(type(section))).read_bytes()).hexdigest()}
 
 
 def _imported(seam: type[Seam], path: str) -> type[Seam]:

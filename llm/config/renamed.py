@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 RENAMED: Mapping[str, str] = {
+    "gate.bootstrap_resamples": "evaluation.bootstrap_resamples",
+    "gate.confidence": "evaluation.confidence",
+    "gate.max_bits_per_byte": "gate.metrics.bits_per_byte.floor",
+    "gate.max_domain_bits_per_byte": "gate.metrics.bits_per_byte.domain_floors",
+    "gate.non_inferiority_margin": "gate.metrics.bits_per_byte.margin",
+    "gate.seed": "evaluation.seed",
     "training.global_batch_tokens": "training.batch.tokens",
     "training.sequence_length": "training.batch.sequence_length",
     "training.micro_batch_size": "training.batch.micro_batch_size",
@@ -33,7 +39,11 @@ RENAMED: Mapping[str, str] = {
     "training.validate_every_steps": "training.validation.every_steps",
 }
 """Old dotted key to new dotted key."""
-REMOVED: Mapping[str, str] = {}
+REMOVED: Mapping[str, str] = {
+    "evaluation.sample_temperature": "The drawn samples have temperature 0.8; `gristmill generate` takes any.",
+    "evaluation.sample_tokens": "A sample has 64 tokens; `gristmill generate` gives as many as you ask for.",
+    "evaluation.sample_top_p": "The drawn samples have top-p 0.95; `gristmill generate` takes any.",
+}
 """Old dotted key to a sentence: what holds now, or what to do."""
 
 

@@ -8,7 +8,7 @@
     meta     all else that is known of it, a JSON object. `derived_from` is the id of the document that this one was
              made from (of the first in a chain), and keeps both in one split
 
-Law: what a `CorpusWriter` was given, `read_split` returns, split by split and in the order of writing.
+Law: `read_split` returns what a `CorpusWriter` was given, split by split and in the order of writing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 OVERALL = "overall"
-"""Name of the totals in every table, so no domain may be called so."""
+"""Name of the totals in every table; no domain may have it."""
 
 ROW_GROUP_BYTES = 16 << 20
 
@@ -67,7 +67,7 @@ class Document:
 @cache
 def schema() -> Any:
     """The Arrow schema of a corpus."""
-    import pyarrow as pa  # here, not above: whoever submits a run needs documents, and has no Arrow
+    import pyarrow as pa  # here, not above: `gristmill submit` needs this module, and may have no Arrow
 
     return pa.schema(
         [
@@ -84,7 +84,7 @@ def schema() -> Any:
 class CorpusWriter:
     """Writes `train.parquet`, `validation.parquet` and `test.parquet` into a folder, a row group at a time.
 
-    Equal documents in equal order give equal bytes: the files hold neither time nor path.
+    Equal documents in equal order give equal bytes: the files hold no time and no path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,7 +102,7 @@ class CorpusWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is left, or, after an error, only let go of the files."""
+        """Write what is left; after an error only close the files."""
         for split in self._splits.values():
             split.close(complete=kind is None)
 

@@ -2,8 +2,8 @@
 
     files ──read──▶ documents ──drop exact duplicates──▶ unique documents ──split by content──▶ three Parquet files
 
-One pass, one document in memory beside the row groups in the making; what stays is one id a document. The recipe
-holds the fingerprint of every input file, so a changed file is never answered with an old corpus.
+One pass. In memory are one document, the row groups that are not full yet, and one id for each document. The recipe
+holds the fingerprint of every input file, so a changed file never gives an old corpus.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import Any
 
-from llm.config import DataConfig
+from llm.config import DataConfig, deciding
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
 from llm.data.duplicates import Deduplicator
 from llm.data.sources import Found, InputFile, Reason, Rejection, Source, code_of, source_of
@@ -24,21 +22,10 @@ from llm.errors import UserError
 from llm.runs.event_kinds import Progress, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import Amount, CorpusCounts, LeftOut, SplitAmount
 
 NAMED = 5
 PROGRESS_SHARE = 0.1
-CODE = (
-    "llm.data.documents",
-    "llm.data.duplicates",
-    "llm.data.ingest",
-    "llm.data.sources.discovery",
-    "llm.data.sources.formats.decode",
-    "llm.data.sources.formats.record",
-    "llm.data.sources.local_file",
-    "llm.data.sources.protocol",
-    "llm.data.split",
-)
-"""What takes part whatever is read; `code_of` adds the source and the formats."""
 EXPLAINED = {Reason.BINARY: "binary", Reason.NOT_UTF8: "not UTF-8", Reason.EMPTY: "empty"}
 
 
@@ -52,13 +39,12 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     files = source.files(config.path)
     recipe = Recipe(
         "ingest",
-        config.model_dump(mode="json", exclude={"path"}),  # the files decide, not how their place is written
-        code=(*CODE, *code_of(source, files)),
+        deciding(config),
+        code=(__name__, *code_of(source, files)),
         inputs={
             "source": type(source).__name__,
-            "files": [(file.name, file.size_bytes, file.sha256()) for file in files],
+            "file": {file.name: [file.size_bytes, file.fingerprint()] for file in files},
             "python": platform.python_version(),
-            "pyarrow": version("pyarrow"),
         },
     )
     if (done := store.find(recipe)) is not None:
@@ -92,7 +78,7 @@ class Tally:
     size_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def counted(self, found: Iterator[Found]) -> Iterator[Document]:
-        """The documents to keep; rejections and duplicates are counted and go no further."""
+        """The documents to keep; rejections and duplicates are counted and left out."""
         for one in found:
             self.read_documents += 1
             if isinstance(one, Rejection):
@@ -115,28 +101,25 @@ class Tally:
         """Documents kept, by split."""
         return {split: self._sum(split, None)["documents"] for split in SPLITS}
 
-    def as_counts(self) -> dict[str, Any]:
+    def as_counts(self) -> CorpusCounts:
         """The counts of the manifest: totals, by split, by domain, and what was dropped."""
         domains = sorted({domain for _, domain in self.documents})
-        return {
+        return CorpusCounts(
             **self._sum(None, None),
-            "by_split": {
-                split: {
+            by_split={
+                split: SplitAmount(
                     **self._sum(split, None),
-                    "by_domain": {d: self._sum(split, d) for d in domains if self.documents[split, d]},
-                }
+                    by_domain={d: Amount(**self._sum(split, d)) for d in domains if self.documents[split, d]},
+                )
                 for split in SPLITS
             },
-            "by_domain": {domain: self._sum(None, domain) for domain in domains},
-            "read_documents": self.read_documents,
-            "duplicates": {
-                "documents": self.duplicates.dropped_documents,
-                "bytes": self.duplicates.dropped_bytes,
+            by_domain={domain: Amount(**self._sum(None, domain)) for domain in domains},
+            read_documents=self.read_documents,
+            duplicates=Amount(documents=self.duplicates.dropped_documents, bytes=self.duplicates.dropped_bytes),
+            rejected={
+                reason.value: LeftOut(documents=self.rejected[reason], first=self.names[reason]) for reason in Reason
             },
-            "rejected": {
-                reason.value: {"documents": self.rejected[reason], "first": self.names[reason]} for reason in Reason
-            },
-        }
+        )
 
     def _sum(self, split: str | None, domain: str | None) -> dict[str, int]:
         keys = [key for key in self.documents if split in (None, key[0]) and domain in (None, key[1])]

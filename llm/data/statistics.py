@@ -18,11 +18,11 @@ polars reads the documents as a stream and keeps a few numbers of each; a judge 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llm.data.documents import OVERALL, SPLITS
 from llm.storage import Manifest
+from llm.storage.products import CorpusCounts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,7 +45,7 @@ def statistics(corpus: Manifest) -> pl.DataFrame:
     is_overall = (pl.col("split") == OVERALL) & (pl.col("domain") == OVERALL)
     return table.with_columns(
         pl.when(is_overall).then(pl.lit(value, pl.Float64)).alias(name)
-        for name, value in _ingest_shares(corpus.counts).items()
+        for name, value in _ingest_shares(CorpusCounts.of(corpus)).items()
     )
 
 
@@ -111,11 +111,11 @@ def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return table.with_columns(missing).select("split", "domain", pl.exclude("split", "domain"))
 
 
-def _ingest_shares(counts: Mapping[str, Any]) -> dict[str, float]:
+def _ingest_shares(counts: CorpusCounts) -> dict[str, float]:
     """What ingest did not let in, as shares of what it read."""
-    read_documents = max(1, counts["read_documents"])
-    unreadable = counts["rejected"]["binary"]["documents"] + counts["rejected"]["not_utf8"]["documents"]
+    read_documents = max(1, counts.read_documents)
+    unreadable = counts.rejected["binary"].documents + counts.rejected["not_utf8"].documents
     return {
-        "dropped_duplicate_fraction": counts["duplicates"]["documents"] / read_documents,
+        "dropped_duplicate_fraction": counts.duplicates.documents / read_documents,
         "rejected_fraction": unreadable / read_documents,
     }

@@ -7,8 +7,8 @@ Certainty comes from the number of documents, not of bytes. Of the standard libr
 whole documents that weigh as much as 9 equal ones, or 82 beginnings of 8 kB that weigh as much as 59: so a long
 document may be cut, for the model and the compressors alike.
 
-Some documents were made from others (the docstrings of a module) and repeat their text. They carry their *origin*,
-and count as one draw where certainty is computed.
+Some documents were made from others (the docstrings of a module) and repeat their text. They share a *cluster*, named
+by the document that they come from, and count as one draw where certainty is computed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ COLUMNS = ("id", "domain", "text", "meta")
 def select_documents(
     documents: pl.DataFrame, max_bytes_per_domain: int, max_bytes_per_document: int | None = None
 ) -> pl.DataFrame:
-    """Rows (id, domain, origin, text, bytes) to score, ordered by domain and id.
+    """Rows (id, domain, cluster, text, bytes) to score, ordered by domain and id.
 
     `bytes` are those of the text that is scored, in UTF-8. Empty documents are left out. Raises UserError if
     nothing is left.
     """
-    origin = pl.coalesce(pl.col("meta").str.json_path_match("$.derived_from"), "id").alias("origin")
+    cluster = pl.coalesce(pl.col("meta").str.json_path_match("$.derived_from"), "id").alias("cluster")
     reached = pl.col("bytes").cum_sum().over("domain") - pl.col("bytes")
     texts = [beginning(text, max_bytes_per_document) for text in documents["text"]]
     chosen = (
-        documents.select("id", "domain", origin, text=pl.Series(texts, dtype=pl.String))
+        documents.select("id", "domain", cluster, text=pl.Series(texts, dtype=pl.String))
         .with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
         .filter(pl.col("bytes") > 0)
         .sort("domain", "id")
@@ -52,15 +52,3 @@ def beginning(text: str, max_bytes: int | None) -> str:
     if max_bytes is None or len(text) * 4 <= max_bytes:
         return text
     return text.encode()[:max_bytes].decode(errors="ignore")
-
-
-def join_origins(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row an origin: numbers summed, domains joined by "+"; rows without relatives stay as they are.
-
-    Ordered by origin.
-    """
-    return (
-        rows.group_by("origin")
-        .agg(pl.col("domain").unique().sort().str.join("+"), pl.exclude("origin", "domain").sum())
-        .sort("origin")
-    )

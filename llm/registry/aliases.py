@@ -6,13 +6,21 @@ MLflow moves one alias at a time and has no compare-and-set, so the order matter
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llm.config import TrackingConfig
 from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, UserError
-from llm.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, RETRIES, aliases
-from llm.runs.folder import RunFolder
+from llm.registry.standing import (
+    CHALLENGER,
+    CHAMPION,
+    LAST_CHAMPION,
+    NONE,
+    PREVIOUS,
+    record_champion,
+    refuse_lost_champion,
+    standing,
+)
+from llm.registry.versions import RETRIES
+from llm.runs.folder import RunFolder, runs_folder
 from llm.tracking.mlflow_server import connection, is_untouched
 
 
@@ -20,7 +28,8 @@ def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: st
     """Make a version the champion and the old champion `previous`; nothing changes if it is the champion already.
 
     `judged_against` is the champion's version that the gate saw; None: there was none. Raises GateNotPassed for any
-    verdict but PASS, UserError if there is another champion by now, ServiceError if MLflow does not answer or refuses.
+    verdict but PASS, UserError if there is another champion by now or it was lost, ServiceError if MLflow does not
+    answer or refuses.
     """
     if verdict != "PASS":
         raise GateNotPassed(
@@ -28,9 +37,10 @@ def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: st
             "Only PASS leads to promotion; gate.json and the report say what was missing.",
         )
     with connection(config, folder.runs, retries=RETRIES) as client:
-        standing = aliases(client, config.model)
-        old = standing.get(CHAMPION)
+        now = standing(client, config.model)
+        old = now.champion
         if old != version:
+            refuse_lost_champion(client, config.model, now)
             if judged_against != (None if old is None else str(old)):
                 raise UserError(
                     f"version {version} of {config.model} was judged against"
@@ -41,7 +51,8 @@ def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: st
             if old is not None:
                 client.set_registered_model_alias(config.model, PREVIOUS, str(old))
             client.set_registered_model_alias(config.model, CHAMPION, str(version))
-        if standing.get(CHALLENGER) == version:
+        record_champion(client, config.model)
+        if now.aliases.get(CHALLENGER) == version:
             client.delete_registered_model_alias(config.model, CHALLENGER)
 
 
@@ -50,17 +61,43 @@ def rollback(config: TrackingConfig, run: RunSection) -> int:
 
     Raises UserError if there is no previous one, ServiceError if MLflow does not answer or refuses.
     """
-    runs = Path(run.folder)
+    runs = runs_folder(run.folder)
     if is_untouched(config, runs):
         raise _no_previous(config.model, None)
     with connection(config, runs, retries=RETRIES) as client:
-        standing = aliases(client, config.model)
-        previous = standing.get(PREVIOUS)
+        now = standing(client, config.model)
+        previous = now.aliases.get(PREVIOUS)
         if previous is None:
-            raise _no_previous(config.model, standing.get(CHAMPION))
+            raise _no_previous(config.model, now.champion)
         client.set_registered_model_alias(config.model, CHAMPION, str(previous))
+        record_champion(client, config.model)
         client.delete_registered_model_alias(config.model, PREVIOUS)
         return previous
+
+
+def forget_champion(config: TrackingConfig, run: RunSection) -> int | None:
+    """Start again without a champion, and return the version that was it, if one is known; versions stay.
+
+    Raises UserError if there is no registered model, ServiceError if MLflow does not answer or refuses.
+    """
+    from mlflow.exceptions import MlflowException
+
+    runs = runs_folder(run.folder)
+    nothing = UserError(f"there is no registered model {config.model} in MLflow", "So there is no champion either.")
+    if is_untouched(config, runs):
+        raise nothing
+    with connection(config, runs, retries=RETRIES) as client:
+        now = standing(client, config.model)
+        try:
+            client.set_registered_model_tag(config.model, LAST_CHAMPION, NONE)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise nothing from error
+        for alias in {CHAMPION, PREVIOUS} & set(now.aliases):
+            client.delete_registered_model_alias(config.model, alias)
+        last = now.last_champion
+        return now.champion or (int(last) if last is not None and last != NONE else None)
 
 
 def _no_previous(model: str, champion: int | None) -> UserError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from llm.config import TrackingConfig
 from llm.config.sections import RunSection
-from llm.errors import DamagedError, UserError
-from llm.registry.versions import CHAMPION, aliases, uri_tag
-from llm.storage import Manifest
+from llm.errors import UserError
+from llm.registry.standing import refuse_lost_champion, standing
+from llm.registry.versions import STORE, uri_tag
+from llm.runs.folder import runs_folder
+from llm.storage import Manifest, Store, store_at
 from llm.tracking.mlflow_server import connection, is_untouched
 
 
@@ -23,41 +24,46 @@ class RegisteredModel:
     model: Manifest
 
 
-def champion(config: TrackingConfig, run: RunSection) -> RegisteredModel | None:
+def champion(config: TrackingConfig, run: RunSection, store: Store) -> RegisteredModel | None:
     """The champion; None if there is none yet.
+
+    Its products are looked for in `store` first, then in the store that they were registered from.
 
     Raises ServiceError if MLflow does not answer, UserError naming a product of the champion that is gone.
     """
-    runs = Path(run.folder)
+    runs = runs_folder(run.folder)
     if is_untouched(config, runs):
         return None
     with connection(config, runs) as client:
-        version = aliases(client, config.model).get(CHAMPION)
+        now = standing(client, config.model)
+        refuse_lost_champion(client, config.model, now)
+        version = now.champion
         if version is None:
             return None
         tags = client.get_model_version(config.model, str(version)).tags
+    registered_from = store_at(tags[STORE], runs.resolve().parent) if STORE in tags else None
+    stores = [store.objects.uri, *([registered_from] if registered_from else [])]
     return RegisteredModel(
         version=str(version),
-        checkpoint=_product(config.model, version, "train", tags),
-        evaluation=_product(config.model, version, "evaluate", tags),
-        model=_product(config.model, version, "export", tags),
+        checkpoint=_product(config.model, version, "train", tags, stores),
+        evaluation=_product(config.model, version, "evaluate", tags, stores),
+        model=_product(config.model, version, "export", tags, stores),
     )
 
 
-def _product(model: str, version: int, step: str, tags: dict[str, str]) -> Manifest:
+def _product(model: str, version: int, step: str, tags: dict[str, str], stores: list[str]) -> Manifest:
     """What a step made for this version; raises UserError if it is gone, with the way out."""
     uri = tags.get(uri_tag(step))
     remedy = (
-        "Bring it back, or judge without it: `gristmill rollback` returns to the previous version, and removing the"
-        f" alias {CHAMPION} of {model} in MLflow (`make mlflow`, Models) lets the next run start from the floors."
+        "Bring it back, or judge without it: `gristmill rollback` returns to the previous version, and"
+        " `gristmill rollback --no-champion` lets the next run start from the floors."
     )
     if uri is None:
         raise UserError(f"champion version {version} of {model} does not say where its {step} is",
                         f"It has no tag {uri_tag(step)}: it was not registered by Gristmill.", remedy)  # fmt: skip
-    try:
-        return Manifest.read_uri(uri)
-    except DamagedError:
-        raise
-    except UserError as error:
-        raise UserError(f"what {step} made for champion version {version} of {model} is gone",
-                        f"It should be at {uri}.", remedy) from error  # fmt: skip
+    name = "/".join(uri.split("/")[-2:])  # earlier versions wrote the whole address, which ends the same way
+    before = [uri.removesuffix(f"/{name}")] if uri != name else []
+    if (found := Manifest.find(name, [*stores, *before])) is not None:
+        return found
+    raise UserError(f"what {step} made for champion version {version} of {model} is gone",
+                    f"It should be at {stores[0]}/{name}.", remedy)  # fmt: skip

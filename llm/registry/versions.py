@@ -1,8 +1,8 @@
 """Registration: a trained model with its origin becomes a version in MLflow.
 
 The weights stay in the store. MLflow keeps the run's parameters and metrics, the manifest of every step as a small
-file, and for the version the ids and addresses of those manifests as tags, so that `lookup.py` finds the products
-again. Law: registering the same exported model twice gives the same version.
+file, and for the version the ids of those manifests and their addresses in the store as tags, so that `lookup.py` finds
+the products again. Law: registering the same exported model twice gives the same version.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING
 
 from llm.config import TrackingConfig
 from llm.errors import UserError
+from llm.registry.standing import CHALLENGER, LAST_CHAMPION, NONE, record_champion, standing
 from llm.runs.folder import RunFolder
-from llm.storage import Manifest
+from llm.storage import Manifest, is_s3, store_hint
 from llm.tracking.mlflow_server import is_server, tracking_uri
 from llm.tracking.mlflow_sink import Courier
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 MODEL_STEP = "export"
 """The step whose product a version is."""
 MODEL_ID = "gristmill.model"
+STORE = "gristmill.store"
+"""Tag that says where the store was: as a URI, or relative to the folder of the project."""
 MANIFESTS = "manifests"
 RETRIES = 2
 
@@ -51,28 +53,36 @@ def register(config: TrackingConfig, folder: RunFolder, manifests: Mapping[str, 
     courier = Courier(folder, config)
     with courier.working(retries=RETRIES) as client:
         run_id = courier.send()
-        tags = {MODEL_ID: model.id, **lineage(manifests)}
+        tags = {MODEL_ID: model.id, **lineage(manifests), **_store(model, config, folder)}
         _describe_run(client, run_id, manifests, tags)
         if folder.report.is_file():
             client.log_artifact(run_id, str(folder.report))
         _ensure_model(client, config.model)
         found = client.search_model_versions(f"name = '{config.model}' and tags.`{MODEL_ID}` = '{model.id}'")
         version = found[0] if found else client.create_model_version(
-            config.model, _source(model, run_id, config, folder), run_id, tags=tags
+            config.model, _source(model, run_id), run_id, tags=tags
         )  # fmt: skip
         number = int(version.version)
         for name in sorted(tags.keys() - {name for name, value in version.tags.items() if value == tags.get(name)}):
             client.set_model_version_tag(config.model, str(number), name, tags[name])
-        if aliases(client, config.model).get(CHAMPION) != number:
+        if standing(client, config.model).champion != number:
             client.set_registered_model_alias(config.model, CHALLENGER, str(number))
+        record_champion(client, config.model)
         return ModelVersion(config.model, number, str(version.run_id))
 
 
 def lineage(manifests: Mapping[str, Manifest]) -> dict[str, str]:
     """Tags that name each step's product: `gristmill.id.train` and `gristmill.uri.train`."""
     return {id_tag(step): manifest.id for step, manifest in manifests.items()} | {
-        uri_tag(step): manifest.uri for step, manifest in manifests.items()
+        uri_tag(step): manifest.address for step, manifest in manifests.items()
     }
+
+
+def _store(model: Manifest, config: TrackingConfig, folder: RunFolder) -> dict[str, str]:
+    """The tag of the store: a server may serve several projects, a database beside the runs moves with its own."""
+    store = model.uri.removesuffix(f"/{model.address}")
+    beside = not is_server(tracking_uri(config, folder.runs))
+    return {STORE: store_hint(store, folder.runs.parent) if beside else store} if store != model.uri else {}
 
 
 def id_tag(step: str) -> str:
@@ -83,12 +93,6 @@ def id_tag(step: str) -> str:
 def uri_tag(step: str) -> str:
     """Tag with the address of a step's product."""
     return f"gristmill.uri.{step}"
-
-
-def aliases(client: MlflowClient, model: str) -> dict[str, int]:
-    """The versions that the model's aliases stand for; empty if there is no such model."""
-    found = client.search_registered_models(f"name = '{model}'")
-    return {alias: int(version) for one in found for alias, version in one.aliases.items()}
 
 
 def _describe_run(
@@ -108,13 +112,12 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, tags={LAST_CHAMPION: NONE})
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
-def _source(model: Manifest, run_id: str, config: TrackingConfig, folder: RunFolder) -> str:
-    """Where the version points: at the product, or at its manifests where a server takes no path of another machine."""
-    is_here = model.uri.startswith("file:")
-    return f"runs:/{run_id}/{MANIFESTS}" if is_here and is_server(tracking_uri(config, folder.runs)) else model.uri
+def _source(model: Manifest, run_id: str) -> str:
+    """Where the version points: at the product in S3, or at its manifests, since a folder can be moved."""
+    return model.uri if is_s3(model.uri) else f"runs:/{run_id}/{MANIFESTS}"

@@ -10,8 +10,10 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+from llm.evaluation.words import direction, heading, title
 from llm.words import scaled
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--line", MODEL: "--model", OTHER: "--other", THIRD: "--third",
     GOOD: "--good", BAD: "--bad", UNSURE: "--unsure",
 }  # fmt: skip
+REFERENCES = ((OTHER, "D"), (THIRD, "s"), (MUTED, "^"))
+"""Colour and marker of a metric's references, in their order."""
 WIDTH_INCHES = 5.2
 ROW_INCHES = 0.42
 Row = Mapping[str, Any]
@@ -64,40 +68,36 @@ def throughput_chart(speeds: Sequence[tuple[int, float]]) -> str | None:
     return _svg("Throughput over the steps of the training", "throughput", 2.9, draw)
 
 
-def bits_chart(rows: Sequence[tuple[str, Row]]) -> str | None:
-    """Bits per byte by domain: the model with its interval, and gzip and xz on the same text."""
-    if not rows:
-        return None
+def metric_chart(name: str, about: Row) -> str | None:
+    """A metric overall and by domain: the model with its interval, and the metric's references on the same items."""
+    rows = domain_rows(about)
 
     def draw(axes: Axes) -> None:
         for place, (_, row) in enumerate(rows):
             if row["low"] is not None:
                 axes.plot([row["low"], row["high"]], [place, place], color=MODEL, linewidth=2, solid_capstyle="butt")
-        series = (("bits_per_byte", "model", MODEL, "o"), ("gzip_bits_per_byte", "gzip", OTHER, "D"),
-                  ("xz_bits_per_byte", "xz", THIRD, "s"))  # fmt: skip
-        for key, label, colour, marker in series:
-            places = [place for place, (_, row) in enumerate(rows) if row[key] is not None]
-            axes.scatter(
-                [rows[place][1][key] for place in places],
-                places,
-                color=colour,
-                marker=marker,
-                s=26,
-                label=label,
-                zorder=4 if key == "bits_per_byte" else 3,  # what it is about lies on top
-            )
-        _name_rows(axes, [name for name, _ in rows])
-        axes.set_xlabel("bits per byte (less is better)")
+        _scatter(axes, "model", [row["value"] for _, row in rows], MODEL, "o", 4)  # what it is about lies on top
+        others = zip(about["overall"]["references"], cycle(REFERENCES), strict=False)
+        for reference, (colour, marker) in others:
+            _scatter(axes, reference, [row["references"].get(reference) for _, row in rows], colour, marker, 3)
+        _name_rows(axes, [domain for domain, _ in rows])
+        axes.set_xlabel(f"{heading(name, about['unit'])}, {direction(about['better'])}")
         axes.legend(frameon=False, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
 
-    return _svg("Bits per byte by domain beside gzip and xz", "bits", 1.3 + ROW_INCHES * len(rows), draw)
+    return _svg(f"{title(name)} by domain", f"metric-{name}", 1.3 + ROW_INCHES * len(rows), draw)
+
+
+def domain_rows(about: Row) -> list[tuple[str, Row]]:
+    """A metric's figures, overall first, then by domain."""
+    return [("overall", about["overall"]), *sorted(about["domains"].items())]
 
 
 def forest_chart(comparisons: Sequence[Row]) -> str | None:
-    """The gate: each difference to the champion with its interval and margin, or each value with its floor."""
+    """The gate on one metric: each difference to the champion with its margin, or each value with its floor."""
     if not comparisons:
         return None
     floors = all(row["difference"] is None for row in comparisons)
+    unit = comparisons[0].get("unit", "")
 
     def draw(axes: Axes) -> None:
         for place, row in enumerate(comparisons):
@@ -106,19 +106,28 @@ def forest_chart(comparisons: Sequence[Row]) -> str | None:
             axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.margins(x=0.12)
         _name_rows(axes, [row["domain"] for row in comparisons])
-        axes.set_xlabel("bits per byte" if floors else "difference in bits per byte")
+        axes.set_xlabel(unit if floors else f"difference in {unit}" if unit else "difference")
 
-    return _svg("The gate's comparisons", "forest", 1.0 + ROW_INCHES * len(comparisons), draw)
+    return _svg("The gate's comparisons", f"forest-{comparisons[0].get('metric')}",
+                1.0 + ROW_INCHES * len(comparisons), draw)  # fmt: skip
 
 
 def _forest_row(axes: Axes, place: int, row: Row, value: str) -> None:
     colour = GOOD if row["passed"] else BAD if row.get("failed", True) else UNSURE
-    axes.plot([row["margin"]] * 2, [place - 0.32, place + 0.32], color=MUTED, linewidth=1.4, linestyle=(0, (2, 1.5)))
+    if row["rule"] != "none":
+        mark = row["margin"] if value == "candidate" or row.get("better", "lower") == "lower" else -row["margin"]
+        axes.plot([mark] * 2, [place - 0.32, place + 0.32], color=MUTED, linewidth=1.4, linestyle=(0, (2, 1.5)))
     if row[value] is None:
         return
     if value == "difference" and row["low"] is not None:
         axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
     axes.scatter([row[value]], [place], color=colour, s=34, zorder=3)
+
+
+def _scatter(axes: Axes, label: str, values: Sequence[float | None], colour: str, marker: str, layer: int) -> None:
+    known = [(value, place) for place, value in enumerate(values) if value is not None]
+    axes.scatter([value for value, _ in known], [place for _, place in known], color=colour, marker=marker, s=26,
+                 label=label, zorder=layer)  # fmt: skip
 
 
 def _over_steps(axes: Axes) -> None:
@@ -133,8 +142,8 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
-def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], None]) -> str:
-    """Draw on one pair of axes in the page's manner; returns an `<svg>` element with the title as its label."""
+def _svg(label: str, salt: str, height_inches: float, draw: Callable[[Axes], None]) -> str:
+    """Draw on one pair of axes in the page's manner; returns an `<svg>` element with a label for screen readers."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -151,10 +160,10 @@ def _svg(title: str, salt: str, height_inches: float, draw: Callable[[Axes], Non
         output = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(output, format="svg", transparent=True, metadata=nothing)
-    return _for_the_page(output.getvalue(), title)
+    return _for_the_page(output.getvalue(), label)
 
 
-def _for_the_page(svg: str, title: str) -> str:
+def _for_the_page(svg: str, label: str) -> str:
     """Only the element, in the page's colours and font, as wide as its place, naming no address."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
@@ -164,4 +173,4 @@ def _for_the_page(svg: str, title: str) -> str:
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every plot, and nothing refers to them
     for attribute in ("width", "height"):
         svg = re.sub(rf'(<svg[^>]*?) {attribute}="[^"]*"', r"\1", svg, count=1)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1).strip()
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()

@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run folder: whatever is there, and a note for what should be and is not.
+"""What a report shows. It is gathered from a run folder: all that is there, and a note for what is missing.
 
 Only the products of the latest attempt count: a manifest that an earlier one left is not shown as if it were new.
 """
@@ -18,9 +18,18 @@ from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.event_kinds import RunFinished, RunStarted, Warned
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest
+from llm.storage.products import (
+    CheckpointCounts,
+    CorpusCounts,
+    Counts,
+    ShardsCounts,
+    TokenizerCounts,
+    ValidationCounts,
+)
 from llm.words import local_time
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Counts)
 
 
 @dataclass
@@ -38,6 +47,10 @@ class Content:
     gate: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
     statistics: list[dict[str, Any]] = field(default_factory=list)
+    corpus: CorpusCounts | None = None
+    validation: ValidationCounts | None = None
+    tokenizer: TokenizerCounts | None = None
+    shards: ShardsCounts | None = None
     training: Training = field(default_factory=Training)
 
     @property
@@ -66,15 +79,18 @@ class Content:
         """What was warned of, each once."""
         return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
 
-    def counts(self, step: str) -> dict[str, Any] | None:
-        """The counts of what a step made; None if it made nothing in this attempt."""
-        return self.manifests[step].counts if step in self.manifests else None
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """What the evaluation says of each metric; empty before the evaluation."""
+        return {} if self.evaluation is None else self.evaluation["metrics"]
 
-    def rows(self) -> list[tuple[str, dict[str, Any]]]:
-        """The evaluation's figures, overall first, then by domain."""
-        if self.evaluation is None:
-            return []
-        return [("overall", self.evaluation["overall"]), *sorted(self.evaluation["domains"].items())]
+    @property
+    def comparisons(self) -> dict[str, list[dict[str, Any]]]:
+        """The gate's comparisons by metric, in the gate's order."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.gate["comparisons"] if self.gate else ():
+            found.setdefault(row.get("metric", ""), []).append(row)
+        return found
 
 
 def gather(folder: RunFolder) -> Content:
@@ -82,15 +98,28 @@ def gather(folder: RunFolder) -> Content:
     attempt = last_attempt(folder.events)
     content = Content(folder.name, attempt, _config(folder), {})
     content.manifests = _manifests(content, folder)
-    content.evaluation = _document(content, "evaluate", "summary.json")
+    content.corpus = _counts(content, "ingest", CorpusCounts)
+    content.validation = _counts(content, "validate", ValidationCounts)
+    content.tokenizer = _counts(content, "tokenizer", TokenizerCounts)
+    content.shards = _counts(content, "tokenize", ShardsCounts)
+    content.evaluation = _evaluation(content)
     content.samples = _document(content, "evaluate", "samples.json") or []
     content.gate = _document(content, "gate", "gate.json")
     content.checks = (_document(content, "export", "checks.json") or {}).get("checks", [])
     content.statistics = _statistics(content)
     if "train" in attempt.steps:
         lines = _product(content, "train", "history.jsonl", _json_lines)
-        content.training = read_training(folder.events, lines, content.counts("train"))
+        content.training = read_training(folder.events, lines, _counts(content, "train", CheckpointCounts))
     return content
+
+
+def _evaluation(content: Content) -> dict[str, Any] | None:
+    """The summary of the scores; None, with a note, if an earlier version of this program made it."""
+    summary: dict[str, Any] | None = _document(content, "evaluate", "summary.json")
+    if summary is not None and "metrics" not in summary:
+        content.notes.append("the evaluation, as an earlier version of Gristmill made it: run evaluate again")
+        return None
+    return summary
 
 
 def _document(content: Content, step: str, name: str) -> Any:
@@ -109,10 +138,21 @@ def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:
     found: dict[str, Manifest] = {}
     for step in filter(content.attempt.finished, content.attempt.steps):
         try:
-            found[step] = Manifest.read(folder.manifest_path(step))
+            found[step] = folder.manifest(step)
         except (UserError, OSError) as error:
             content.notes.append(f"{step}: {_first_line(error)}")
     return found
+
+
+def _counts(content: Content, step: str, kind: type[C]) -> C | None:
+    """The counts of what a step made; None, with a note if they cannot be read, if there are none."""
+    if step not in content.manifests:
+        return None
+    try:
+        return kind.of(content.manifests[step])
+    except UserError as error:
+        content.notes.append(_first_line(error))
+        return None
 
 
 def _statistics(content: Content) -> list[dict[str, Any]]:

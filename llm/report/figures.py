@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llm.words import MISSING, duration, scaled, size
+from llm.evaluation.words import column, direction, heading, short, title
+from llm.words import MISSING, duration, in_one_line, scaled, size
 
 NO_BREAK = "\u00a0"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -44,13 +45,25 @@ def measured(number: float | None) -> str:
 
 
 def against(model: float | None, other: float | None) -> str:
-    """How the model's bits per byte stand to a compressor's: `the model needs 8 % more`."""
+    """How the model's figure stands to another one: `the model is 8 % higher`."""
     if model is None or not other:
         return MISSING
     ratio = model / other - 1
     if abs(ratio) < 0.005:
-        return "the model needs as much"
-    return f"the model needs {abs(100 * ratio):.0f}{NO_BREAK}% {'more' if ratio > 0 else 'less'}"
+        return "the model is equal"
+    return f"the model is {abs(100 * ratio):.0f}{NO_BREAK}% {'higher' if ratio > 0 else 'lower'}"
+
+
+def figure(number: float | None) -> str:
+    """A metric's further figure: whole numbers with commas, others to one digit behind the point or three in all."""
+    if number is None or isinstance(number, int):
+        return count(number)
+    return f"{number:,.1f}" if abs(number) >= 1 else f"{number:.3g}"
+
+
+def weight(number: float | None, unit: str) -> str:
+    """A weight of items: bytes as a size, anything else counted."""
+    return unbroken(size)(number) if unit == "bytes" else measured(number)
 
 
 def unbroken(words: Callable[[float | None], str]) -> Callable[[float | None], str]:
@@ -59,6 +72,8 @@ def unbroken(words: Callable[[float | None], str]) -> Callable[[float | None], s
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "against": against, "count": count, "duration": unbroken(duration), "fixed": fixed, "measured": measured,
-    "percent": percent, "scaled": scaled, "signed": signed, "size": unbroken(size),
+    "against": against, "column": column, "count": count, "direction": direction, "duration": unbroken(duration),
+    "figure": figure, "fixed": fixed, "heading": heading, "in_one_line": in_one_line, "measured": measured,
+    "percent": percent, "scaled": scaled, "short": short, "signed": signed, "size": unbroken(size), "title": title,
+    "weight": weight,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm.report.charts import bits_chart, forest_chart, loss_chart, throughput_chart
+from llm.report.charts import domain_rows, forest_chart, loss_chart, metric_chart, throughput_chart
 from llm.report.content import Content, gather
 from llm.report.figures import FILTERS
 from llm.report.headline import headline
@@ -38,19 +38,20 @@ SECTIONS = (
     Section("gate", "Gate", lambda content: content.gate is not None),
     Section("training", "Training", lambda content: bool(content.training.loss)),
     Section("samples", "Samples", lambda content: bool(content.samples)),
-    Section("data", "Data", lambda content: "ingest" in content.manifests),
-    Section("tokenizer", "Tokenizer", lambda content: "tokenizer" in content.manifests),
+    Section("data", "Data", lambda content: content.corpus is not None),
+    Section("tokenizer", "Tokenizer", lambda content: content.tokenizer is not None),
     Section("export", "Export", lambda content: bool(content.checks)),
     Section("steps", "Steps", lambda content: bool(content.attempt.steps)),
     Section("lineage", "Lineage", lambda content: bool(content.manifests)),
     Section("repeat", "To repeat it"),
 )
-CHARTS: dict[str, Callable[[Content], str | None]] = {
+CHARTS: dict[str, Callable[..., str | None]] = {
     "loss": lambda content: loss_chart(content.training.loss, content.training.validation_loss),
     "throughput": lambda content: throughput_chart(content.training.speeds),
-    "bits": lambda content: bits_chart(content.rows()),
-    "forest": lambda content: forest_chart(content.gate["comparisons"] if content.gate else ()),
+    "metric": lambda content, name: metric_chart(name, content.metrics[name]),
+    "forest": lambda content, name: forest_chart(content.comparisons[name]),
 }
+"""Charts by name; those of a metric take its name too."""
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -78,8 +79,8 @@ def _environment(content: Content) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    def chart(name: str) -> Markup | None:
-        svg = CHARTS[name](content)
+    def chart(name: str, *arguments: str) -> Markup | None:
+        svg = CHARTS[name](content, *arguments)
         return None if svg is None else Markup(svg)  # noqa: S704 - drawn and escaped by matplotlib
 
     environment = Environment(
@@ -87,7 +88,7 @@ def _environment(content: Content) -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(FILTERS)
-    environment.globals.update(run=content, chart=chart)
+    environment.globals.update(run=content, chart=chart, domain_rows=domain_rows)
     return environment
 
 

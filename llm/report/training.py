@@ -13,6 +13,7 @@ from typing import Any
 
 from llm.runs.event_kinds import TrainPlan, TrainStep, TrainValidation
 from llm.runs.events import read_events
+from llm.storage.products import CheckpointCounts
 
 Point = tuple[int, float]
 Line = Mapping[str, Any]
@@ -38,14 +39,14 @@ class Training:
     """Steps from which it went on after an interruption."""
 
 
-def read_training(events: Path, history: Sequence[Line] | None, counts: Line | None) -> Training:
+def read_training(events: Path, history: Sequence[Line] | None, counts: CheckpointCounts | None) -> Training:
     """Put the training together: loss from the checkpoint's history if there is one, else from the events.
 
     `counts` are the checkpoint's. Events that do not lead to it are another training's, and are left out.
     """
     found = _from_events(events)
     if counts is not None and not _leads_to(found.last, counts):
-        found = Training(tokens=counts.get("tokens"))
+        found = Training(tokens=counts.tokens)
     if history is None:
         return found
     return replace(
@@ -55,10 +56,11 @@ def read_training(events: Path, history: Sequence[Line] | None, counts: Line | N
     )
 
 
-def _leads_to(last: TrainStep | None, counts: Line) -> bool:
+def _leads_to(last: TrainStep | None, counts: CheckpointCounts) -> bool:
     """Whether a training's last step is that of the checkpoint with these counts."""
-    result = {"tokens": last.tokens, "loss": last.loss} if last is not None else {}
-    return all(result.get(name) == counts[name] for name in ("tokens", "loss") if name in counts)
+    if last is None or last.tokens != counts.tokens:
+        return False
+    return counts.loss is None or last.loss == counts.loss
 
 
 def _from_events(events: Path) -> Training:

@@ -1,9 +1,9 @@
 """Each step in a container of its image (`make images`), through KFP's Docker runner.
 
-A step in a container is held to what a step in a pod is: the image's libraries and sources, a root that cannot be
-written, the caller's user. What it shares with us is what the configuration names (`llm.runner.mounts`), the network,
-and the process numbers: so a stop reaches the step itself, which saves its checkpoint, and the step sees our end,
-however that comes, and ends with us (`llm.process.stop`). That asks for a daemon on this machine's own kernel.
+A step in a container has what a step in a pod has: the image's libraries and sources, a root that cannot be written,
+the caller's user. It shares with us what the configuration names (`llm.runner.mounts`), the network, and the process
+numbers. So a stop reaches the step itself, which saves its checkpoint. The step also sees our end, however it comes,
+and ends too (`llm.process.stop`). This needs a daemon on this machine's own kernel.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from llm.config import RunConfig
 from llm.data.sources import source_of
 from llm.errors import ServiceError, UserError
 from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
+from llm.process.home import home_folder
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
 from llm.storage import cache_folder, is_s3
+from llm.storage.lock import LOCKS
 from llm.storage.uri import CACHE
 
 if TYPE_CHECKING:
@@ -215,7 +217,9 @@ def _environment(config: RunConfig) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     if is_s3(config.storage.uri):
         environment[CACHE] = str(cache_folder())
-    environment["HOME"] = str(Path.home())  # `~` of the configuration means here what it means to us
+    if locks := os.environ.get(LOCKS):
+        environment[LOCKS] = os.path.abspath(locks)
+    environment["HOME"] = str(home_folder() or SCRATCH)  # `~` of the configuration means here what it means to us
     return environment
 
 

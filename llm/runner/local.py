@@ -39,9 +39,11 @@ from llm.runs.event_kinds import (
     Warned,
 )
 from llm.runs.events import EventLog
-from llm.runs.folder import RunFolder, run_name
+from llm.runs.folder import RunFolder, run_folder, run_name
 from llm.runs.origin import machine, versions
-from llm.storage import Manifest, only_process_in, sha256_of_json
+from llm.steps import Step, steps_of
+from llm.storage import only_process_in, sha256_of_json
+from llm.storage.products import GateCounts
 from llm.tracking.progress import Follower
 
 
@@ -56,6 +58,11 @@ class RunOutcome:
     step_seconds: dict[str, float]
     reused: tuple[str, ...]
     peak_memory_bytes: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every step ended that had to: the run did not stop or fail on its way."""
+        return self.exit_code in (EXIT_OK, GateNotPassed.exit_code)
 
     @property
     def overhead_seconds_per_step(self) -> float | None:
@@ -100,7 +107,7 @@ def run_locally(
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
     )
-    folder = RunFolder(Path(config.run.folder) / str(config.run.name))
+    folder = run_folder(config.run.folder, str(config.run.name))
     with only_process_in(folder.path):
         return _run(pipeline, name, config, command, folder, terminal, warnings, steps)
 
@@ -136,7 +143,7 @@ def _run(
         _run_with_kfp(pipeline, config, folder, steps)
     seconds = time.monotonic() - started
     events = log.read()[before:]
-    exit_code, message = _verdict(events, folder)
+    exit_code, message = _verdict(name, events, folder)
     log.emit(RunFinished(exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes))
     write_report(folder)  # once more, with the whole time and the peak of memory
     ended = [event for event in events if isinstance(event, StepFinished | StepFailed)]
@@ -171,7 +178,7 @@ def _run_with_kfp(pipeline: Callable[..., Any], config: RunConfig, folder: RunFo
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
 
-def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
+def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
     """Exit code and reason of this invocation: a failed or killed step's, else the gate's, else a fault of ours."""
     for event in events:
         if isinstance(event, StepFailed):
@@ -183,16 +190,22 @@ def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
             f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
             f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."
         )
-    if "deploy" not in finished and any(isinstance(event, StopRequested) for event in events):
+    left = [step for step in steps_of(name) if step.name not in finished]
+    if (left or not finished) and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
-    if "register" not in finished:
+    refusal = next((step for step in steps_of(name) if step.name in finished and _refused(step, folder)), None)
+    excused = [step for step in left if refusal is not None and step.only_if == refusal.name]
+    if not finished or len(excused) < len(left):
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
-    verdict = Manifest.read(folder.manifest_path("gate")).counts["verdict"]
-    if verdict != "PASS":
-        return GateNotPassed.exit_code, f"the gate said {verdict}: the model is registered, but not promoted"
-    if "deploy" not in finished:
-        return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
+    if refusal is not None:
+        verdict = GateCounts.of(folder.manifest(refusal.name)).verdict
+        return GateNotPassed.exit_code, f"the {refusal.name} said {verdict}: {refusal.verdict}"
     return EXIT_OK, None
+
+
+def _refused(step: Step, folder: RunFolder) -> bool:
+    """Whether a step judged, and its verdict is not PASS."""
+    return step.verdict is not None and not GateCounts.of(folder.manifest(step.name)).passed
 
 
 @contextmanager

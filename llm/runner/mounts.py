@@ -17,7 +17,9 @@ from llm.data.sources import Source, source_of
 from llm.data.validation import suite_path
 from llm.data.validation.suite import is_path
 from llm.errors import UserError
-from llm.storage import cache_folder, is_s3, local_path
+from llm.process.home import home_folder
+from llm.storage import cache_folder, folder_of, is_s3
+from llm.storage.lock import LOCKS
 
 THE_IMAGES_OWN = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt/gristmill", "/proc", "/sbin", "/sys", "/usr")
 """Folders of an image that may not be hidden by one of this machine."""
@@ -53,12 +55,13 @@ def places(config: RunConfig) -> list[Place]:
 
 
 def _configured(config: RunConfig) -> Iterator[Place]:
-    yield _writable(Path(config.run.folder).expanduser(), "run.folder")
+    yield _writable(folder_of(config.run.folder), "run.folder")
     if is_s3(config.storage.uri):
         yield _writable(cache_folder(), "GRISTMILL_CACHE")
     else:
-        uri = config.storage.uri
-        yield _writable((local_path(uri) if "://" in uri else Path(uri)).expanduser(), "storage.uri")
+        yield _writable(folder_of(config.storage.uri), "storage.uri")
+    if locks := os.environ.get(LOCKS):
+        yield _writable(Path(locks), LOCKS)
     if (database := _database(config.tracking.uri)) is not None:
         yield _writable(database.parent, "tracking.uri")
     source = source_of(config.data.path)
@@ -87,8 +90,8 @@ def _named_in_environment() -> Iterator[Place]:
             if name and Path(name).exists():
                 yield Place(Path(name), variable)
     for name in FOLDERS_AT_HOME:
-        if (folder := Path.home() / name).is_dir():
-            yield Place(folder, "HOME")
+        if (home := home_folder()) is not None and (home / name).is_dir():
+            yield Place(home / name, "HOME")
 
 
 def _database(uri: str | None) -> Path | None:

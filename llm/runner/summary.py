@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm.evaluation.words import heading, quantity
 from llm.runner.local import RunOutcome
 from llm.runs.attempt import last_attempt
-from llm.storage import Manifest, is_s3
+from llm.storage import is_s3
 
 
 def summary(outcome: RunOutcome) -> list[str]:
@@ -19,16 +20,29 @@ def summary(outcome: RunOutcome) -> list[str]:
 def _quality(outcome: RunOutcome) -> Iterator[str]:
     if not last_attempt(outcome.folder.events).finished("evaluate"):
         return
-    evaluation = Manifest.read(outcome.folder.manifest_path("evaluate"))
-    scores: dict[str, Any] = json.loads(evaluation.file("summary.json").read_text())
-    interval = f"{100 * scores['confidence']:g} % interval"
-    yield f"{'held-out bits per byte':24}{'model':>8}  {interval:^17}{'gzip':>8}{'xz':>8}{'documents':>11}"
-    for name, row in [("overall", scores["overall"]), *sorted(scores["domains"].items())]:
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else "n/a"
-        yield (
-            f"  {name:22}{row['bits_per_byte']:8.3f}  {interval:^17}{row['gzip_bits_per_byte']:8.3f}"
-            f"{row['xz_bits_per_byte']:8.3f}{row['documents']:>11,}"
-        )
+    evaluation = outcome.folder.manifest("evaluate")
+    scores: dict[str, Any] = json.loads(evaluation.file("summary.json").read_text(encoding="utf-8"))
+    interval = f"{100 * scores['intervals']['confidence']:g} % interval"
+    for name, about in scores["metrics"].items():
+        yield from _table(name, about, interval)
+
+
+def _table(name: str, about: Mapping[str, Any], interval: str) -> Iterator[str]:
+    """A metric overall and by domain, with its references, one column each."""
+    references, items = list(about["overall"]["references"]), f"{about['item']}s"
+    head = f"held-out {heading(name, about['unit'])}"
+    others = "".join(f"{reference:>{_width(reference)}}" for reference in references)
+    first = max(24, len(head))
+    yield f"{head:{first}}{'model':>8}  {interval:^17}{others}{items:>{max(11, len(items) + 2)}}"
+    for domain, row in [("overall", about["overall"]), *sorted(about["domains"].items())]:
+        between = f"[{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else "n/a"
+        others = "".join(f"{quantity(row['references'].get(one), ''):>{_width(one)}}" for one in references)
+        value, count = quantity(row["value"], ""), f"{row['items']:,}"
+        yield f"  {domain:{first - 2}}{value:>8}  {between:^17}{others}{count:>{max(11, len(items) + 2)}}"
+
+
+def _width(head: str) -> int:
+    return max(8, len(head) + 2)
 
 
 def _cost(outcome: RunOutcome) -> Iterator[str]:
@@ -37,7 +51,7 @@ def _cost(outcome: RunOutcome) -> Iterator[str]:
     overhead = outcome.overhead_seconds_per_step
     memory = "n/a" if outcome.peak_memory_bytes is None else f"{outcome.peak_memory_bytes / 2**30:.1f} GiB"
     yield f"time {outcome.seconds:.0f} s, of which training {training:.0f} s ({share}); peak memory {memory}"
-    if overhead is not None and "register" in outcome.step_seconds:  # of a run that ended early it says nothing
+    if overhead is not None and outcome.is_whole:  # of a run that ended early it says nothing
         yield f"KFP and Python start-up: {overhead:.2f} s a step (budget 1.5 s)"
     if outcome.reused:
         yield f"reused: {', '.join(outcome.reused)}"

@@ -3,6 +3,7 @@
     <runs>/<name>/config.yaml            the resolved configuration
     <runs>/<name>/events.jsonl           what happened, by every attempt at this run
     <runs>/<name>/manifests/<step>.json  what each step made
+    <runs>/<name>/recipes/<step>-<recipe>.json  what each recipe was made of: a rerun says what changed since
     <runs>/<name>/report.html            all of it for a reader
     <runs>/<name>/tracking/              how far MLflow has been told
 
@@ -11,16 +12,12 @@ The name comes from the pipeline and the configuration, so the same command goes
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.config import RunConfig, from_earlier_yaml
-from llm.storage import Manifest, cache_folder, is_s3, sha256_of_json, write_atomically
-
-NOT_IN_THE_NAME = {"cluster", "run", "tracking"}
-"""Sections that say where a run is kept and told about, not what it does."""
+from llm.config import Decides, RunConfig, deciding, from_earlier_yaml
+from llm.storage import Manifest, cache_folder, folder_of, is_held, is_s3, sha256_of_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,20 @@ class RunFolder:
         """Where a step leaves its manifest."""
         return self.path / "manifests" / f"{step}.json"
 
+    def keep(self, step: str, manifest: Manifest) -> None:
+        """Keep the manifest of what a step made, and where its store is."""
+        manifest.write(self.manifest_path(step), project=self.runs.parent)
+
+    def manifest(self, step: str, *stores: str) -> Manifest:
+        """The manifest of what a step made; its product is looked for in `stores`, then where it was made.
+
+        Raises UserError if there is none, DamagedError for a file that is not one.
+        """
+        return Manifest.read(self.manifest_path(step), *stores, project=self.runs.parent)
+
     def manifests(self) -> dict[str, Manifest]:
         """The manifests that are there, by step; raises DamagedError for a file that is not one."""
-        return {path.stem: Manifest.read(path) for path in sorted((self.path / "manifests").glob("*.json"))}
+        return {path.stem: self.manifest(path.stem) for path in sorted((self.path / "manifests").glob("*.json"))}
 
     def write_config(self, document: str) -> None:
         """Keep the resolved configuration, for its owner only: the address of a server may hold a password."""
@@ -82,27 +90,25 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Whether a process works in this folder now (`llm.storage.only_process_in`)."""
-        try:
-            descriptor = os.open(self.path / ".lock", os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
+        return is_held(self.path)
+
+
+def runs_folder(folder: str) -> Path:
+    """The folder of all runs on this machine; for runs in S3, that of this machine's copies (`llm.runs.mirror`)."""
+    return cache_folder() / "runs" if is_s3(folder) else folder_of(folder)
 
 
 def run_folder(folder: str, name: str) -> RunFolder:
-    """The folder of a run on this machine; that of a run in S3 is this machine's copy (`llm.runs.mirror`)."""
-    return RunFolder((cache_folder() / "runs" if is_s3(folder) else Path(folder)) / name)
+    """The folder of a run on this machine."""
+    return RunFolder(runs_folder(folder) / name)
 
 
 def run_name(pipeline: str, config: RunConfig) -> str:
-    """Name of the run that this pipeline and configuration make, such as `pretrain-3f9a61c2`."""
-    return f"{pipeline}-{sha256_of_json(config.model_dump(mode='json', exclude=NOT_IN_THE_NAME))[:8]}"
+    """Name of the run that this pipeline and configuration make, such as `pretrain-3f9a61c2`.
+
+    Only settings that decide the result or choose the input take part: another port is no other run.
+    """
+    return f"{pipeline}-{sha256_of_json(deciding(config, Decides.RESULT, Decides.INPUT))[:8]}"
 
 
 def all_runs(root: Path) -> list[RunFolder]:

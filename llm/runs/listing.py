@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from llm.errors import UserError
 from llm.runs.attempt import Attempt, State, last_attempt
 from llm.runs.folder import RunFolder, all_runs
-from llm.storage import Manifest
+from llm.storage.products import Counts, EvaluationCounts, GateCounts
 from llm.words import local_time
+
+C = TypeVar("C", bound=Counts)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of a run, over all domains."""
+
+    value: float
+    unit: str | None
+    """None: a run of an earlier version, which did not write it down."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +32,11 @@ class RunSummary:
     name: str
     state: State
     verdict: str | None
-    bits_per_byte: float | None
     seconds: float | None
     started: str | None
     """Local time, ISO 8601."""
+    metrics: Mapping[str, Score] = field(default_factory=dict)
+    """What the evaluation measured, in its order; empty: nothing yet."""
 
 
 def list_runs(root: Path) -> list[RunSummary]:
@@ -34,20 +47,33 @@ def list_runs(root: Path) -> list[RunSummary]:
 def summarise(folder: RunFolder) -> RunSummary:
     """How a run stands; figures are those of its latest attempt."""
     attempt = last_attempt(folder.events)
+    judgement = _counts(folder, attempt, "gate", GateCounts)
+    scores = _counts(folder, attempt, "evaluate", EvaluationCounts)
     return RunSummary(
         name=folder.name,
         state=attempt.state(is_held=folder.is_held()),
-        verdict=_count(folder, attempt, "gate", "verdict"),
-        bits_per_byte=_count(folder, attempt, "evaluate", "bits_per_byte"),
+        verdict=None if judgement is None else judgement.verdict,
+        metrics={} if scores is None else scores_of(scores),
         seconds=attempt.seconds,
         started=None if attempt.started is None else local_time(attempt.started),
     )
 
 
-def _count(folder: RunFolder, attempt: Attempt, step: str, name: str) -> Any:
+def scores_of(counts: EvaluationCounts) -> dict[str, Score]:
+    """The metrics among the figures: those that the counts name, or that are there by domain too (`NAME/DOMAIN`)."""
+    by_domain = (name.partition("/")[0] for name in counts.figures if "/" in name)
+    found: dict[str, Score] = {}
+    for name in dict.fromkeys([*counts.metrics, *by_domain]):
+        value, kind = counts.figures.get(name), counts.metrics.get(name)
+        if value is not None:
+            found[name] = Score(value, None if kind is None else kind.unit)
+    return found
+
+
+def _counts(folder: RunFolder, attempt: Attempt, step: str, kind: type[C]) -> C | None:
     if not attempt.finished(step):
         return None
     try:
-        return Manifest.read(folder.manifest_path(step)).counts.get(name)
+        return kind.of(folder.manifest(step))
     except UserError:
         return None  # a damaged run does not hide the others

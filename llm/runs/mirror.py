@@ -4,11 +4,12 @@ Each step of a run on a cluster is a pod of its own. It begins with what the ste
 
     <run.folder>/<name>/events/<time>-<step>.jsonl   what this step appended to the event log
     <run.folder>/<name>/manifests/<step>.json        what it made
-    <run.folder>/<name>/tracking/<server>.json       how far MLflow has been told
+    <run.folder>/<name>/recipes/<step>-<recipe>.json what that was made of
+    <run.folder>/<name>/tracking/<server>.json       how much MLflow has of it
     <run.folder>/<name>/report.html, config.yaml
 
-The event log is the parts in the order of their times. A part is written anew every few seconds, so that a pod that is
-killed takes little of it along; what MLflow has been told of it follows it.
+The event log is the parts in the order of their times. The pod writes its part again every few seconds, so that little
+of it is lost with a pod that is killed. The record of what MLflow has is written after the part that it counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from llm.errors import GristmillError
 from llm.runs.folder import RunFolder
 from llm.storage import Objects
 
-EVENTS, MANIFESTS, TRACKING = "events/", "manifests/", "tracking/"
+EVENTS, MANIFESTS, RECIPES, TRACKING = "events/", "manifests/", "recipes/", "tracking/"
 WHOLE = ("report.html", "config.yaml")
 FLUSH_SECONDS = 20.0
 
@@ -69,7 +70,7 @@ class _Part:
         log = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
         self._folder.events.write_bytes(log)
         self._offset = len(log)
-        for name in [*self._home.names(MANIFESTS), *self._home.names(TRACKING), *WHOLE]:
+        for name in [*(name for folder in (MANIFESTS, RECIPES, TRACKING) for name in self._home.names(folder)), *WHOLE]:
             if (content := self._home.read(name)) is not None:
                 path = self._folder.path / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +78,11 @@ class _Part:
                 self._before[name] = content
 
     def push(self) -> None:
-        self._write(self._changed(f"{MANIFESTS}*.json", *WHOLE))
+        self._write(self._changed(f"{MANIFESTS}*.json", f"{RECIPES}*.json", *WHOLE))
         self.push_events()
 
     def push_events(self) -> None:
-        """Write the part anew; a slow write is waited for, as it would put what it has read over ours."""
+        """Write the part again. One write at a time: a slow one would put its older content over ours."""
         with self._one_at_a_time:
             told = self._changed(f"{TRACKING}*.json")  # before the events that it counts, and written after them
             with self._folder.events.open("rb") as log:

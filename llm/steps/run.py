@@ -15,15 +15,27 @@ from pathlib import Path
 
 from llm.config import RunConfig, from_yaml, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
+from llm.process.home import ensure_home
 from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import last_attempt
-from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested, Versions, Warned
+from llm.runs.event_kinds import (
+    RunStarted,
+    StepExplained,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    StopRequested,
+    Versions,
+    Warned,
+)
 from llm.runs.events import EventLog
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
 from llm.runs.origin import kfp_run, versions
-from llm.steps.bodies import STEPS, Context
-from llm.storage import Manifest, Store, is_s3, open_objects, sha256_of_json
+from llm.steps.registry import STEPS
+from llm.steps.step import Context, Step
+from llm.steps.why import record, why_made
+from llm.storage import Manifest, Recipe, Store, is_s3, open_objects, sha256_of_json
 from llm.tracking.progress import Follower
 
 POD_LINE_SECONDS = 5.0
@@ -51,8 +63,9 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
         try:
             if last_attempt(context.log.path).of_kind(StopRequested):
                 raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
-            manifest = step.body(context, given)
-            manifest.write(context.folder.manifest_path(name))
+            with _explained(step, context):
+                manifest = step.body(context, given)
+            context.folder.keep(name, manifest)
         except BaseException as error:
             code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
             message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
@@ -63,6 +76,30 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
         context.log.emit(StepFinished(step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
                                       product=manifest.uri))  # fmt: skip
     return manifest
+
+
+@contextmanager
+def _explained(step: Step, context: Context) -> Iterator[None]:
+    """Say, as soon as the step looks for its product, whether it is there or which part of the recipe changed.
+
+    At a good end the run keeps what the recipes were made of, to be compared with next time.
+    """
+    sought: dict[str, Recipe] = {}
+
+    def explain(recipe: Recipe, found: Manifest | None) -> None:
+        if recipe.key in sought:  # a training on a pool looks again when it is done
+            return
+        sought[recipe.key] = recipe
+        why = [] if found is not None else why_made(step, recipe, context.store, context.folder)
+        context.log.emit(StepExplained(step=step.name, sought=recipe.step, reused=found is not None, why=why))
+
+    context.store.on_find = explain
+    try:
+        yield
+        for recipe in sought.values():
+            record(context.folder, step, recipe)
+    finally:
+        context.store.on_find = None
 
 
 def _refuse_strangers(given: Mapping[str, Manifest]) -> None:
@@ -83,9 +120,10 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
     A GristmillError ends the process with its exit code and its message, without a traceback.
     """
     die_with_runner()
+    ensure_home()
     try:
         context = open_context(from_yaml(config))
-        manifests = {source: Manifest.read(path) for source, path in given.items()}
+        manifests = {source: Manifest.read(path, context.store.objects.uri) for source, path in given.items()}
         with _shared_folder(context, name):
             _tell_versions(context)
             manifest = run_step(name, context, manifests)
@@ -97,10 +135,11 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
 
 
 def report_component(config: str, page: str) -> None:
-    """The exit handler's body: write the report and tell MLflow how the run ended, whatever happened."""
+    """The exit handler's body: write the report and tell the sinks how the run ended, whatever happened."""
     die_with_runner()
+    ensure_home()
     from llm.report import write_report
-    from llm.tracking.mlflow_sink import finish
+    from llm.tracking.sink import open_sinks
 
     try:
         context = open_context(from_yaml(config))
@@ -111,9 +150,10 @@ def report_component(config: str, page: str) -> None:
             if attempt.failure is not None and attempt.failure.exit_code is not None:
                 exit_code = attempt.failure.exit_code
             shutil.copyfile(write_report(context.folder), _made(page))
-            delivery = finish(context.folder, context.config.tracking, exit_code)
-            if delivery.error is not None:
-                context.log.emit(Warned(message=f"MLflow was not told all of this run: {delivery.error}"))
+            for sink in open_sinks(context.folder, context.config.tracking):
+                delivery = sink.finish(exit_code)
+                if delivery.error is not None:
+                    context.log.emit(Warned(message=f"{sink.name} was not told all of this run: {delivery.error}"))
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

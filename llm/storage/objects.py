@@ -54,8 +54,8 @@ class Objects(Protocol):
     def remove(self, prefix: str) -> None:
         """Remove all that begins with `prefix`; nothing is wrong if there is nothing."""
 
-    def check_access(self) -> None:
-        """Raise UserError or ServiceError, naming what is wrong, unless we may list, write and delete here."""
+    def check_access(self) -> list[str]:
+        """Raise UserError or ServiceError, naming what is wrong, unless what we write here stays; return warnings."""
 
 
 def describe(path: Path, name: str) -> FileEntry:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import numpy as np
 
 from llm.data.documents import read_split
@@ -11,6 +9,7 @@ from llm.data.shards import ShardWriter, write_meta
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ShardsCounts, TokenAmount
 from llm.tokenizer.tokenizer import load
 
 SPLITS = ("train", "validation")
@@ -21,13 +20,7 @@ BATCH_DOCUMENTS = 512
 
 def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: EventLog) -> Manifest:
     """Encode the train and validation splits; counts: documents, tokens and bytes of each."""
-    recipe = Recipe(
-        "tokenize",
-        {},
-        [corpus, tokenizer],
-        code=("llm.tokenizer", "llm.data.documents", "llm.data.shards"),
-        inputs={"gigatoken": version("gigatoken")},
-    )
+    recipe = Recipe("tokenize", {}, [corpus, tokenizer], code=(__name__,))
     if (done := store.find(recipe)) is not None:
         return done
     corpus.verify()
@@ -44,10 +37,10 @@ def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: Event
                         writer.add(np.concatenate(([encoder.end_of_text], ids)), domain)
                     log.emit(Progress(step="tokenize", message=split, done=min(batch.stop, len(texts)),
                                       total=len(texts)))  # fmt: skip
-            counts[split] = {
-                "documents": len(texts),
-                "tokens": writer.tokens,
-                "bytes": sum(len(text.encode()) for text in texts),
-            }
+            counts[split] = TokenAmount(
+                documents=len(texts),
+                tokens=writer.tokens,
+                bytes=sum(len(text.encode()) for text in texts),
+            )
         write_meta(stage.path, encoder.vocab_size, encoder.end_of_text)
-        return stage.commit(counts)
+        return stage.commit(ShardsCounts(**counts))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import TokenizerConfig
+from llm.config import TokenizerConfig, deciding
 from llm.data.documents import read_split
 from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import TokenizerCounts
 from llm.tokenizer.bpe import END_OF_TEXT, BpeTrainer, GigatokenTrainer
 from llm.tokenizer.tokenizer import TOKENIZER, Tokenizer
 
@@ -25,10 +25,9 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
     """
     recipe = Recipe(
         "tokenizer",
-        config.model_dump(mode="json"),
+        deciding(config),
         [corpus],
-        code=("llm.tokenizer", "llm.data.documents"),
-        inputs={"gigatoken": version("gigatoken")},
+        code=(__name__,),
     )
     if (done := store.find(recipe)) is not None:
         return done
@@ -45,7 +44,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
         )
     with store.stage("tokenizer", recipe) as stage:
         write_files(document, stage.path)
-        return stage.commit({"vocab_size": tokenizer.vocab_size, **_examine(tokenizer, corpus)})
+        return stage.commit(TokenizerCounts(vocab_size=tokenizer.vocab_size, **_examine(tokenizer, corpus)))
 
 
 def write_files(document: str, folder: Path) -> None:

@@ -12,18 +12,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
-from llm.errors import ServiceError
+from llm.errors import ServiceError, causes
+from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database
+from llm.tracking.moved import settle
+from llm.words import shortened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
-REASON_CHARACTERS = 300
 
 
 def tracking_uri(config: TrackingConfig, runs: Path) -> str:
@@ -31,19 +31,22 @@ def tracking_uri(config: TrackingConfig, runs: Path) -> str:
     return config.uri or f"sqlite:///{database(runs)}"
 
 
-def database(runs: Path) -> Path:
-    """The SQLite database beside the runs."""
-    return runs.resolve() / DATABASE
-
-
 def is_untouched(config: TrackingConfig, runs: Path) -> bool:
-    """Whether nothing was ever told to the database beside the runs; then MLflow need not be imported to say so."""
+    """Whether the database beside the runs is not there yet, so that nobody needs to import MLflow."""
     return config.uri is None and not database(runs).is_file()
 
 
 def artifact_location(config: TrackingConfig, runs: Path) -> str | None:
     """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
     return (runs.resolve() / ARTIFACTS).as_uri() if config.uri is None else None
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite database; None for any other address, and for one that SQLite reads in its own way."""
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    if path == uri or not path or path.startswith((":", "file:")) or "%" in path:
+        return None
+    return Path(path).absolute()
 
 
 def is_server(uri: str) -> bool:
@@ -56,11 +59,11 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
     """A client whose every answer takes `timeout_seconds` at most, `retries` more tries not counted.
 
     Raises ServiceError, with the address and the reason or status, for whatever MLflow or its store refuses in the
-    body of the `with`.
+    body of the `with`, UserError for a database that cannot be where it should.
     """
     uri = tracking_uri(config, runs)
     if config.uri is None:
-        runs.mkdir(parents=True, exist_ok=True)
+        check_place(runs)
     with _bounded(config.timeout_seconds, retries):
         with _quietly():
             from mlflow import MlflowClient
@@ -70,9 +73,13 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
 
         try:
             with _quietly():
+                if (file := sqlite_file(uri)) is not None:
+                    ensure_database(file)
                 client = MlflowClient(uri)
+            if config.uri is None and (files := artifact_location(config, runs)) is not None:
+                settle(database(runs), files)
             yield client
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, RequestException, SQLAlchemyError, SqliteError, OSError) as error:
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
                 "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",
@@ -92,36 +99,20 @@ def reason(error: BaseException, timeout_seconds: float) -> str:
     from requests.exceptions import ConnectionError as RequestsConnectionError
     from requests.exceptions import RetryError, Timeout
 
-    chain = list(_chain(error))
+    chain = list(causes(error))
     if any(isinstance(link, Timeout | TimeoutError) for link in chain):
         return f"no answer within {timeout_seconds:g} s"
     system = next((link for link in chain if isinstance(link, OSError) and link.errno and link.strerror), None)
     if any(isinstance(link, RequestsConnectionError) for link in chain):
-        return f"does not answer: {system.strerror if system else _shortened(str(chain[-1]))}"
+        return f"does not answer: {system.strerror if system else shortened(str(chain[-1]))}"
     if any(isinstance(link, RetryError) for link in chain):
         status = re.search(r"too many (\d+) error responses", str(error))
-        return f"answers with status {status[1]}" if status else _shortened(str(error))
+        return f"answers with status {status[1]}" if status else shortened(str(error))
     if isinstance(error, MlflowException):
         status = re.search(r"failed with error code (\d+)", str(error))
         code = int(status[1]) if status else int(error.get_http_status_code())  # type: ignore[no-untyped-call]
-        return f"refused with status {code}: {_shortened(str(error))}"
-    return _shortened(str(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, MLflow's `raise` without `from` included."""
-    while error is not None:
-        yield error
-        inner = error.__cause__ or error.__context__
-        if inner is None and error.args and isinstance(error.args[0], BaseException):
-            inner = error.args[0]  # requests wraps urllib3's, which holds the socket's
-        inner = inner or getattr(error, "reason", None)
-        error = inner if isinstance(inner, BaseException) else None
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= REASON_CHARACTERS else f"{line[:REASON_CHARACTERS]}…"
+        return f"refused with status {code}: {shortened(str(error))}"
+    return shortened(str(error))
 
 
 @contextmanager

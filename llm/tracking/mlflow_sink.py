@@ -1,19 +1,18 @@
 """Delivery of a run's events to MLflow, at any time and as often as wanted.
 
-The event log is the truth; this is a copy of it. How far the copy is stands in `tracking/` in the run folder, a
-document for each address and experiment, written after MLflow has accepted a batch: a crash in between sends that
-batch again, and a log that was put together anew (`llm.runs.mirror`) all. Since a point carries the time of its event,
-MLflow's database takes the second as the first (its key is run, metric, step, time and value). A server that does not
-answer costs one timeout and loses nothing.
+The event log is the truth; this is a copy of it. A document in `tracking/` in the run folder says how far the copy is,
+one for each address and experiment. It is written after MLflow has accepted a batch. So a crash in between sends that
+batch again, and a log that `llm.runs.mirror` put together again is sent whole. A point carries the time of its event,
+and the key of MLflow's database is run, metric, step, time and value. So a point that is sent twice is there once.
+A server that does not answer costs one timeout and loses nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -23,8 +22,11 @@ from llm.errors import GristmillError
 from llm.runs.events import read_events
 from llm.runs.folder import RunFolder
 from llm.storage import is_s3, only_process_in, sha256_of_json, write_atomically
-from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri
+from llm.tracking.log_place import bytes_before
+from llm.tracking.mlflow_database import DATABASE, experiment_is_deleted
+from llm.tracking.mlflow_server import artifact_location, connection, tracking_uri, without_password
 from llm.tracking.points import Point, parameters, points, status, tags
+from llm.tracking.sink import Delivery
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,19 +34,9 @@ if TYPE_CHECKING:
 BATCH_POINTS = 1000
 BATCH_PARAMETERS = 100
 """MLflow's limits for one request."""
-LAST_BYTES = 1024
 RUN_KEY = "gristmill.key"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Shows MLflow's UI for training, not for language model applications."""
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What one delivery did: points sent, points still pending, and why, if any are."""
-
-    sent: int
-    pending: int
-    error: str | None = None
 
 
 class Delivered(BaseModel):
@@ -95,10 +87,14 @@ class Courier:
 
     def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
         self._folder, self._config = folder, config
-        here = f"{tracking_uri(config, folder.runs)} {config.experiment}"
-        self._path = folder.tracking / f"{sha256_of_json(here)[:8]}.json"
+        self._path = self._file(config.uri or DATABASE)  # the database beside the runs moves with them
+        self._before = self._file(tracking_uri(config, folder.runs))  # where earlier versions kept it
         self._delivered = self._read()
         self.sent = 0
+
+    def _file(self, server: str) -> Path:
+        """Where it stands how far a server was told."""
+        return self._folder.tracking / f"{sha256_of_json(f'{server} {self._config.experiment}')[:8]}.json"
 
     @contextmanager
     def working(self, *, retries: int = 0) -> Iterator[MlflowClient]:
@@ -140,7 +136,7 @@ class Courier:
             self._client.log_batch(run_id, metrics=metrics)
         self.sent += len(batch)
         if offset != self._delivered.offset:
-            self._keep(offset=offset, last=self._last(offset))
+            self._keep(offset=offset, last=bytes_before(self._folder.events, offset))
 
     def _send_parameters(self, run_id: str) -> str:
         """Send the configuration once; a changed one, which MLflow would refuse, opens a new MLflow run."""
@@ -162,9 +158,11 @@ class Courier:
 
     def _run(self) -> str:
         """The MLflow run of this folder: the known one, the one that a crash hid from us, or a new one."""
-        if self._delivered.run_id is not None:
+        if self._delivered.run_id is not None and self._is_there(self._delivered.run_id):
             return self._delivered.run_id
         experiment = self._experiment()
+        if self._delivered.run_id is not None:  # somebody deleted it: another one gets the log from its beginning
+            self._keep(key=None, run_id=None, parameters=None, offset=0, last=None)
         if self._delivered.key is None:
             self._keep(key=self._new_key())
         # an earlier delivery, or another pod, may have made it and died before it could say so
@@ -176,8 +174,19 @@ class Courier:
         self._keep(run_id=run.info.run_id)
         return str(run.info.run_id)
 
+    def _is_there(self, run_id: str) -> bool:
+        """Whether MLflow still has the run, and nobody deleted it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client.get_run(run_id).info.lifecycle_stage) == "active"
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+
     def _new_key(self) -> str:
-        """Any; where a run's steps share no disk, the one that each of them would make."""
+        """A random key. Where the steps of a run share no disk, it follows from the run, so that all make the same."""
         config = self._folder.read_config()
         if config is None or not is_s3(config.run.folder):
             return uuid.uuid4().hex
@@ -189,7 +198,7 @@ class Courier:
         return None if first is None else round(1000 * first[0].time)
 
     def _experiment(self) -> str:
-        """Id of the configured experiment, made now if it is not there."""
+        """Id of the configured experiment, made now if it is not there; raises UserError if somebody deleted it."""
         from mlflow.exceptions import MlflowException
 
         name, location = self._config.experiment, artifact_location(self._config, self._folder.runs)
@@ -202,21 +211,19 @@ class Courier:
                     raise
                 experiment = self._client.get_experiment_by_name(name)
         assert experiment is not None
+        if experiment.lifecycle_stage != "active":
+            uri = without_password(tracking_uri(self._config, self._folder.runs))
+            raise experiment_is_deleted(name, str(experiment.experiment_id), uri)
         return str(experiment.experiment_id)
 
     def _read(self) -> Delivered:
-        if not self._path.is_file():
+        path = self._path if self._path.is_file() else self._before
+        if not path.is_file():
             return Delivered()
-        found = Delivered.model_validate_json(self._path.read_bytes())
-        return found if found.last == self._last(found.offset) else found.model_copy(update={"offset": 0, "last": None})
-
-    def _last(self, offset: int) -> str | None:
-        """Hash of the event log's bytes before `offset`, as many as tell it from another log; None for none."""
-        if offset == 0 or not self._folder.events.is_file():
-            return None
-        with self._folder.events.open("rb") as log:
-            log.seek(max(0, offset - LAST_BYTES))
-            return hashlib.sha256(log.read(min(offset, LAST_BYTES))).hexdigest()
+        found = Delivered.model_validate_json(path.read_bytes())
+        if found.last == bytes_before(self._folder.events, found.offset):
+            return found
+        return found.model_copy(update={"offset": 0, "last": None})
 
     def _keep(self, **changes: object) -> None:
         self._delivered = self._delivered.model_copy(update=changes)

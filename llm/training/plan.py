@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm.config import ModelConfig, TrainingConfig
 from llm.storage import Manifest, Objects, open_objects, write_atomically
+from llm.storage.products import TokenizerCounts
 
 PLAN = "plan.json"
 STEPS = "steps.json"
@@ -43,7 +44,7 @@ class TrainingPlan(BaseModel):
     @property
     def vocab_size(self) -> int:
         """Entries of the vocabulary."""
-        return int(self.tokenizer.counts["vocab_size"])
+        return TokenizerCounts.of(self.tokenizer).vocab_size
 
     @property
     def objects(self) -> Objects:

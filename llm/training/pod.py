@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
 from llm.process.environment import TORCHRUN_PREFIX
+from llm.process.home import ensure_home
 from llm.process.signals import while_signals
 from llm.runs.events import event_line, read_events
 from llm.storage import cache_folder, open_objects
@@ -34,6 +35,7 @@ ECHO_SECONDS = 0.25
 
 def main(plan_uri: str) -> int:
     """Run this node's share of the plan; returns the exit code."""
+    ensure_home()
     with while_signals(_stop):  # the kernel drops a signal to a first process that has no handler for it
         return _run(plan_uri)
 

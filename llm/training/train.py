@@ -9,24 +9,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llm.config import ModelConfig, TrainingConfig
-from llm.config.named import foreign_code
+from llm.config import ModelConfig, TrainingConfig, deciding
 from llm.errors import GristmillError
 from llm.runs import last_attempt
 from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
+from llm.storage.products import CheckpointCounts
 from llm.training.checkpoint.find import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
-
-CODE = ("llm.model", "llm.training", "llm.data.shards")
-NOT_IN_THE_RESULT = {"checkpoints", "pool"}
-"""Settings that change how and where a training is done, not what comes out of it."""
 
 Elsewhere = Callable[[str], None]
 """Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
@@ -102,15 +98,12 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
-    decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
     chosen = (training.optimizer, training.schedule, training.parallel.backend, *training.callbacks)
-    code = {name: digest for section in chosen for name, digest in foreign_code(section).items()}
     return Recipe(
         "training",
-        {"model": model.model_dump(mode="json"), "training": decides},
+        {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        CODE,
-        {name: version(name).partition("+")[0] for name in training.parallel.backend.libraries} | code,
+        code=(__name__, *sorted({type(section).__module__ for section in chosen})),
     )
 
 
@@ -147,7 +140,7 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.batch.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
-        return stage.commit({"steps": state.step, "tokens": state.tokens, **losses})
+        return stage.commit(CheckpointCounts(steps=state.step, tokens=state.tokens, **losses))
 
 
 def _last(lines: list[dict[str, Any]], name: str) -> float | None:
@@ -164,6 +157,7 @@ def _clear(folder: Path, vault: Objects, store: Store) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix == ".json":
-            path.unlink()
+            with suppress(PermissionError):  # another user's, who trained this and was killed before this
+                path.unlink()
     if store.is_remote:
         vault.remove("")

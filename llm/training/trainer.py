@@ -33,6 +33,7 @@ from llm.training.checkpoint.find import TrainingState
 from llm.training.meters import memory_bytes
 from llm.training.plan import TrainingPlan
 from llm.training.resume import resume
+from llm.training.schedule import learning_rate
 
 WARM_UP_STEPS = 2
 MEASURE_STEPS = 3
@@ -101,7 +102,7 @@ class Trainer:
         dist.all_reduce(shared)
         mean_loss, stop, memory = shared.tolist()
         self._refuse_divergence("loss", mean_loss, number)
-        lr = self.config.schedule.rate(self.config.optimizer.lr, number, steps)
+        lr = learning_rate(self.config.schedule, self.config.optimizer.lr, number, steps)
         norm = self.backend.clip_and_step(lr)
         self._refuse_divergence("gradient norm", norm, number)
         return StepDone(number + 1, steps, mean_loss, norm, lr, int(memory), stop > 0)

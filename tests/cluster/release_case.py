@@ -25,6 +25,7 @@ from llm.runs.events import EventLog
 from llm.serving.triton import repository
 from llm.serving.triton.client import stream
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import RepositoryCounts
 from llm.storage.uri import bucket_and_prefix
 from llm.tokenizer import load as load_tokenizer
 from tests.cluster_case import CHARTS, helm, kubectl, objects, wait_for
@@ -92,7 +93,7 @@ def made(store: Store, case: Case, version: int, how: str) -> Manifest:
             backend.write_text(backend.read_text().replace(before, slower))
         if how == "unloadable":
             (home / "onnx" / "model.onnx").write_bytes(b"not a graph")
-        return stage.commit({"model_name": MODEL, "version": version})
+        return stage.commit(RepositoryCounts(model_name=MODEL, version=version))
 
 
 def default_model(case: Case, store: Store) -> Manifest:

@@ -40,8 +40,8 @@ SMALL = [
     "training.checkpoints.every_steps=3",
     "evaluation.max_bytes_per_domain=20000",
     "evaluation.max_bytes_per_document=2000",
-    "evaluation.sample_tokens=8",
-    "gate.max_bits_per_byte=9",
+    "evaluation.prompts=[def]",
+    "gate.metrics.bits_per_byte.floor=9",
     "export.onnx=[fp32]",
 ]
 PATIENCE_SECONDS = 300
@@ -60,7 +60,7 @@ def run(folder: Path, *overrides: str) -> tuple[subprocess.CompletedProcess[str]
 
 
 def manifest(folder: RunFolder, step: str) -> Manifest:
-    return Manifest.read(folder.manifest_path(step))
+    return folder.manifest(step)
 
 
 def steps_trained(folder: Path) -> list[int]:

@@ -27,6 +27,7 @@ from llm.serving.triton import repository
 from llm.serving.triton.client import stream
 from llm.serving.triton.server import Installation, TritonServer, find_installation
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import RepositoryCounts
 from tests.export_case import Case, make_case, one_thread
 
 NAME = "gristmill"
@@ -61,7 +62,7 @@ def made(store: Store, case: Case, name: str, line: str) -> Manifest:
         before = "        slot.made += 1\n"
         assert before in backend.read_text()
         backend.write_text(backend.read_text().replace(before, f"        {line}\n{before}"))
-        return stage.commit({"model_name": NAME, "version": 1})
+        return stage.commit(RepositoryCounts(model_name=NAME, version=1))
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_a_trial_of_a_model_that_does_not_load_quotes_triton(
     with case.store.stage("repository", Recipe("deploy", {"name": "broken"})) as stage:
         repository.write(ServingConfig(), case.exported.folder / "onnx-fp32", 1, stage.path)
         (stage.path / NAME / "1" / "onnx" / "model.onnx").write_bytes(b"not a graph")
-        broken = stage.commit({"model_name": NAME, "version": 1})
+        broken = stage.commit(RepositoryCounts(model_name=NAME, version=1))
     with pytest.raises(ServiceError, match=r"Triton could not load gristmill: .*version 1.*model\.onnx failed"):
         Trial().run(broken.uri, ServingConfig(**free_ports()), tmp_path)
 

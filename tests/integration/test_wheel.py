@@ -20,6 +20,7 @@ from llm import __version__
 
 PROJECT = Path(__file__).parents[2]
 SECONDS = 240
+pytestmark = pytest.mark.timeout(2 * SECONDS)  # the first test builds the wheel and its environment
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -6,7 +6,6 @@ Beside each store lies another one that the pattern would match, with other cont
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,20 +19,27 @@ from llm.config import ModelConfig
 from llm.data.documents import CorpusWriter, Document, read_split
 from llm.data.shards import ShardWriter, TokenShards, write_meta
 from llm.data.statistics import statistics
-from llm.evaluation.statistics.pairing import documents_of
+from llm.evaluation.statistics.pairing import items_of
 from llm.model import Decoder
 from llm.model.weights import load, save
 from llm.report.content import gather
+from llm.runs.event_kinds import StepFinished, StepStarted
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products.data import Amount, CorpusCounts, LeftOut, ValidationCounts
 
 PROJECT = Path(__file__).parents[2]
 PAIRS = {"brackets": ("p[1]", "p1"), "a question mark": ("q?", "qx"), "a star": ("r*", "rab"), "a hash": ("s#", "s")}
-COUNTS = {
-    "read_documents": 3,
-    "duplicates": {"documents": 0},
-    "rejected": {"binary": {"documents": 0}, "not_utf8": {"documents": 0}},
-}
+COUNTS = CorpusCounts(
+    documents=3,
+    bytes=30,
+    by_split={},
+    by_domain={},
+    read_documents=3,
+    duplicates=Amount(documents=0, bytes=0),
+    rejected={reason: LeftOut(documents=0, first=()) for reason in ("binary", "not_utf8", "empty")},
+)
 
 
 def corpus(folder: Path, text: str) -> None:
@@ -49,7 +55,11 @@ def shards(folder: Path, text: str) -> None:
 
 
 def table(name: str) -> Callable[[Path, str], None]:
-    return lambda folder, text: pl.DataFrame({"split": [text]}).write_parquet(folder / name)
+    def write(folder: Path, text: str) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        pl.DataFrame({"split": [text]}).write_parquet(folder / name)
+
+    return write
 
 
 def weights(folder: Path, text: str) -> None:
@@ -67,12 +77,10 @@ def values(product: Manifest) -> set[float]:
 def reported(product: Manifest) -> object:
     folder = RunFolder(product.folder.parents[1] / "run")
     folder.path.mkdir()
-    events = [
-        {"time": "2026-01-01T00:00:00Z", "kind": f"step_{kind}", "step": "validate"} for kind in ("started", "finished")
-    ]
-    folder.events.write_text("".join(json.dumps(event) + "\n" for event in events))
-    folder.manifest_path("validate").parent.mkdir()
-    product.write(folder.manifest_path("validate"))
+    log = EventLog(folder.events)
+    log.emit(StepStarted(step="validate"))
+    log.emit(StepFinished(step="validate"))
+    folder.keep("validate", product)
     return gather(folder).statistics
 
 
@@ -80,7 +88,7 @@ READS: dict[str, tuple[Callable[[Path, str], None], Callable[[Manifest], object]
     "a split": (corpus, lambda product: read_split(product, "train")["text"].to_list()),
     "statistics of a corpus": (corpus, lambda product: sorted(set(statistics(product)["domain"]))),
     "shards": (shards, lambda product: TokenShards.open(product).tokens("train").tolist()),
-    "scores": (table("documents.parquet"), lambda product: documents_of(product).to_dicts()),
+    "scores": (table("items/bits_per_byte.parquet"), lambda product: items_of(product, "bits_per_byte").to_dicts()),
     "a table of a report": (table("statistics.parquet"), reported),
     "weights": (
         weights,
@@ -97,23 +105,23 @@ WANTED: dict[str, object] = {
 }
 
 
-def made(root: Path, make: Callable[[Path, str], None], text: str) -> Manifest:
-    with Store(root).stage("product", Recipe(text, {})) as stage:
-        make(stage.path, text)
-        return stage.commit(COUNTS)
+def made(root: Path, what: str, text: str) -> Manifest:
+    counts = ValidationCounts(success=True, expectations=1, failed=()) if what == "a table of a report" else COUNTS
+    with Store(root).stage(counts.kind, Recipe(text, {})) as stage:
+        READS[what][0](stage.path, text)
+        return stage.commit(counts)
 
 
 @pytest.mark.parametrize("has_neighbour", [True, False])
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("what", READS)
 def test_a_product_is_read_from_its_own_folder(tmp_path: Path, what: str, pair: str, has_neighbour: bool) -> None:
-    make, read = READS[what]
     own, neighbour = PAIRS[pair]
-    product = made(tmp_path / own, make, "right")
+    product = made(tmp_path / own, what, "right")
     if has_neighbour:
-        other = made(tmp_path / "other", make, "wrong one")
-        shutil.copytree(other.folder, tmp_path / neighbour / "product" / product.id)
-    assert read(product) == WANTED[what]
+        other = made(tmp_path / "other", what, "wrong one")
+        shutil.copytree(other.folder, tmp_path / neighbour / product.kind / product.id)
+    assert READS[what][1](product) == WANTED[what]
 
 
 def test_every_call_of_polars_that_reads_a_path_says_that_it_is_no_pattern() -> None:

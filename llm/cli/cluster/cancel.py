@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from llm.cli.cluster.shared import ACCESS, poll_seconds, run_and_config, say
+from llm.cli.cluster.trainings import end_training
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
     from llm.cluster.pipelines.kfp_client import KfpApi
-    from llm.cluster.pipelines.kfp_requests import KfpError
     from llm.cluster.pipelines.run_state import RunState
-    from llm.cluster.pipelines.wait import Patience
+    from llm.cluster.pipelines.wait import Limits
     from llm.config import ClusterConfig, RunConfig
 
 
@@ -37,12 +37,11 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
     if name is None:
         raise UserError("which run?", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect, endpoint
-    from llm.cluster.pipelines.kfp_requests import KfpError
-    from llm.cluster.pipelines.wait import Patience
+    from llm.cluster.pipelines.wait import Limits
 
     try:
         api = connect(config.cluster)
-    except KfpError as absent:
+    except ServiceError as absent:
         _without_kfp(name, config.cluster, absent, is_known=endpoint(config.cluster) is not None)
         return 0
     try:
@@ -52,33 +51,33 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
             raise
         click.echo(f"the training of run {name} has ended; Kubeflow Pipelines at {api.uri} has no such run")
         return 0
-    _with_kfp(api, run, config.cluster, Patience(poll_seconds=poll_seconds, cancel_seconds=wait_seconds))
+    _with_kfp(api, run, config.cluster, Limits(poll_seconds=poll_seconds, cancel_seconds=wait_seconds))
     return 0
 
 
-def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, patience: Patience) -> None:
-    from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end, end_training
+def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, limits: Limits) -> None:
+    from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end
     from llm.cluster.pipelines.step_logs import StepLogs
     from llm.cluster.pipelines.wait import Narrator
     from llm.process.interrupts import Interrupts
 
     had_ended, problem = run.has_ended, None
     if not had_ended:
-        ask_for_the_end(api, run, patience, Interrupts())
+        ask_for_the_end(api, run, limits, Interrupts())
         say(f"asked Kubeflow Pipelines to end run {run.name}, id {run.id}")
     config = _configuration(run)
     if config is None or config.training.pool is not None:
         name = run.name if config is None else str(config.run.name)
         own = None if config is None else config.cluster.namespace
         try:
-            if had_ended and (others := api.going_on(name)):
-                say(f"run {name}, id {others[0].id}, goes on: what trains under that name is its own, and stays")
+            if had_ended and (others := api.active(name)):
+                say(f"run {name}, id {others[0].id}, is active: the training of that name is its own, and stays")
             else:
                 end_training(name, cluster, say, own or StepLogs(api, cluster).namespace_of(run.id))
         except (ServiceError, UserError) as error:
             problem = error
     if not had_ended:
-        run = await_the_end(api, run.id, Narrator(say), patience)
+        run = await_the_end(api, run.id, Narrator(say), limits)
     click.echo(f"run {run.name} {'had ended before' if had_ended else 'has ended'}: {run.state}")
     if problem is not None:
         raise ServiceError("whether its training has ended is not known", str(problem)) from problem
@@ -89,27 +88,27 @@ def _configuration(run: RunState) -> RunConfig | None:
 
     try:
         return configuration_of(run)
-    except UserError as error:  # another version's: its end must not depend on that
+    except UserError as error:  # another version wrote it: the run must end all the same
         say(f"its configuration is not valid here: {error}")
-        say("its training is looked for by the run's name, where its pods are; or set cluster.namespace")
+        say("its training is looked for by the run's name, in the namespace of its pods; or set cluster.namespace")
         return None
 
 
-def _without_kfp(name: str, cluster: ClusterConfig, absent: KfpError, *, is_known: bool) -> None:
-    """Only the training can be ended: enough where Kubeflow Pipelines has no part in the run."""
+def _without_kfp(name: str, cluster: ClusterConfig, absent: ServiceError, *, is_known: bool) -> None:
+    """End the training alone. That is enough for a run that has no part in Kubeflow Pipelines."""
     if _ended_training(name, cluster):
         click.echo(f"the training of run {name} has ended")
     elif not is_known:
-        raise UserError(f"no training of a run {name} is on the cluster", f"Nor is there more: {absent}")
+        raise UserError(
+            f"no training of a run {name} is on the cluster", f"Kubeflow Pipelines was not found either: {absent}"
+        )
     if is_known:
         raise absent
 
 
 def _ended_training(name: str, cluster: ClusterConfig) -> bool:
-    from llm.cluster.pipelines.cancel import end_training
-
     try:
         return end_training(name, cluster, say)
     except (ServiceError, UserError) as error:
-        say(f"warning: its training was looked for in vain: {error}")
+        say(f"warning: it is not known whether it trains on the cluster: {error}")
         return False

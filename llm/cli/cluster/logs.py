@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.argument("arguments", nargs=-1, required=True, metavar="RUN [KEY=VALUE]...")
 @click.option("--step", default=None, help="Only this step.")
-@click.option("--follow", is_flag=True, help="Go on until the run ends, with what comes.")
+@click.option("--follow", is_flag=True, help="Also print what comes, until the run ends.")
 @poll_seconds
 @away_seconds
 def command(
@@ -37,15 +37,15 @@ def command(
         raise UserError("of which run?", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect
     from llm.cluster.pipelines.step_logs import StepLogs, follow_logs
-    from llm.cluster.pipelines.wait import Patience
+    from llm.cluster.pipelines.wait import Limits
 
     api = connect(config.cluster)
     run = api.find(name)
     _check_step(run, step)
     logs = StepLogs(api, config.cluster)
-    patience = Patience(poll_seconds=poll_seconds, away_seconds=away_seconds)
+    limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
     told = 0
-    for heading, text in follow_logs(api, run, logs, patience, say, only=step, to_the_end=follow):
+    for heading, text in follow_logs(api, run, logs, limits, say, only=step, to_the_end=follow):
         told += 1
         if heading is not None:
             sys.stdout.flush()

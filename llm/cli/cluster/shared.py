@@ -30,7 +30,7 @@ away_seconds = click.option(
     default=300.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="How long to bear with a server that does not answer.",
+    help="How long to wait for a server that does not answer.",
 )
 
 

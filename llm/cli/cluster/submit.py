@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import select
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, say, summary, tell_the_end
+from llm.cli.cluster.trainings import end_training
 from llm.cli.options import overrides
 from llm.cli.run import load_pipeline
 from llm.config import compose
+from llm.errors import ServiceError
 
 if TYPE_CHECKING:
     from llm.cluster.pipelines.submit import Choice
@@ -26,8 +29,8 @@ INTERRUPTED = 130
     help=f"""Run PIPELINE (pretrain) on a cluster, and wait for its end.
 
     The exit code is the run's: 0 done, 4 the gate did not pass, 75 cancelled, else that of the failed step, whose log
-    is printed. A step whose image cannot be had, or whose Secret is missing, ends the run with 2. Ctrl-C asks whether
-    to cancel the run or to leave it; without a terminal it cancels, as SIGTERM does.
+    is printed. A step whose image cannot be pulled, or whose Secret is missing, ends the run with 2. Ctrl-C asks
+    whether to cancel the run or to leave it; without a terminal it cancels, as SIGTERM does.
 
     {ACCESS}""",
 )
@@ -47,17 +50,18 @@ def command(
     poll_seconds: float,
     away_seconds: float,
 ) -> int:
-    """Submit, see it through, tell the end."""
+    """Submit, wait, and say how it ended."""
     config = compose(overrides)
     function = load_pipeline(pipeline)
     from llm.cluster.pipelines.kfp_client import connect
-    from llm.cluster.pipelines.kfp_requests import KfpError
     from llm.cluster.pipelines.outcome import outcome
     from llm.cluster.pipelines.package import for_a_cluster
     from llm.cluster.pipelines.pod_preflight import pod_preflight
     from llm.cluster.pipelines.step_logs import StepLogs
-    from llm.cluster.pipelines.submit import Left, see_through, start
-    from llm.cluster.pipelines.wait import Narrator, Patience
+    from llm.cluster.pipelines.submit import StoppedWaiting, Waiter, start, wait_to_the_end
+    from llm.cluster.pipelines.wait import Limits, Narrator
+    from llm.cluster.refusal import Refused, Unreachable
+    from llm.cluster.trainjobs.pool_preflight import read_pool
     from llm.images import unbuilt_warning
     from llm.process.interrupts import Interrupted, Interrupts
 
@@ -70,34 +74,28 @@ def command(
     try:
         with Interrupts() as interrupts:
             with interrupts.held():
-                run = start(api, function, config, logs, interrupts)
+                run = start(api, function, config, logs, interrupts, read_pool)
                 say(f"submitted run {run.name}, id {run.id}; {api.page(run.id)}")
             if not waits:
                 click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")
                 say(f"next: gristmill status {run.name} --wait")
                 return 0
-            run, cause = see_through(
-                api,
-                run,
-                config,
-                logs,
-                Narrator(say),
-                interrupts,
-                lambda interrupted: _choice(interrupted, cancel_on_interrupt),
-                Patience(poll_seconds=poll_seconds, away_seconds=away_seconds),
-            )
-    except (Interrupted, Left) as left:
+            limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
+            end = partial(end_training, str(config.run.name), config.cluster, say)
+            waiter = Waiter(api, logs, Narrator(say), interrupts, limits, end)
+            run, cause = wait_to_the_end(waiter, run, config, lambda by: _choice(by, cancel_on_interrupt))
+    except (Interrupted, StoppedWaiting) as stopped:
         if run is None:
             say("stopped; nothing was submitted")
         else:
-            words = left if isinstance(left, Left) else "the run goes on"
+            words = stopped if isinstance(stopped, StoppedWaiting) else "the run goes on"
             say(f"{words}: gristmill status {run.name} --wait | gristmill cancel {run.name}")
         return INTERRUPTED
-    except KfpError as error:
+    except (Refused, Unreachable) as error:
         if run is None:
             raise
         hint = f"The run goes on without us: gristmill status {run.name} --wait"
-        raise KfpError(str(error), hint, status=error.status) from error
+        raise ServiceError(str(error), hint) from error
     return tell_the_end(api, run, logs, outcome(run, logs, cause), as_json)
 
 

@@ -2,8 +2,8 @@
 
 Where it is: `cluster.kfp_uri`, else KFP_ENDPOINT (as for the `kfp` command), else KF_PIPELINES_ENDPOINT, else the
 client's own search: the cluster that this pod runs in, or the one of the kubeconfig, namespace `kubeflow`.
-Who we are: the token in KFP_EXISTING_TOKEN (as for the `kfp` command), or in the file that KF_PIPELINES_SA_TOKEN_PATH
-names, or nobody. An own certificate authority: SSL_CERT_FILE.
+Our token: the one in KFP_EXISTING_TOKEN (as for the `kfp` command), or in the file that KF_PIPELINES_SA_TOKEN_PATH
+names, or none. An own certificate authority: SSL_CERT_FILE.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from llm.cluster.api import kubeconfig_errors
-from llm.cluster.pipelines.kfp_requests import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, WHERE_IT_IS, KfpError, bound
+from llm.cluster.pipelines.kfp_requests import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, WHERE_IT_IS, bound
 from llm.cluster.pipelines.run_state import RunState, from_api
+from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig, nearest
-from llm.errors import UserError
+from llm.errors import ServiceError, UserError
 
 ENDPOINT_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT")
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -33,7 +34,7 @@ EQUALS = 1
 
 
 class KfpApi:
-    """A connection to Kubeflow Pipelines. Every method raises KfpError when there is no answer, or a refusal."""
+    """A connection to Kubeflow Pipelines. Every method may raise Refused, or Unreachable."""
 
     def __init__(self, client: Any, namespace: str | None) -> None:
         """Take KFP's client, and the namespace to ask for where the server serves many users."""
@@ -61,7 +62,7 @@ class KfpApi:
                     service_account=service_account,
                 )
         except ValueError as error:  # the client's own: there are several experiments of this name
-            raise KfpError(f"Kubeflow Pipelines at {self.uri}: {error}", status=400) from error
+            raise Refused(400, "", f"Kubeflow Pipelines at {self.uri}: {error}") from error
         return from_api(result.run_info)
 
     def get(self, run_id: str) -> RunState:
@@ -73,7 +74,7 @@ class KfpApi:
         predicate = {"operation": EQUALS, "key": "display_name", "stringValue": name}
         return list(self._list(filter=json.dumps({"predicates": [predicate]})))
 
-    def going_on(self, name: str) -> list[RunState]:
+    def active(self, name: str) -> list[RunState]:
         """Those of that name that have not ended."""
         return [run for run in self.named(name) if not run.has_ended]
 
@@ -86,7 +87,7 @@ class KfpApi:
         if RUN_ID.fullmatch(name_or_id):
             try:
                 return self.get(name_or_id)
-            except KfpError as error:
+            except Refused as error:
                 if error.status != 404:
                     raise
                 raise UserError(f"{self.uri} has no run {name_or_id}", "`gristmill status` lists the runs.") from error
@@ -101,7 +102,7 @@ class KfpApi:
         """Ask for a run's end; does nothing if it has ended or was asked already."""
         try:
             self._client.terminate_run(run_id)
-        except KfpError as error:
+        except Refused as error:
             if error.status != 400:
                 raise
             run = self.get(run_id)
@@ -109,7 +110,7 @@ class KfpApi:
                 raise error from None
 
     def pod_log(self, run_id: str, pod: str) -> str | None:
-        """The log of a pod, or what KFP's archive has of it; None if neither is to be had."""
+        """The log of a pod, or of KFP's archive; None if neither has it."""
         from urllib3.exceptions import HTTPError
 
         try:
@@ -122,7 +123,7 @@ class KfpApi:
                 _preload_content=False,
             )
             text: str = answer.data.decode(errors="replace")
-        except (KfpError, HTTPError):
+        except (ServiceError, HTTPError):
             return None
         return None if text.startswith('{"error_message":') else text  # with status 200, in 2.17
 
@@ -144,22 +145,21 @@ def endpoint(cluster: ClusterConfig) -> str | None:
 
 
 def connect(cluster: ClusterConfig) -> KfpApi:
-    """Connect, and see that Kubeflow Pipelines answers; raises KfpError if not, UserError without a namespace."""
+    """Connect, and check that Kubeflow Pipelines answers; raises ServiceError if not, UserError without a namespace."""
     given = endpoint(cluster)
     if given is None and (why := _why_no_cluster()) is not None:
-        raise KfpError("no address of Kubeflow Pipelines is known, and no cluster", WHERE_IT_IS, why)
+        raise ServiceError("no address of Kubeflow Pipelines is known, and no cluster", WHERE_IT_IS, why)
     with _quietly():
         try:
             client = _client(given, cluster.timeout_seconds)
             health = client.get_kfp_healthz()
-        except KfpError as error:
+        except (Refused, Unreachable) as error:
             if given is not None or error.status not in (404, 503):
                 raise
-            raise KfpError(
-                "no address of Kubeflow Pipelines is known, and the cluster in sight has none in the namespace"
+            raise ServiceError(
+                "no address of Kubeflow Pipelines is known, and the cluster that we see has none in the namespace"
                 " kubeflow",
                 WHERE_IT_IS,
-                status=error.status,
             ) from error
     namespace = (cluster.namespace or client.get_user_namespace()) if health.multi_user else None
     if health.multi_user and not namespace:

@@ -1,10 +1,10 @@
 """How a run ended, as an exit code and in words.
 
 0    SUCCEEDED
-4    SUCCEEDED, but the gate did not pass: what waits for it was skipped
-N    FAILED: the failed step's own exit code, where its log tells one of ours (see `llm.errors`), else 70
-2    FAILED without a failed step (a pod that could not be made, a driver), or SKIPPED: the cluster refused; or
-     cancelled by us because a step could not start, and would not by itself
+4    SUCCEEDED, but the gate did not pass: the steps that need its PASS were skipped
+N    FAILED: the failed step's own exit code if its log has one of ours (see `llm.errors`), else 70
+2    FAILED without a failed step (a pod that could not be made, a driver), or SKIPPED: the cluster refused; or we
+     cancelled it because a step could not start, and would not start by itself
 75   cancelled: CANCELED, or FAILED after somebody asked for its end; the training left a checkpoint
 """
 
@@ -34,13 +34,13 @@ class Outcome:
     step: str | None = None
     """The step that failed."""
     log: StepLog | None = None
-    """What it printed; None if it is not to be had."""
+    """What it printed; None if it cannot be read."""
     has_begun: bool = True
     """Whether that step began, so that there should be a log."""
 
 
 def outcome(run: RunState, logs: StepLogs, cancelled_for: Interrupted | CannotStart | None = None) -> Outcome:
-    """The end of a run that has ended, which we cancelled if there is a reason why."""
+    """How a run ended; `cancelled_for` says why we cancelled it, if we did."""
     if run.state == "SUCCEEDED":
         return _succeeded(run)
     if isinstance(cancelled_for, CannotStart):
@@ -71,7 +71,7 @@ def _failed(run: RunState, logs: StepLogs) -> Outcome:
         why = (logs.pods.workflow_message(run.id) if logs.pods else None) or "Kubeflow Pipelines' driver failed"
         return Outcome(ServiceError.exit_code, f"{step} could not be prepared: {why}", step, log)
     if log is None:
-        return Outcome(EXIT_FAULT, f"{step} failed, and its log is not to be had", step)
+        return Outcome(EXIT_FAULT, f"{step} failed, and its log cannot be read", step)
     status = log.exit_status
     code = status if status in OUR_CODES else EXIT_FAULT
     words = log.own_words or (f"failed with exit status {status}" if status is not None else "failed")

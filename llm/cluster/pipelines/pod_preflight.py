@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from llm.cluster.trainjobs.trainjob import is_label_value
+from llm.cluster.labels import is_label_value
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.data.sources import source_of
 from llm.data.validation.suite import is_path
 from llm.errors import UserError
+from llm.evaluation.metric import check_metrics
 from llm.storage import is_s3
 from llm.tracking.mlflow_server import is_server
 
@@ -25,6 +26,7 @@ def pod_preflight(config: RunConfig) -> list[str]:
     _check_tracking(config)
     check_secrets(config)
     _check_name(config)
+    check_metrics(config.evaluation, config.gate)
     paths = {}
     if source_of(config.data.path).host_paths(config.data.path):
         paths["data.path"] = config.data.path

@@ -1,6 +1,6 @@
-"""The log of a step: from its pod, or else from KFP's API, which has read it from the pod or from Argo's archive.
+"""The log of a step: from its pod, or else from KFP's API, which reads it from the pod or from Argo's archive.
 
-The end of a step's log is the launcher's and Argo's; the step's own exit code is only told there:
+The launcher and Argo write the end of a step's log. The step's own exit code is only there:
 
     error: …                                                       the step's own words
     F1128 15:21:22.552240  27 main.go:53] failed to execute component: exit status 3
@@ -10,14 +10,14 @@ The end of a step's log is the launcher's and Argo's; the step's own exit code i
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.run_state import FINAL, Node, RunState
 from llm.cluster.pipelines.step_pods import StepPod, StepPods
-from llm.cluster.pipelines.wait import Narrator, Patience, look
+from llm.cluster.pipelines.wait import Limits, Narrator, look
+from llm.cluster.pod_log import PodLog
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
 
@@ -39,7 +39,7 @@ class StepLog:
 
     @property
     def exit_status(self) -> int | None:
-        """The step's own exit code, as the launcher tells it; None if it does not."""
+        """The step's own exit code, as the launcher writes it; None if it does not."""
         found = EXIT_STATUS.findall(self.text)
         return int(found[-1]) if found else None
 
@@ -52,6 +52,18 @@ class StepLog:
     def tail(self, lines: int) -> list[str]:
         """The last lines."""
         return self.text.splitlines()[-lines:]
+
+
+@dataclass
+class Shown:
+    """How much of one step's log was shown already."""
+
+    logs: dict[str, PodLog] = field(default_factory=dict)
+    """By pod."""
+    characters: dict[str, int] = field(default_factory=dict)
+    """By pod, of what came through Kubeflow Pipelines."""
+    headings: set[str] = field(default_factory=set)
+    """The sources that were named."""
 
 
 class StepLogs:
@@ -79,37 +91,48 @@ class StepLogs:
 
     def namespace_of(self, run_id: str) -> str | None:
         """The namespace that a run's pods are in; None if that is not known."""
-        found = next((pod.namespace for pod in self.of_run(run_id)), None)
+        found = next((one.pod.namespace for one in self.of_run(run_id)), None)
         return found or (self.pods.kfp_namespace() if self.pods else None)
 
     def read(self, run: RunState, step: str, *, of_driver: bool = False) -> StepLog | None:
         """The log of a step's last try, or of its driver; None if nobody has it."""
         source, text = "", ""
-        for source, piece in self.pieces(run, step, of_driver=of_driver):  # noqa: B007  the last one's
+        for source, piece in self.new_text(run, step, Shown(), of_driver=of_driver):  # noqa: B007  the last one's
             text += piece
         return StepLog(text, source) if source else None
 
-    def pieces(
-        self, run: RunState, step: str, *, of_driver: bool = False, follow: bool = False
+    def new_text(
+        self, run: RunState, step: str, shown: Shown, *, of_driver: bool = False, follow: bool = False
     ) -> Iterator[tuple[str, str]]:
-        """The log from its beginning on, each piece with its source; with `follow` as it grows, until it breaks off."""
-        wanted = [pod for pod in self.of_run(run.id) if (pod.step, pod.is_driver) == (step, of_driver) and pod.has_log]
-        if wanted and self.pods is not None:
+        """The rest of the log, each piece with its source; with `follow` also what comes, until it breaks off.
+
+        A pod's log is read on from its last line. KFP's API gives the whole log, of which the shown part is cut off.
+        """
+        pods = [one for one in self.of_run(run.id) if (one.step, one.is_driver) == (step, of_driver)]
+        readable = [one for one in pods if one.pod.has_log]
+        if readable and self.pods is not None:
+            last = readable[-1]
+            log = shown.logs.setdefault(last.name, self.pods.log(last))
+            follow = follow and not last.pod.has_ended
             try:
-                for piece in self.pods.log(wanted[-1], follow=follow and not wanted[-1].has_ended):
-                    yield f"pod {wanted[-1].name}", piece
+                for line in log.new_lines(follow=follow, is_complete=last.pod.has_ended):
+                    yield f"pod {last.name}", f"{line}\n"
                 return
             except ServiceError as error:
                 self.why_no_pods = str(error)
+                if follow:
+                    return  # the next look reads on
         if self._api is not None and not of_driver:
             for pod in _possible_pods(run, step):
                 if (text := self._api.pod_log(run.id, pod)) is not None:
-                    yield f"pod {pod}, through Kubeflow Pipelines", text
+                    if new := text[shown.characters.get(pod, 0) :]:
+                        shown.characters[pod] = len(text)
+                        yield f"pod {pod}, through Kubeflow Pipelines", new
                     return
 
     def held_up(self, run_id: str) -> list[StepPod]:
         """The pods of a run that something keeps from starting: an image that is not there, no node with room."""
-        return [pod for pod in self.of_run(run_id) if pod.trouble and not pod.has_ended]
+        return [one for one in self.of_run(run_id) if one.trouble and not one.pod.has_ended]
 
     def troubles(self, run_id: str) -> dict[str, str]:
         """What keeps steps from starting, by step."""
@@ -119,9 +142,9 @@ class StepLogs:
 def _possible_pods(run: RunState, step: str) -> Iterator[str]:
     """Names that a step's pod may have, likeliest first.
 
-    KFP tells Argo's ids of the nodes below a node, never a node's own. Below `train` is the executor, or with Argo's
-    retries the first try of it; then the pod is below a node named `executor`, and which of several is not told: only
-    of a failed step, as there is one failed executor.
+    KFP gives Argo's ids of the nodes below a node, never a node's own. Below `train` is the executor, or with Argo's
+    retries its first try; then the pod is below a node named `executor`, and KFP does not say which of several. Of a
+    failed step it is known, as there is one failed executor.
     """
     of_step = [node for node in run.nodes if node.base == step]
     failed = any(node.state == "FAILED" for node in of_step)
@@ -142,7 +165,7 @@ def follow_logs(
     api: KfpApi,
     run: RunState,
     logs: StepLogs,
-    patience: Patience,
+    limits: Limits,
     say: Callable[[str], None],
     *,
     only: str | None = None,
@@ -150,33 +173,27 @@ def follow_logs(
 ) -> Iterator[Piece]:
     """What the steps of a run printed so far, in the order of their start; with `to_the_end` also what comes.
 
-    A log is always read from its beginning, and what was told is left out: so it does not matter where it is read, nor
-    how often a connection or the server breaks off. Of steps that run side by side, one is told before the next.
+    Nothing comes twice, however often a connection or the server breaks off. Of steps that run at the same time, one is
+    shown before the next.
     """
-    told: dict[tuple[str, str], int] = {}
+    shown: dict[str, Shown] = {}
     complete: set[str] = set()
-    narrator = Narrator(say)
+    narrator = Narrator(say, limits.clock)
     while True:
         has_ended = run.has_ended
         for node in run.steps:
             if only in (None, node.name) and node.name not in complete:
-                yield from _news(run, node, logs, told, follow=to_the_end)
+                yield from _news(run, node, logs, shown.setdefault(node.name, Shown()), follow=to_the_end)
                 if node.state in FINAL:
                     complete.add(node.name)
         if has_ended or not to_the_end:
             return
-        time.sleep(patience.poll_seconds)
-        run = look(api, run.id, narrator, patience)
+        limits.clock.sleep(limits.poll_seconds)
+        run = look(api, run.id, narrator, limits)
 
 
-def _news(
-    run: RunState, node: Node, logs: StepLogs, told: dict[tuple[str, str], int], *, follow: bool
-) -> Iterator[Piece]:
-    position = 0
-    for source, piece in logs.pieces(run, node.name, follow=follow and node.state not in FINAL):
-        position += len(piece)
-        before = told.get((node.name, source))
-        if position > (before or 0):
-            heading = f"--- {node.name} ({source})" if before is None else None
-            yield heading, piece[-(position - (before or 0)) :]
-            told[node.name, source] = position
+def _news(run: RunState, node: Node, logs: StepLogs, shown: Shown, *, follow: bool) -> Iterator[Piece]:
+    for source, text in logs.new_text(run, node.name, shown, follow=follow and node.state not in FINAL):
+        heading = None if source in shown.headings else f"--- {node.name} ({source})"
+        shown.headings.add(source)
+        yield heading, text

@@ -1,53 +1,74 @@
-"""Starting a run in Kubeflow Pipelines, and seeing it through to its end."""
+"""Starting a run in Kubeflow Pipelines, and staying with it to its end."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end, end_training
+from llm.cluster.api import Api
+from llm.cluster.first_wins import earlier
+from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end
 from llm.cluster.pipelines.kfp_client import KfpApi
-from llm.cluster.pipelines.kfp_requests import KfpError
 from llm.cluster.pipelines.package import compile_package
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.step_pods import StepPods
-from llm.cluster.pipelines.wait import CannotStart, Narrator, Patience, wait
+from llm.cluster.pipelines.wait import CannotStart, Limits, Narrator, wait
+from llm.cluster.refusal import Refused, Unreachable
 from llm.config import RunConfig
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupted, Interrupts
 
 
 class Choice(Enum):
-    """What is to become of a run when whoever waits for it is interrupted."""
+    """What a user who interrupts the wait wants of the run."""
 
     WAIT = "wait"
     LEAVE = "leave"
     CANCEL = "cancel"
 
 
-class Left(Exception):
-    """We stopped waiting; the run's end is the cluster's."""
+class StoppedWaiting(Exception):
+    """We wait no longer; the run goes on, or ends, in the cluster."""
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """Everything that waiting for a run needs."""
+
+    api: KfpApi
+    logs: StepLogs
+    narrator: Narrator
+    interrupts: Interrupts
+    limits: Limits
+    end_training: Callable[[str | None], object]
+    """Deletes what the run trains on pools; takes the namespace of its pods, if that is known."""
 
 
 def start(
-    api: KfpApi, function: Callable[..., Any], config: RunConfig, logs: StepLogs, interrupts: Interrupts
+    api: KfpApi,
+    function: Callable[..., Any],
+    config: RunConfig,
+    logs: StepLogs,
+    interrupts: Interrupts,
+    check_pool: Callable[[Api, str], object],
 ) -> RunState:
     """Compile and start a run that has a name.
 
-    Before anything is made, raises UserError if a run of that name is going on, or if the service account or the pool
-    is not there, ServiceError without Kubeflow Trainer for a pool, as far as that can be seen; and Interrupted for a
-    signal that was held until then. Hold them: so the run is in the caller's hands before the next one.
+    Before anything is made, raises UserError if a run of that name is active, or if the service account or the pool is
+    not there, ServiceError without Kubeflow Trainer for a pool, as far as that can be seen; and Interrupted for a
+    signal that was held until then. The caller holds signals, so that it has the run before it handles the next one.
     """
     name = str(config.run.name)
-    if going_on := api.going_on(name):
-        _refuse_second(name, going_on[0])
+    if active := api.active(name):
+        _refuse_second(name, active[0])
     if logs.pods is not None:
-        _check_platform(logs.pods, config)
+        _check_platform(logs.pods, config, check_pool)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.yaml"
         compile_package(function, config, package)
@@ -55,8 +76,11 @@ def start(
         return _created(api, package, config)
 
 
-def _check_platform(pods: StepPods, config: RunConfig) -> None:
-    """Look for what the platform chart installs, if KFP itself is in the cluster that we see: it may be another one."""
+def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api, str], object]) -> None:
+    """Check what the platform chart installs, if KFP is in the cluster that we see: it may be in another one.
+
+    What may not be looked at passes.
+    """
     namespace = pods.kfp_namespace()
     if namespace is None:
         return
@@ -67,78 +91,67 @@ def _check_platform(pods: StepPods, config: RunConfig) -> None:
             "Install the chart gristmill-platform there, or set cluster.service_account.",
         )
     if pool is not None:
-        pods.check_pool(namespace, pool)
+        with closing(pods.api_in(namespace)) as there, suppress(Refused, Unreachable):
+            check_pool(there, pool)
 
 
 def _created(api: KfpApi, package: Path, config: RunConfig) -> RunState:
     name, cluster = str(config.run.name), config.cluster
     try:
         run = api.create(package, name, cluster.experiment, cluster.service_account)
-    except KfpError as error:
-        if not error.may_pass:
-            raise
+    except Unreachable as error:
         hint = f"It may have begun nevertheless: gristmill status {name}"
-        raise KfpError(str(error), hint, status=error.status) from error
-    with suppress(KfpError):  # the server went away just now: the run is there, and is waited for
-        _yield_to_a_simultaneous_one(api, run)
+        raise Unreachable(str(error), hint, status=error.status) from error
+    with suppress(Refused, Unreachable):  # an outage just now: the run is there, and we wait for it
+        _give_way(api, run)
     return run
 
 
 def _refuse_second(name: str, other: RunState) -> None:
     raise UserError(
-        f"a run {name} is going on already: {other.state}, id {other.id}",
+        f"a run {name} is active already: {other.state}, id {other.id}",
         f"`gristmill status {name} --wait` waits for it, `gristmill cancel {name}` ends it;"
         " another name (run.name=…) makes another run.",
     )
 
 
-def _yield_to_a_simultaneous_one(api: KfpApi, run: RunState) -> None:
-    """End this run if another of its name was started at the same moment: KFP itself lets two have one name.
-
-    Whoever sees one that is not younger than its own gives way. Times are whole seconds, so both may: rather none than
-    two that write into one run.
-    """
-    others = [other for other in api.going_on(run.name) if other.id != run.id]
-    for other in others:
-        if other.created is None or run.created is None or other.created <= run.created:
-            api.terminate(run.id)
-            _refuse_second(run.name, other)
+def _give_way(api: KfpApi, run: RunState) -> None:
+    """End this run if another of its name was started at the same moment: KFP lets two runs have one name."""
+    first = earlier(run, api.active(run.name))
+    if first is not None:
+        api.terminate(run.id)
+        _refuse_second(run.name, first)
 
 
-def see_through(
-    api: KfpApi,
-    run: RunState,
-    config: RunConfig,
-    logs: StepLogs,
-    narrator: Narrator,
-    interrupts: Interrupts,
-    choose: Callable[[Interrupted], Choice],
-    patience: Patience,
+def wait_to_the_end(
+    waiter: Waiter, run: RunState, config: RunConfig, choose: Callable[[Interrupted], Choice]
 ) -> tuple[RunState, Interrupted | CannotStart | None]:
     """The run at its end, and why we cancelled it if we did. When interrupted, `choose` says what becomes of it.
 
-    A step that cannot start cancels it, and so does an interruption of `choose`; one of the cancelling leaves it to the
-    cluster. Raises Left if the run goes on, and KfpError if it cannot be seen any more.
+    A step that cannot start cancels it, and so does an interruption of `choose`; an interruption of the cancelling
+    leaves it to the cluster. Raises StoppedWaiting if the run goes on; Unreachable or Refused if it cannot be seen any
+    more.
     """
+    interrupts, narrator = waiter.interrupts, waiter.narrator
     cause: Interrupted | CannotStart
     while True:
         try:
             interrupts.raise_held()
-            return wait(api, run.id, narrator, patience, logs.held_up), None
+            return wait(waiter.api, run.id, narrator, waiter.limits, waiter.logs.held_up), None
         except Interrupted as interrupted:
             cause, choice = interrupted, _chosen(choose, interrupted)
         except CannotStart as error:
             cause, choice = error, Choice.CANCEL
         if choice is Choice.LEAVE:
-            raise Left("the run goes on")
+            raise StoppedWaiting("the run goes on")
         if choice is Choice.CANCEL:
             try:
                 with interrupts.held():
                     narrator.say(_cancelling(cause))
-                    ask_for_the_end(api, run, patience, interrupts)
-                return _end(api, run, config, logs, narrator, interrupts, patience), cause
+                    ask_for_the_end(waiter.api, run, waiter.limits, interrupts)
+                return _end(waiter, run, config), cause
             except Interrupted as interrupted:
-                raise Left("the run was asked to end") from interrupted
+                raise StoppedWaiting("the run was asked to end") from interrupted
 
 
 def _chosen(choose: Callable[[Interrupted], Choice], interrupted: Interrupted) -> Choice:
@@ -154,19 +167,11 @@ def _cancelling(cause: Interrupted | CannotStart) -> str:
     return "cancelling the run; once more leaves it to the cluster"
 
 
-def _end(
-    api: KfpApi,
-    run: RunState,
-    config: RunConfig,
-    logs: StepLogs,
-    narrator: Narrator,
-    interrupts: Interrupts,
-    patience: Patience,
-) -> RunState:
-    interrupts.raise_held()
+def _end(waiter: Waiter, run: RunState, config: RunConfig) -> RunState:
+    waiter.interrupts.raise_held()
     if config.training.pool is not None:
         try:
-            end_training(str(config.run.name), config.cluster, narrator.say, logs.namespace_of(run.id))
-        except (ServiceError, UserError) as error:  # the step that follows the training ends it too: go on
-            narrator.say(f"whether its training has ended is not known: {error}")
-    return await_the_end(api, run.id, narrator, patience)
+            waiter.end_training(waiter.logs.namespace_of(run.id))
+        except (ServiceError, UserError) as error:  # the step that follows the training ends it too
+            waiter.narrator.say(f"whether its training has ended is not known: {error}")
+    return await_the_end(waiter.api, run.id, waiter.narrator, waiter.limits)

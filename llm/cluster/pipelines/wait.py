@@ -1,18 +1,17 @@
-"""Waiting for a run: looking again and again, saying what is new, bearing with a server that is away for a while.
+"""Waiting for a run: look, say what is new, look again. An outage of the server is waited out.
 
-A run itself has no limit, and nor has waiting for a node; what keeps a step from starting and does not go away by
-itself has one.
+A run may take any time, and so may waiting for a node. An obstacle that keeps a step from starting, and does not go
+away by itself, ends the wait.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llm.cluster.obstacles import Obstacle
+from llm.cluster.obstacles import Obstacle, ObstacleClock
+from llm.cluster.patience import CLOCK, Clock, patiently
 from llm.cluster.pipelines.kfp_client import KfpApi
-from llm.cluster.pipelines.kfp_requests import KfpError
 from llm.cluster.pipelines.run_state import ACTIVE, FINAL, RunState
 from llm.cluster.pipelines.step_pods import StepPod
 from llm.errors import UserError
@@ -22,7 +21,7 @@ Say = Callable[[str], None]
 HEARTBEAT_SECONDS = 30.0
 TROUBLES_SECONDS = 10.0
 GAP_SECONDS = 25.0
-"""An obstacle that two looks do not see is gone; one may miss it: a kubelet's state blinks while it tries again."""
+"""An obstacle that two looks do not see is gone; one look may miss it."""
 SETTLING_LOOKS = 3
 CANCELING = "CANCELING"
 WORDS = {
@@ -34,18 +33,19 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How often to look, and for how long to bear with what."""
+class Limits:
+    """How often to look at a run, and how long to wait for what."""
 
     poll_seconds: float = 2.0
     away_seconds: float = 300.0
-    """A server that does not answer, or with an error that may pass."""
+    """For a server that does not answer, or answers with an error that may pass."""
     cancel_seconds: float = 180.0
-    """A run that was asked to end."""
+    """For a run that was asked to end."""
+    clock: Clock = CLOCK
 
 
 class CannotStart(UserError):
-    """What keeps a step from starting has been there for too long to go away by itself."""
+    """An obstacle that keeps a step from starting has been there for too long to go away by itself."""
 
     def __init__(self, step: str, obstacle: Obstacle) -> None:
         """Take the step, and what is in its way."""
@@ -54,28 +54,28 @@ class CannotStart(UserError):
 
 
 class Narrator:
-    """Says what is new about a run, each thing once; without news, a line every 30 s says what goes on."""
+    """Says what is new about a run, each thing once; without news, a line every 30 s says which steps run."""
 
-    def __init__(self, say: Say) -> None:
-        """Take what to say it with."""
-        self.say = say
+    def __init__(self, say: Say, clock: Clock = CLOCK) -> None:
+        """Give each line to `say`."""
+        self.say, self._clock = say, clock
         self._steps: dict[str, str] = {}
         self._troubles: set[tuple[str, str]] = set()
         self._state: str | None = None
-        self._said = time.monotonic()
+        self._said = self._clock.now()
 
     def look(self, run: RunState) -> None:
-        """Tell what changed since the last look."""
+        """Say what changed since the last look."""
         for line in self._news(run):
             self.say(line)
-            self._said = time.monotonic()
-        if time.monotonic() - self._said >= HEARTBEAT_SECONDS and not run.has_ended:
+            self._said = self._clock.now()
+        if self._clock.now() - self._said >= HEARTBEAT_SECONDS and not run.has_ended:
             running = ", ".join(node.name for node in run.steps if node.state == "RUNNING") or "no step"
             self.say(f"after {duration(run.seconds)}: {running} running")
-            self._said = time.monotonic()
+            self._said = self._clock.now()
 
     def trouble(self, held_up: Iterable[StepPod]) -> None:
-        """Tell what keeps steps from starting, each reason once: a kubelet goes back and forth between some."""
+        """Say what keeps steps from starting, each reason once: a kubelet goes back and forth between some."""
         for pod in held_up:
             reason = (pod.step, str(pod.trouble).partition(":")[0])
             if reason not in self._troubles:
@@ -97,84 +97,61 @@ class Narrator:
                 yield f"{node.name:12}started"
 
 
-class _Standing:
-    """How long each obstacle has stood in the way of its pod."""
-
-    def __init__(self) -> None:
-        self._since: dict[tuple[str, str], float] = {}
-        self._seen: dict[tuple[str, str], float] = {}
-
-    def check(self, held_up: Iterable[StepPod]) -> None:
-        """Take in how things stand; raises CannotStart when patience with an obstacle is at an end."""
-        now = time.monotonic()
-        for pod in held_up:
-            if pod.obstacle is None:
-                continue
-            key = (pod.name, pod.obstacle.kind)
-            if now - self._seen.get(key, now) > GAP_SECONDS or key not in self._since:
-                self._since[key] = now
-            self._seen[key] = now
-            if now - self._since[key] >= pod.obstacle.patience_seconds:
-                raise CannotStart(pod.step, pod.obstacle)
-
-
 def wait(
     api: KfpApi,
     run_id: str,
     narrator: Narrator,
-    patience: Patience,
+    limits: Limits,
     held_up: Callable[[str], Sequence[StepPod]] = lambda run_id: (),
     for_seconds: float | None = None,
 ) -> RunState:
-    """The run at its end, or after `for_seconds` as it stands; `held_up` gives the pods that cannot start.
+    """The run at its end, or as it is after `for_seconds`; `held_up` gives the pods that cannot start.
 
-    Raises KfpError if the server stays away, or refuses; CannotStart if one of those pods never will by itself.
+    Raises Unreachable if the server stays away, Refused if it refuses; CannotStart if one of those pods will never
+    start by itself.
     """
-    started = asked = time.monotonic()
-    standing = _Standing()
+    started = asked = limits.clock.now()
+    obstacles = ObstacleClock(GAP_SECONDS)
     while True:
-        run = look(api, run_id, narrator, patience)
+        run = look(api, run_id, narrator, limits)
         narrator.look(run)
-        now = time.monotonic()
+        now = limits.clock.now()
         if run.has_ended:
-            return _settled(api, run, narrator, patience)
+            return _settled(api, run, narrator, limits)
         if for_seconds is not None and now - started >= for_seconds:
             return run
         if now - asked >= TROUBLES_SECONDS and run.state != CANCELING:
             pods = held_up(run_id)
-            standing.check(pods)
+            obstacles = check_obstacles(obstacles, pods, now)
             narrator.trouble(pods)
             asked = now
-        time.sleep(patience.poll_seconds)
+        limits.clock.sleep(limits.poll_seconds)
 
 
-def look(api: KfpApi, run_id: str, narrator: Narrator, patience: Patience) -> RunState:
-    """The run as it stands, after as many tries as `patience` allows."""
-    away_since: float | None = None
-    while True:
-        try:
-            run = api.get(run_id)
-        except KfpError as error:
-            now = time.monotonic()
-            if not error.may_pass or (away_since is not None and now - away_since >= patience.away_seconds):
-                raise
-            if away_since is None:
-                away_since = now
-                first_line = str(error).partition("\n")[0]
-                narrator.say(f"{first_line}; trying again for {duration(patience.away_seconds)}, the run goes on")
-            time.sleep(patience.poll_seconds)
-            continue
-        if away_since is not None:
-            narrator.say("Kubeflow Pipelines answers again")
-        return run
+def check_obstacles(obstacles: ObstacleClock, pods: Iterable[StepPod], now: float) -> ObstacleClock:
+    """The clock after a look at `now`; raises CannotStart when patience with an obstacle is at an end."""
+    there = [(pod, pod.obstacle) for pod in pods if pod.obstacle is not None]
+    obstacles = obstacles.see([(pod.name, obstacle.kind) for pod, obstacle in there], now)
+    for pod, obstacle in there:
+        if obstacles.lasts((pod.name, obstacle.kind)) >= obstacle.patience_seconds:
+            raise CannotStart(pod.step, obstacle)
+    return obstacles
 
 
-def _settled(api: KfpApi, run: RunState, narrator: Narrator, patience: Patience) -> RunState:
-    """The run once its steps have ended too: the server writes them a moment after the run's own end."""
+def look(api: KfpApi, run_id: str, narrator: Narrator, limits: Limits) -> RunState:
+    """The run as it is now; an outage of the server is waited out."""
+    return patiently(
+        lambda: api.get(run_id), limits.away_seconds, narrator.say, "Kubeflow Pipelines",
+        clock=limits.clock, meanwhile=", the run goes on",
+    )  # fmt: skip
+
+
+def _settled(api: KfpApi, run: RunState, narrator: Narrator, limits: Limits) -> RunState:
+    """The run once its steps have ended too: the server writes their ends a moment after the run's own."""
     for _ in range(SETTLING_LOOKS):
         if all(node.state not in ACTIVE for node in run.nodes):
             break
-        time.sleep(patience.poll_seconds)
-        run = look(api, run.id, narrator, patience)
+        limits.clock.sleep(limits.poll_seconds)
+        run = look(api, run.id, narrator, limits)
         narrator.look(run)
     return run

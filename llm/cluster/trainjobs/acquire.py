@@ -1,4 +1,4 @@
-"""Creating a TrainJob, or taking over the one that an earlier launcher of the same training created."""
+"""Creating a TrainJob, or adopting the one that an earlier launcher of the same training created."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llm.cluster.api import Api, Json
+from llm.cluster.first_wins import earlier
 from llm.cluster.refusal import Refused
 from llm.cluster.trainjobs.conditions import COMPLETE, FAILED, ended, is_going
 from llm.cluster.trainjobs.delete import delete_and_wait
-from llm.cluster.trainjobs.delete_on_signal import DeletesWhenStopped
+from llm.cluster.trainjobs.delete_on_signal import DeletesOnSignal
 from llm.cluster.trainjobs.trainjob import RUN, SPEC_HASH, WORK
-from llm.cluster.trainjobs.trainjob_requests import (
-    create_trainjob,
-    delete_trainjob,
-    trainjob,
-    trainjobs_with,
-)
+from llm.cluster.trainjobs.trainjob_requests import create_trainjob, delete_trainjob, trainjob, trainjobs_with
 from llm.errors import BusyError, ServiceError, UserError
 
 
 @dataclass(frozen=True)
-class Begun:
+class Acquired:
     """The TrainJob to follow."""
 
     job: Json
@@ -30,67 +26,91 @@ class Begun:
     """When we created it, in seconds since the epoch; None if another did."""
 
 
-def begin(api: Api, body: Json, stop: DeletesWhenStopped, tell: Callable[[str], None], *, anew: bool) -> Begun:
-    """Create the TrainJob; where its name is taken, adopt one that asks for the same.
+def acquire(
+    api: Api, body: Json, on_signal: DeletesOnSignal, tell: Callable[[str], None], *, replace_complete: bool
+) -> Acquired:
+    """Create the TrainJob. If its name is taken, adopt that TrainJob if it asks for the same.
 
-    One that is being deleted is waited for, one that has failed makes room for a new one, and so does one that is
-    complete if a new one is wanted (`anew`). Raises UserError if it asks for something else, BusyError if another run
-    does the same work now (both would write the same checkpoints), ServiceError if that cannot be seen.
+    See `why_replace` for those that are replaced. Raises UserError if it asks for something else, BusyError if another
+    run does the same work now (both would write the same checkpoints), ServiceError if that cannot be seen.
     """
     name = body["metadata"]["name"]
     while True:
         started, job = time.time(), None
-        stop.is_creating = True
+        on_signal.is_creating = True
         try:
             created = create_trainjob(api, body)
-            _make_way(api, created)
-            return Begun(created, started)
+            _give_way(api, created)
+            return Acquired(created, started)
         except Refused as error:
             if error.status != 409:
                 raise
             job = trainjob(api, name)
         finally:
-            stop.is_creating = False
+            on_signal.is_creating = False
         if job is None:
-            continue  # it has gone in between
-        state = ended(job)
-        if is_going(job):
-            tell(f"waiting for an earlier TrainJob {name} to be gone")
-        elif state == FAILED:
-            tell(f"an earlier TrainJob {name} has failed, and makes room for a new one")
-        elif _hash(job) != _hash(body):
-            raise _two_runs(job, body)
-        elif state == COMPLETE and anew:
-            tell(f"an earlier TrainJob {name} is complete, and makes room for a new one")
-        else:
-            if state is None:  # whoever created it may have been cut off before it looked
-                _make_way(api, job)
-            return Begun(job, None)
+            continue  # it was deleted meanwhile
+        why = why_replace(job, body, replace_complete=replace_complete)
+        if why is None:
+            if ended(job) is None:  # its launcher may have died before it looked for others
+                _give_way(api, job)
+            return Acquired(job, None)
+        tell(why)
         delete_and_wait(api, [job], tell)
 
 
-def _make_way(api: Api, ours: Json) -> None:
-    """Delete our TrainJob and refuse unless it is the first of those that do its work now.
+def why_replace(job: Json, body: Json, *, replace_complete: bool) -> str | None:
+    """Why the TrainJob that is there must go before ours is created; None if it is adopted.
 
-    Looked for afterwards, so that of two that are created at once one sees the other. Their times are whole seconds:
-    of two in one second both may give way. Rather none than two that write into one place. One that is being deleted
-    counts too, as its pods may be saving a checkpoint.
+    It must go if it has failed, or is being deleted; also if it is complete and `replace_complete` says so. Raises
+    UserError if it asks for something else than ours, `body`.
     """
-    metadata = ours["metadata"]
+    name = body["metadata"]["name"]
+    if is_going(job):
+        return f"waiting until an earlier TrainJob {name} is gone"
+    if ended(job) == FAILED:
+        return f"an earlier TrainJob {name} has failed; a new one replaces it"
+    if _hash(job) != _hash(body):
+        raise _two_runs(job, body)
+    if ended(job) == COMPLETE and replace_complete:
+        return f"an earlier TrainJob {name} is complete; a new one replaces it"
+    return None
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A TrainJob at the work that its label says."""
+
+    id: str
+    created: str
+    job: Json
+
+
+def _give_way(api: Api, ours: Json) -> None:
+    """Delete our TrainJob and raise BusyError unless it is the first of those that do its work now.
+
+    A TrainJob that is being deleted counts too, as its pods may be saving a checkpoint.
+    """
+    name = ours["metadata"]["name"]
     try:
-        others = trainjobs_with(api, WORK, metadata["labels"][WORK])
+        others = trainjobs_with(api, WORK, ours["metadata"]["labels"][WORK])
     except ServiceError:
-        delete_trainjob(api, metadata["name"])
+        delete_trainjob(api, name)
         raise
-    for other in (other["metadata"] for other in others if ended(other) is None):
-        if other["uid"] == metadata["uid"] or other["creationTimestamp"] > metadata["creationTimestamp"]:
-            continue
-        delete_trainjob(api, metadata["name"])
-        run = other["labels"].get(RUN, "?")
-        raise BusyError(
-            f"run {run} trains the same already, as TrainJob {other['namespace']}/{other['name']}",
-            f"Wait for its end, and run again: its checkpoint is then used. To end it: gristmill cancel {run}",
-        )
+    first = earlier(_claim(ours), [_claim(other) for other in others if ended(other) is None])
+    if first is None:
+        return
+    delete_trainjob(api, name)
+    other = first.job["metadata"]
+    run = other["labels"].get(RUN, "?")
+    raise BusyError(
+        f"run {run} trains the same already, as TrainJob {other['namespace']}/{other['name']}",
+        f"Wait for its end, and run again: its checkpoint is then used. To end it: gristmill cancel {run}",
+    )
+
+
+def _claim(job: Json) -> _Claim:
+    return _Claim(job["metadata"]["uid"], job["metadata"]["creationTimestamp"], job)
 
 
 def _two_runs(job: Json, body: Json) -> UserError:
@@ -102,7 +122,7 @@ def _two_runs(job: Json, body: Json) -> UserError:
     metadata = job["metadata"]
     run = metadata.get("labels", {}).get(RUN, "?")
     return UserError(
-        f"two runs with one name: TrainJob {metadata['namespace']}/{metadata['name']} of run {run} is there already,"
+        f"two runs with one name: TrainJob {metadata['namespace']}/{metadata['name']} of run {run} exists already,"
         " and asks for something else",
         f"it differs in {', '.join(differing) or 'its fingerprint'}; created {metadata.get('creationTimestamp')},"
         f" {ended(job) or 'not ended'}",

@@ -1,4 +1,4 @@
-"""How a TrainJob stands. Its conditions decide, and nothing else: pods fail and come back while it goes on."""
+"""The state of a TrainJob. Its conditions decide, and nothing else: pods fail and come back while it continues."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
 
 
 def ended(job: Json) -> str | None:
-    """`Complete` or `Failed`; None while it goes on."""
+    """`Complete` or `Failed`; None before its end."""
     return next((kind for kind in (COMPLETE, FAILED) if condition(job, kind) is not None), None)
 
 
 def is_suspended(job: Json) -> bool:
-    """Whether it waits for somebody to start it: a queue, or a person."""
+    """Whether it waits until somebody starts it: a queue, or a person."""
     return bool(job["spec"].get("suspend")) or condition(job, SUSPENDED) is not None
 
 
 def is_going(job: Json) -> bool:
-    """Whether it is being deleted."""
+    """Whether its deletion was asked for."""
     return "deletionTimestamp" in job["metadata"]
 
 

@@ -1,13 +1,12 @@
-"""A stop while a TrainJob is followed: first the TrainJob is deleted, then everything else.
+"""A signal while a TrainJob is followed: the TrainJob is deleted first, and then everything else ends.
 
 After Kubeflow Pipelines' Terminate a step lives for less than a second, whatever its grace: Argo signals the process
-group and does not wait for it. So all that the DELETE needs is made ready before.
+group and does not wait for it. So everything that the DELETE needs is ready before the signal comes.
 """
 
 from __future__ import annotations
 
 import signal
-import time
 from contextlib import ExitStack
 
 from llm.cluster.api import Api
@@ -17,11 +16,11 @@ from llm.process.signals import while_signals
 
 DELETE_SECONDS = 5.0
 CREATING_SECONDS = 2.0
-"""How long a TrainJob may take to exist whose creation was on its way when the signal came."""
+"""A TrainJob whose creation was on its way when the signal came may take so long to exist."""
 AGAIN_SECONDS = 0.05
 
 
-class DeletesWhenStopped:
+class DeletesOnSignal:
     """Between `with` and its end a stop signal deletes the TrainJob and raises Preempted in the main thread."""
 
     def __init__(self, api: Api, name: str) -> None:
@@ -33,8 +32,8 @@ class DeletesWhenStopped:
         self.is_creating = False
         """Whether a request is on its way that may create it."""
 
-    def __enter__(self) -> DeletesWhenStopped:
-        """Begin; the connection is opened now, so that the DELETE need not."""
+    def __enter__(self) -> DeletesOnSignal:
+        """Begin; open the connection now, so that the DELETE need not."""
         trainjob(self._api, self._name)
         self._api.patience_seconds = DELETE_SECONDS
         self._signals.enter_context(while_signals(self._stop))
@@ -46,7 +45,7 @@ class DeletesWhenStopped:
         self._api.close()
 
     def _stop(self, number: int) -> None:
-        if self._asked:  # Ctrl-C reaches us and our runner, which passes it on
+        if self._asked:  # a Ctrl-C comes twice: the terminal sends it to us, and so does our runner
             return
         self._asked = True
         what = self._delete()
@@ -54,13 +53,13 @@ class DeletesWhenStopped:
         raise Preempted(f"stopped by {name}", what, "Run the same command again to go on.")
 
     def _delete(self) -> str:
-        """Delete it; says what became of it."""
-        deadline = time.monotonic() + (CREATING_SECONDS if self.is_creating else 0.0)
+        """Delete it; returns a sentence that says whether that worked."""
+        deadline = self._api.clock.now() + (CREATING_SECONDS if self.is_creating else 0.0)
         try:
             while not delete_trainjob(self._api, self._name):
-                if time.monotonic() > deadline:
+                if self._api.clock.now() > deadline:
                     return f"There was no TrainJob {self._name} to delete."
-                time.sleep(AGAIN_SECONDS)
+                self._api.clock.sleep(AGAIN_SECONDS)
         except ServiceError as error:
             return f"TrainJob {self._name} could not be deleted and goes on without us: {error}"
         return f"TrainJob {self._name} is being deleted; its pods save a checkpoint in their grace."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.cluster.api import Api, Json, pod_namespace
-from llm.cluster.pod_requests import pod
+from llm.cluster.pod_requests import pod_document
 from llm.cluster.trainjobs.trainjob import Owner
 from llm.errors import UserError
 from llm.images import PROJECT, TRAIN_IMAGE, built, pinned
@@ -22,22 +22,22 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class Launcher:
-    """What the launcher's own pod says."""
+    """The launcher's own pod."""
 
     pod: str
     namespace: str
     image: str
     owner: Owner | None
-    """None if the TrainJob goes to another namespace, where it cannot be owned from here."""
+    """None if the TrainJob is in another namespace: an owner must be in the same one."""
 
 
 def own_pod(api: Api) -> Launcher | None:
-    """The launcher's pod; None outside of one. Raises what the server refuses."""
+    """The launcher's pod; None outside of a pod. Raises UserError if there is none of its name."""
     namespace = pod_namespace()
     if namespace is None:
         return None
     name = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME", "")
-    found = pod(api, name, namespace)
+    found = pod_document(api, name, namespace)
     if found is None:
         raise UserError(
             f"this pod calls itself {name}, and namespace {namespace} has no pod of that name",
@@ -52,7 +52,7 @@ def training_image(launcher: Launcher | None, project: Path = PROJECT) -> str:
         return image
     if launcher is not None:
         return launcher.image
-    if (train := built(project).get("train")) is not None:  # of another tree its pods refuse the plan themselves
+    if (train := built(project).get("train")) is not None:  # pods of another tree refuse the plan themselves
         return pinned("train", train)
     raise UserError(
         "there is no image to train with",

@@ -1,6 +1,6 @@
-"""What a training needs of the cluster, looked for before anything is made: Trainer, JobSet, the pool, and the right.
+"""What a training needs of the cluster, checked before anything is made: Trainer, JobSet, the pool, and our right.
 
-The versions come from the server's discovery, which every account may read; the CRDs themselves it may not.
+The versions come from the server's discovery, which every account may read. The CRDs not every account may read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from llm.errors import ServiceError, UserError
 NEEDED = "Gristmill needs Kubeflow Trainer 2.0 to 2.3, which serves trainer.kubeflow.org/v1alpha1."
 JOBSET_GROUP, JOBSET_VERSION = "jobset.x-k8s.io", "v1alpha2"
 ROLE = "gristmill-train"
-"""The platform chart's Role of a launcher, of a release that is called as its README says."""
+"""The platform chart's Role of a launcher, if the release has the name that its README gives it."""
 
 
 def check_pool(pool: str, cluster: ClusterConfig) -> None:
-    """Raise UserError or ServiceError now, rather than at the training, if there is no such pool or right for us."""
+    """Raise UserError or ServiceError if there is no such pool, or no right for us: now, and not hours later."""
     api = connect(cluster)
     try:
         read_pool(api, pool)
@@ -41,11 +41,11 @@ def check_trainer(api: Api) -> None:
         if _discover(api, f"/apis/{JOBSET_GROUP}/{JOBSET_VERSION}") is None:
             raise ServiceError(
                 f"the cluster has Kubeflow Trainer but no {JOBSET_GROUP}/{JOBSET_VERSION}",
-                "Trainer makes a training's pods through JobSet, 0.8 or newer: install it beside Trainer.",
+                "Trainer makes a training's pods through JobSet, 0.8 or newer: install it together with Trainer.",
                 _see(f"crd jobsets.{JOBSET_GROUP}"),
             )
     except Refused as error:
-        if error.status != 403:  # a cluster that hides its discovery still refuses the TrainJob itself, in time
+        if error.status != 403:  # a cluster that hides its APIs will refuse the TrainJob itself
             raise
 
 
@@ -67,7 +67,7 @@ def read_pool(api: Api, name: str) -> Json:
 
 
 def check_right(api: Api) -> None:
-    """Raise UserError if we may not create TrainJobs. A server that does not tell will refuse the TrainJob itself."""
+    """Raise UserError if we may not create TrainJobs. A server that does not say it will refuse the TrainJob itself."""
     right = right_to_create_trainjobs(api)
     if right is None or right.get("allowed", True):
         return
@@ -90,7 +90,7 @@ def _without_trainer(api: Api) -> ServiceError:
     if _discover(api, "/apis/kubeflow.org/v1") is not None:
         return ServiceError(
             "the cluster's Kubeflow training is too old: it serves kubeflow.org/v1 (PyTorchJob)",
-            f"{NEEDED} Install it beside the old operator; both can run.",
+            f"{NEEDED} Install it next to the old operator; both can run.",
         )
     return ServiceError(
         "Kubeflow Trainer is not installed: the cluster does not know trainjobs.trainer.kubeflow.org",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm.cluster.api import Api, connect
-from llm.cluster.trainjobs.acquire import Begun, begin
-from llm.cluster.trainjobs.delete_on_signal import DeletesWhenStopped
-from llm.cluster.trainjobs.follower import Following
+from llm.cluster.trainjobs.acquire import Acquired, acquire
+from llm.cluster.trainjobs.delete_on_signal import DeletesOnSignal
+from llm.cluster.trainjobs.follower.loop import follow_to_the_end
 from llm.cluster.trainjobs.own_pod import own_pod, training_image
 from llm.cluster.trainjobs.pool_preflight import read_pool
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 600.0
 
 
 def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: EventLog) -> Callable[[str], None]:
-    """What runs a plan, given by its URI, as a TrainJob on the pool that the training names; see `follow`."""
+    """What runs a plan, given by its URI, as a TrainJob on the pool that the training names; see `run_trainjob`."""
     assert training.pool is not None
     pool = training.pool
 
@@ -34,49 +34,50 @@ def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: E
             processes=training.parallel.processes,
             command=(*POD, plan_uri),
         )  # fmt: skip
-        # anew: we are called when the store has no checkpoint, so a complete TrainJob made one that was since removed
-        follow(spec, cluster, log, anew=True)
+        api = connect(cluster)
+        try:
+            # we are called when the store has no checkpoint: that of a complete TrainJob was removed since
+            run_trainjob(api, spec, cluster, log, replace_complete=True)
+        finally:
+            api.close()
 
     return run_plan
 
 
-def follow(spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, anew: bool = False) -> None:
+def run_trainjob(
+    api: Api, spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog, *, replace_complete: bool = False
+) -> None:
     """Run a training as a TrainJob and return when it is complete.
 
-    The TrainJob of an earlier launcher is adopted if it asks for the same, UserError if it asks for something else; one
-    that has failed is replaced, and with `anew` one that is complete. Rank 0's events come into `log`, its other lines
-    to stderr. SIGTERM and SIGINT delete the TrainJob before anything else. One that nothing owns (outside of a pod) is
-    deleted when it is complete.
+    The TrainJob of an earlier launcher is adopted, or replaced: see `acquire`. Rank 0's events go to `log`, its other
+    lines to stderr. SIGTERM and SIGINT delete the TrainJob before anything else. A TrainJob that nothing owns (outside
+    of a pod) is deleted when it is complete.
 
-    Raises what the trainer raised, by its exit code and in its words; Preempted after a stop, or if the TrainJob was
-    deleted by others; UserError for what keeps it from starting, once patience with that is at an end (then it is
-    deleted); ServiceError if the cluster refuses or does not answer.
+    Raises what the trainer raised, by its exit code and in its words; Preempted after a signal, or if others deleted
+    the TrainJob; UserError for what keeps it from starting, once patience with that is at an end (then it is deleted);
+    ServiceError if the cluster refuses or does not answer.
     """
 
     def tell(message: str) -> None:
         log.emit(Progress(step=spec.task, message=message))
 
-    api = connect(cluster)
-    try:
-        launcher = own_pod(api)
-        with DeletesWhenStopped(api, trainjob_name(spec.run, spec.task)) as stop:
-            read_pool(api, spec.pool)
-            image = training_image(launcher)
-            body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
-            begun = begin(api, body, stop, tell, anew=anew)
-            _tell_begun(begun, log)
-            api.patience_seconds = PATIENCE_SECONDS
-            api.tell = lambda message: log.emit(Warned(message=message.replace("\n  ", " ")))
-            Following(api, begun, spec, cluster, log).to_the_end()
-            if not begun.job["metadata"].get("ownerReferences"):
-                _tidy_up(api, begun, log)
-    finally:
-        api.close()
+    launcher = own_pod(api)
+    with DeletesOnSignal(api, trainjob_name(spec.run, spec.task)) as on_signal:
+        read_pool(api, spec.pool)
+        image = training_image(launcher)
+        body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
+        acquired = acquire(api, body, on_signal, tell, replace_complete=replace_complete)
+        _tell_acquired(acquired, log)
+        api.patience_seconds = PATIENCE_SECONDS
+        api.tell = lambda message: log.emit(Warned(message=message.replace("\n  ", " ")))
+        follow_to_the_end(api, acquired, spec, cluster, log)
+        if not acquired.job["metadata"].get("ownerReferences"):
+            _tidy_up(api, acquired, log)
 
 
-def _tidy_up(api: Api, begun: Begun, log: EventLog) -> None:
-    """Delete a complete TrainJob: while it is there its pool cannot be changed. The training is done either way."""
-    name = begun.job["metadata"]["name"]
+def _tidy_up(api: Api, acquired: Acquired, log: EventLog) -> None:
+    """Delete a complete TrainJob: while it exists its pool cannot be changed. The training is done either way."""
+    name = acquired.job["metadata"]["name"]
     try:
         delete_trainjob(api, name)
     except ServiceError as error:
@@ -84,7 +85,7 @@ def _tidy_up(api: Api, begun: Begun, log: EventLog) -> None:
         log.emit(Warned(message=f"TrainJob {name} is complete and could not be deleted: {what}"))
 
 
-def _tell_begun(begun: Begun, log: EventLog) -> None:
-    metadata = begun.job["metadata"]
-    how = "adopted" if begun.created_at is None else "created"
+def _tell_acquired(acquired: Acquired, log: EventLog) -> None:
+    metadata = acquired.job["metadata"]
+    how = "adopted" if acquired.created_at is None else "created"
     log.emit(TrainJobBegun(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how))

@@ -1,20 +1,22 @@
-"""The TrainJob of a training: what it is called, what it asks for, and the fingerprint of that.
+"""The TrainJob of a training: its name, what it asks for, and the fingerprint of that.
 
-Only fields that Kubeflow Trainer 2.0 to 2.3 share. What a pod is besides its image and command (resources, volumes,
-selectors, restarts, grace) belongs to the pool, a TrainingRuntime of the platform chart.
+It uses only fields that Kubeflow Trainer 2.0 to 2.3 share. The pool, a TrainingRuntime of the platform chart, says all
+else about its pods: resources, volumes, selectors, restarts, grace.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from llm.cluster.labels import HASH_CHARACTERS, label_value, short_hash
 from llm.storage import sha256_of_json
 
 GROUP = "trainer.kubeflow.org"
 VERSION = "v1alpha1"
+NODE = "node"
+"""Name of the pools' replicated job and of its pods' container."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 RUN = "gristmill.io/run"
 TASK = "gristmill.io/task"
@@ -24,14 +26,11 @@ WORK = "gristmill.io/work"
 
 NAME_CHARACTERS = 40
 """Room for what JobSet adds to a pod's name, which is a host name of 63 characters: `<name>-node-0-<index>-xxxxx`."""
-LABEL_CHARACTERS = 63
-HASH_CHARACTERS = 8
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class TrainJobSpec:
-    """What a step asks of the cluster."""
+    """What a training asks of the cluster."""
 
     run: str
     task: str
@@ -45,7 +44,7 @@ class TrainJobSpec:
 
 @dataclass(frozen=True)
 class Owner:
-    """An object of the namespace with which the TrainJob is deleted."""
+    """An object of the namespace: when it is deleted, Kubernetes deletes the TrainJob too."""
 
     api_version: str
     kind: str
@@ -53,7 +52,7 @@ class Owner:
     uid: str
 
     def reference(self) -> dict[str, Any]:
-        """The ownerReference; the owner's own deletion does not wait for the TrainJob's."""
+        """The ownerReference; the owner is deleted without waiting for the TrainJob."""
         return {"apiVersion": self.api_version, "kind": self.kind, "name": self.name, "uid": self.uid}
 
 
@@ -66,20 +65,7 @@ def trainjob_name(run: str, task: str) -> str:
     readable = f"{_slug(run)[:room].rstrip('-')}-{_slug(task)}".strip("-")
     if not readable[:1].isalpha():
         readable = f"run-{readable}"[: NAME_CHARACTERS - HASH_CHARACTERS - 1].rstrip("-")
-    return f"{readable}-{_hash(run, task)}"
-
-
-def is_label_value(text: str) -> bool:
-    """Whether Kubernetes takes the text as a label's value."""
-    return len(text) <= LABEL_CHARACTERS and _LABEL.fullmatch(text) is not None
-
-
-def label_value(text: str) -> str:
-    """The text as a label's value: itself where Kubernetes takes it, else a readable part and a hash."""
-    if is_label_value(text):
-        return text
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[: LABEL_CHARACTERS - HASH_CHARACTERS - 1].strip("-_.")
-    return f"{readable}-{_hash(text)}".lstrip("-")
+    return f"{readable}-{short_hash(run, task)}"
 
 
 def manifest(spec: TrainJobSpec, namespace: str, image: str, owner: Owner | None) -> dict[str, Any]:
@@ -100,7 +86,7 @@ def manifest(spec: TrainJobSpec, namespace: str, image: str, owner: Owner | None
             MANAGED_BY: "gristmill",
             RUN: label_value(spec.run),
             TASK: label_value(spec.task),
-            WORK: _hash(*spec.command),
+            WORK: short_hash(*spec.command),
         },
         "annotations": {SPEC_HASH: sha256_of_json(wanted)},
     }
@@ -111,7 +97,3 @@ def manifest(spec: TrainJobSpec, namespace: str, image: str, owner: Owner | None
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:HASH_CHARACTERS]

@@ -1,38 +1,31 @@
-"""All that a training asks of the API server: the Role of a launcher in the platform chart is this list, and no more.
+"""All that a training asks of the API server.
 
-trainjobs          create, get, list, delete
-trainingruntimes   get, list
-pods               get, list
-pods/log           get
-events             list
-
-Beside it one asks for one's own rights, which every account may (`selfsubjectaccessreviews`: create).
+The Role of a launcher in the platform chart allows this and no more: tests/unit/cluster/trainjobs/test_rights.py
+compares the two. Every account may also ask for its own rights.
 """
 
 from __future__ import annotations
 
 from llm.cluster.api import Api, Json
-from llm.cluster.pod_requests import items, or_none
+from llm.cluster.labels import label_value
+from llm.cluster.pod_requests import items, or_none, pods_with
+from llm.cluster.pods import Pod
 from llm.cluster.refusal import Refused
-from llm.cluster.trainjobs.trainjob import GROUP, RUN, VERSION, label_value
+from llm.cluster.trainjobs.trainjob import GROUP, NODE, RUN, VERSION
 
 FOREGROUND: Json = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
-"""The object stays until its JobSet and all their pods are gone, and so says when that is."""
-
-
-def trainjob_path(api: Api, name: str = "") -> str:
-    """Path of a TrainJob, or of all."""
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{api.namespace}/trainjobs" + (f"/{name}" if name else "")
+"""The object stays until its JobSet and all its pods are gone: so one can see when that is."""
+JOBSET = "jobset.sigs.k8s.io/jobset-name"
 
 
 def create_trainjob(api: Api, body: Json) -> Json:
-    """Create; raises Refused with status 409 if the name is taken."""
-    return api.post(trainjob_path(api), f"create TrainJob {api.namespace}/{body['metadata']['name']}", body)
+    """Create a TrainJob; raises Refused with status 409 if the name is taken."""
+    return api.post(_path(api, "trainjobs"), f"create TrainJob {api.namespace}/{body['metadata']['name']}", body)
 
 
 def trainjob(api: Api, name: str) -> Json | None:
     """The TrainJob, or None."""
-    return or_none(api, trainjob_path(api, name), f"read TrainJob {api.namespace}/{name}")
+    return or_none(api, _path(api, "trainjobs", name), f"read TrainJob {api.namespace}/{name}")
 
 
 def trainjobs_of(api: Api, run: str) -> list[Json]:
@@ -42,15 +35,14 @@ def trainjobs_of(api: Api, run: str) -> list[Json]:
 
 def trainjobs_with(api: Api, label: str, value: str) -> list[Json]:
     """All TrainJobs with that value of a label."""
-    return items(
-        api.get(trainjob_path(api), f"list TrainJobs in {api.namespace}", {"labelSelector": f"{label}={value}"})
-    )
+    query = {"labelSelector": f"{label}={value}"}
+    return items(api.get(_path(api, "trainjobs"), f"list TrainJobs in {api.namespace}", query))
 
 
 def delete_trainjob(api: Api, name: str) -> bool:
-    """Ask for the TrainJob, its JobSet and its pods to be deleted; False if there is none."""
+    """Ask for the deletion of the TrainJob, its JobSet and its pods; False if there is no such TrainJob."""
     try:
-        api.delete(trainjob_path(api, name), f"delete TrainJob {api.namespace}/{name}", FOREGROUND)
+        api.delete(_path(api, "trainjobs", name), f"delete TrainJob {api.namespace}/{name}", FOREGROUND)
     except Refused as error:
         if error.status != 404:
             raise
@@ -60,18 +52,17 @@ def delete_trainjob(api: Api, name: str) -> bool:
 
 def pools(api: Api) -> list[str]:
     """The names of the namespace's TrainingRuntimes."""
-    path = f"/apis/{GROUP}/{VERSION}/namespaces/{api.namespace}/trainingruntimes"
-    return sorted(item["metadata"]["name"] for item in items(api.get(path, f"list the pools in {api.namespace}")))
+    found = items(api.get(_path(api, "trainingruntimes"), f"list the pools in {api.namespace}"))
+    return sorted(item["metadata"]["name"] for item in found)
 
 
 def pool(api: Api, name: str) -> Json | None:
     """The TrainingRuntime, or None."""
-    path = f"/apis/{GROUP}/{VERSION}/namespaces/{api.namespace}/trainingruntimes/{name}"
-    return or_none(api, path, f"read pool {api.namespace}/{name}")
+    return or_none(api, _path(api, "trainingruntimes", name), f"read pool {api.namespace}/{name}")
 
 
 def right_to_create_trainjobs(api: Api) -> Json | None:
-    """What the server says of our right to create TrainJobs, a SubjectAccessReview's status; None if it does not."""
+    """The server's answer whether we may create TrainJobs: a SubjectAccessReview's status; None if it does not say."""
     asked = {"namespace": api.namespace, "verb": "create", "group": GROUP, "resource": "trainjobs"}
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": asked}}  # fmt: skip
@@ -82,3 +73,12 @@ def right_to_create_trainjobs(api: Api) -> Json | None:
             raise
         return None
     return answer.get("status")
+
+
+def training_pods(api: Api, name: str) -> list[Pod]:
+    """The pods of a TrainJob, both those that end and those that begin after a restart."""
+    return pods_with(api, JOBSET, name, NODE)
+
+
+def _path(api: Api, kind: str, name: str = "") -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{api.namespace}/{kind}" + (f"/{name}" if name else "")

@@ -7,7 +7,7 @@ here, named settings (a model's size, a machine's training) in `llm/config/setti
 from llm.config.sections.base import Section
 from llm.config.sections.cluster import ClusterConfig
 from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConfig
-from llm.config.sections.evaluation import EvaluationConfig, GateConfig
+from llm.config.sections.evaluation import EvaluationConfig, GateConfig, MetricRule
 from llm.config.sections.export import ExportConfig, TensorRTConfig
 from llm.config.sections.model import ModelConfig
 from llm.config.sections.run import RunConfig, RunSection
@@ -22,6 +22,7 @@ __all__ = [
     "EvaluationConfig",
     "ExportConfig",
     "GateConfig",
+    "MetricRule",
     "ModelConfig",
     "RunConfig",
     "RunSection",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llm.config.sections.base import PositiveFloat, PositiveInt, Resamples, Section, Seed
+from llm.config.sections.base import FiniteFloat, PositiveFloat, PositiveInt, Resamples, Section, Seed, Text
 
 
 class EvaluationConfig(Section):
-    """How the model is scored on the test split."""
+    """How the model is measured on the test split."""
 
+    metrics: Annotated[tuple[Text, ...], Field(min_length=1)] = ("bits_per_byte",)
+    """What is measured: names of metrics, or import paths `package.module:OBJECT` (`docs/extend/metric.md`)."""
     max_bytes_per_domain: PositiveInt = 300_000
     """Text to score in each domain; documents are drawn by their id until it is reached."""
     max_bytes_per_document: PositiveInt | None = 32_768
@@ -20,33 +22,37 @@ class EvaluationConfig(Section):
     batch_size: PositiveInt = 8
     """Full windows in one forward pass."""
     bootstrap_resamples: Resamples = 10_000
-    """Resamples of documents behind each confidence interval."""
+    """Resamples of items behind each confidence interval, of the scores and of the gate."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Confidence level of the intervals."""
+    """Confidence level of the intervals, of the scores and of the gate."""
     prompts: tuple[str, ...] = ("def", "class", "import", "The", "Return")
     """Prompts of the samples; without a space at the end, as a token carries the space before its word."""
-    sample_tokens: PositiveInt = 64
-    """Tokens of one sample."""
-    sample_temperature: PositiveFloat = 0.8
-    """Temperature of the drawn samples; each prompt also gets a greedy one."""
-    sample_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    """Probability mass that the drawn samples choose from."""
     seed: Seed = 1234
     """Seed of the bootstrap and of the samples."""
 
 
-class GateConfig(Section):
-    """What a candidate must show before it is promoted."""
+class MetricRule(Section):
+    """What a candidate must show in one metric."""
 
-    max_bits_per_byte: PositiveFloat = 3.0
-    """Floor without a champion: overall bits per byte must be at most this."""
-    max_domain_bits_per_byte: dict[str, PositiveFloat] = Field(default_factory=dict)
+    overall: Literal["superiority", "non-inferiority"] = "superiority"
+    """Against a champion, over all domains: better for certain, or not worse by more than the margin for certain."""
+    margin: PositiveFloat
+    """What a domain may get worse against the champion, in the metric's unit."""
+    floor: FiniteFloat | None = None
+    """Without a champion: the overall figure must be this good, or better; None: no floor."""
+    domain_floors: dict[str, FiniteFloat] = Field(default_factory=dict)
     """The same by domain, for domains that need their own floor."""
-    non_inferiority_margin: PositiveFloat = 0.02
-    """Bits per byte that a domain may get worse against the champion."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Confidence level of the paired comparison."""
-    bootstrap_resamples: Resamples = 10_000
-    """Resamples of documents."""
-    seed: Seed = 1234
-    """Seed of the bootstrap."""
+
+
+class GateConfig(Section):
+    """What a candidate must show before it is promoted.
+
+    The intervals are those of the evaluation (`evaluation.confidence`, `evaluation.bootstrap_resamples`,
+    `evaluation.seed`).
+    """
+
+    metrics: Annotated[dict[str, MetricRule], Field(min_length=1)] = Field(
+        default_factory=lambda: {"bits_per_byte": MetricRule(margin=0.02, floor=3.0)}
+    )
+    """The metrics that decide, each with its rule; what else `evaluation.metrics` names is shown and decides nothing.
+    `gate.metrics.NAME.margin=…` adds a metric or changes it, `gate.metrics={NAME: {margin: …}}` replaces them all."""

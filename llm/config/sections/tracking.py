@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from llm.config.sections.base import PositiveFloat, Section
+from llm.config.sections.base import PositiveFloat, Section, Text
 
 
 class TrackingConfig(Section):
-    """MLflow."""
+    """MLflow, and what else follows a run."""
 
     uri: str | None = None
     """Tracking server; None: SQLite and files beside the runs."""
@@ -16,3 +16,6 @@ class TrackingConfig(Section):
     """Name of the registered model."""
     timeout_seconds: PositiveFloat = 10.0
     """How long an answer may take."""
+    sinks: tuple[Text, ...] = ("mlflow",)
+    """What follows the events of a run: names, or import paths `package.module:OBJECT`. The step register tells MLflow
+    in any case."""

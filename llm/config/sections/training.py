@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from llm.config.decides import COURSE
 from llm.config.named import NamedSection, chosen_by_default
 from llm.config.sections.base import Fraction, NameInKubernetes, PositiveFloat, PositiveInt, Section, Seed
 
@@ -57,15 +58,8 @@ class ScheduleConfig(NamedSection):
     warmup_fraction: Fraction = 0.05
     """Share of the steps in which the rate rises linearly."""
 
-    def rate(self, peak: float, step: int, steps: int) -> float:
-        """Learning rate of the step with this number (from 0) in a training of `steps`."""
-        warmup = max(1, round(self.warmup_fraction * steps))
-        if step < warmup:
-            return peak * (step + 1) / warmup
-        return self.rate_after_warmup(peak, step - warmup, steps - warmup)
-
     def rate_after_warmup(self, peak: float, step: int, steps: int) -> float:
-        """The same after the warm-up, where `step` counts from 0 and `steps` are those that remain after it."""
+        """Learning rate of a step after the warm-up: `step` counts from its end, and `steps` are those that remain."""
         raise NotImplementedError
 
 
@@ -82,9 +76,6 @@ class BackendConfig(NamedSection):
     home: ClassVar[str] = "llm.training.backend"
     key: ClassVar[str] = "training.parallel.backend"
     default: ClassVar[str] = "deepspeed"
-
-    libraries: ClassVar[tuple[str, ...]] = ("torch",)
-    """Packages whose versions decide the result."""
 
     def build(self) -> Any:
         """The `llm.training.backend.Backend`; called in a rank, when the process group is there."""
@@ -153,9 +144,9 @@ class TrainingConfig(Section):
     """The arithmetic."""
     parallel: ParallelConfig = Field(default_factory=ParallelConfig)
     """The ranks."""
-    pool: NameInKubernetes | None = None
+    pool: Annotated[NameInKubernetes | None, COURSE] = None
     """Pool of nodes (a TrainingRuntime of the platform chart) that trains; None: the machine that the step runs on."""
-    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    checkpoints: Annotated[CheckpointsConfig, COURSE] = CheckpointsConfig()
     """The checkpoints."""
     validation: TrainingValidationConfig = TrainingValidationConfig()
     """The look at the validation split."""

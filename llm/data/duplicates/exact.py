@@ -1,7 +1,7 @@
 """Exact duplicates: of documents with equal text, the first stays.
 
 Laws: `unique(unique(d)) == unique(d)`; every text of the input is in the output once; the order is kept. Memory is
-one id a document, not its text. Documents that differ in a single byte are different here.
+one id for each document, not its text. Documents that differ in a single byte are different here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llm.data.documents import Document
 
 @dataclass
 class Deduplicator:
-    """Passes each text once and counts what it dropped."""
+    """Says of each document whether its text is new, and counts those that are not."""
 
     dropped_documents: int = 0
     dropped_bytes: int = 0

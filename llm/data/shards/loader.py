@@ -1,9 +1,10 @@
 """Which tokens a step trains on: a seeded global order, of which a rank takes its slice.
 
 The row of tokens is cut into windows; an epoch is a permutation of them drawn from (seed, epoch). Step `s` of all
-ranks together takes the next `global_batch` windows. So a batch is a function of the step alone: there is no state
-to save but the step, and no number of ranks in it. The order comes from raw PCG64 numbers, which NumPy promises to
-keep from version to version (NEP 19); its own shuffles it does not, and a resume would go on with other data.
+ranks together takes the next `global_batch` windows. So a batch is a function of the step alone: the step is the only
+state to save, and the number of ranks does not matter. The order comes from raw PCG64 numbers, which NumPy promises to
+keep from version to version (NEP 19). It does not promise that for its own shuffles: after an upgrade a resumed
+training would see other data.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Loader:
         """
         self._global_batch, self._seed = global_batch, seed
         self.windows = max(0, (len(tokens) - 1) // sequence_length)
-        """Windows in an epoch; a rest shorter than a window is not used."""
+        """Windows in an epoch; what is left at the end, shorter than a window, is not used."""
         if self.windows < global_batch:
             fitting = self.windows * sequence_length
             raise UserError(

@@ -1,4 +1,4 @@
-"""Token shards: one row of ids a split, read by memmap, with the documents' boundaries beside it.
+"""Token shards: one row of ids for each split, read by memmap, and the boundaries of its documents.
 
     <split>.bin              ids, little-endian uint16 (uint32 for vocabularies above 65,536)
     <split>.documents.npy    where each document starts, and the end: [documents + 1] int64

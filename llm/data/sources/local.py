@@ -17,6 +17,7 @@ from llm.data.sources.discovery import format_of, sources
 from llm.data.sources.local_file import LocalFile, files_below
 from llm.data.sources.protocol import Found, InputFile, Source
 from llm.errors import UserError
+from llm.storage import user_path
 
 
 class LocalFiles(Source):
@@ -38,7 +39,7 @@ class LocalFiles(Source):
     def host_paths(self, path: str) -> Sequence[Path]:
         """The file or folder that is named, or the part of a glob before its first wildcard."""
         with _looking_up(path):
-            root = Path(path).expanduser()
+            root = user_path(path)
             return [_split(root)[0] if glob.has_magic(path) else root]
 
 
@@ -49,12 +50,12 @@ SOURCE = LocalFiles()
 def _looking_up(path: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such user's home, a NUL in it
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a NUL in it
         raise UserError(f"data.path={path} cannot be looked up: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _find(path: str) -> list[LocalFile]:
-    root = Path(path).expanduser()
+    root = user_path(path)
     if root.is_dir():
         return files_below(root) or _nothing(f"the folder {path} has no files", "Hidden files are not read.")
     if root.is_file():
@@ -68,7 +69,7 @@ def _find(path: str) -> list[LocalFile]:
             "`*` stays in one folder; `**/*` matches at any depth. Quote the glob in the shell.",
         )
     if root.exists():
-        raise UserError(f"data.path={path} is neither a file nor a folder")
+        raise UserError(f"data.path={path} is no file and no folder")
     forms = [source.form for source in sources().values() if source.form]
     raise UserError(
         f"data.path={path} does not exist",

@@ -60,7 +60,7 @@ class LocalFile:
                 "Copy it again, or take it out of data.path.",
             ) from error
 
-    def sha256(self) -> str:
+    def fingerprint(self) -> str:
         """Hex sha256 of the file as it is stored; raises UserError if it cannot be read."""
         try:
             return sha256_of_file(self.path)

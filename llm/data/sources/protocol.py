@@ -61,11 +61,14 @@ class InputFile(Protocol):
     def open(self) -> AbstractContextManager[BinaryIO]:
         """The bytes, decompressed; raises UserError if they cannot be read or are damaged."""
 
-    def sha256(self) -> str:
-        """Hex sha256 of the stored bytes: part of the recipe; raises UserError if they cannot be read."""
+    def fingerprint(self) -> str:
+        """What changes when the stored bytes do: their sha256, or the hash that a service keeps of them.
+
+        It is part of the recipe. Raises UserError if the bytes cannot be read.
+        """
 
     def check_unchanged(self) -> None:
-        """Raise UserError if it is not as it was when it was found: its sha256 would be another's."""
+        """Raise UserError if it is not as it was when it was found: its fingerprint would be wrong."""
 
 
 class Source(ABC):

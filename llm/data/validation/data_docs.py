@@ -1,8 +1,8 @@
 """Great Expectations' Data Docs as pages that need no network and are the same for the same verdict.
 
 The contents are rendered by Great Expectations. The frame around them is ours, because its own page loads styles and
-scripts from six hosts (without them nothing is laid out), asks the reader to subscribe, and is stamped with times
-and random ids, which would give every run's product another address.
+scripts from six hosts, asks the reader to subscribe, and holds times and random ids. With these every run's product
+would have another address.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _page(title: str, content: Any) -> str:
 
 
 def _escaped(value: Any) -> Any:
-    """The same document with every text in it safe to stand in HTML: Great Expectations' templates escape nothing."""
+    """The same document with every text in it safe for HTML: Great Expectations' templates escape nothing."""
     if isinstance(value, str):
         return html.escape(value, quote=False)
     if isinstance(value, Mapping):

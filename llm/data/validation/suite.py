@@ -8,6 +8,7 @@ from typing import Any
 
 from llm.config import SETTINGS, nearest
 from llm.errors import UserError
+from llm.storage import user_path
 
 FOLDER = SETTINGS / "suites"
 
@@ -19,7 +20,7 @@ def is_path(suite: str) -> bool:
 
 def suite_path(suite: str) -> Path:
     """The file of a suite, by its name or by its path; raises UserError if there is none."""
-    path = Path(suite).expanduser() if is_path(suite) else FOLDER / f"{suite}.json"
+    path = user_path(suite) if is_path(suite) else FOLDER / f"{suite}.json"
     if path.is_file():
         return path
     names = sorted(path.stem for path in FOLDER.glob("*.json"))

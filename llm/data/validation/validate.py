@@ -13,11 +13,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.config import ValidationConfig, nearest
+from llm.config import ValidationConfig, deciding, nearest
 from llm.data.statistics import statistics
 from llm.data.validation.data_docs import write_data_docs
 from llm.data.validation.suite import read_suite, suite_path
@@ -25,12 +24,11 @@ from llm.errors import UserError, ValidationFailed
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import ValidationCounts
 
 if TYPE_CHECKING:
     import polars as pl
 
-CODE = ("llm.data.documents", "llm.data.statistics", "llm.data.validation")
-LIBRARIES = ("great-expectations", "pandas", "polars")
 ROW_NAMES = ("split", "domain")
 SHOWN_ROWS = 5
 
@@ -43,8 +41,9 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     """
     path = suite_path(config.suite)
     suite = read_suite(path)
-    inputs = {"suite": suite, **{name: version(name) for name in LIBRARIES}}
-    recipe = Recipe("validate", config.model_dump(mode="json"), [corpus], code=CODE, inputs=inputs)
+    recipe = Recipe(
+        "validate", deciding(config), [corpus], code=(__name__,), inputs={"suite": suite}, libraries=("pandas",)
+    )
     done = store.find(recipe)
     if done is None:
         log.emit(Progress(step="validate", message="statistics of the corpus", done=0, total=2))
@@ -56,14 +55,10 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
             (stage.path / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
             failed = [_describe(one) for one in result["results"] if not one["success"]]
             done = stage.commit(
-                {
-                    "success": result["success"],
-                    "expectations": len(result["results"]),
-                    "failed": failed,
-                }
+                ValidationCounts(success=result["success"], expectations=len(result["results"]), failed=failed)
             )
         log.emit(Progress(step="validate", message="Great Expectations", done=2, total=2))
-    if not done.counts["success"]:
+    if not ValidationCounts.of(done).success:
         raise ValidationFailed(*_explain(done, corpus, path))
     return done
 
@@ -166,11 +161,11 @@ def _observed(one: Mapping[str, Any]) -> str:
 
 
 def _explain(done: Manifest, corpus: Manifest, path: Path) -> list[str]:
-    failed = done.counts["failed"]
+    verdict = ValidationCounts.of(done)
     return [
         f"corpus {corpus.id} did not pass suite {path.stem}:"
-        f" {len(failed)} of {done.counts['expectations']} expectations failed",
-        *failed,
+        f" {len(verdict.failed)} of {verdict.expectations} expectations failed",
+        *verdict.failed,
         f"Data Docs: {done.folder / 'data_docs' / 'index.html'}",
         f"Clean the data and run again, or change what is expected in {path}.",
     ]

@@ -1,17 +1,20 @@
 """The gate's arithmetic and rules: what is compared, and which verdict follows.
 
-Against a champion, one comparison overall and one per domain, each of the paired difference in bits per byte,
-candidate minus champion (below 0 is better), with its bootstrap interval over documents (`bootstrap.py`):
+Against a champion, each metric gives one comparison overall and one per domain: the paired difference, candidate minus
+champion, with its bootstrap interval over clusters of items (`statistics/`). A difference is read in the metric's own
+direction: what follows says "worse" for "higher" of a metric in which less is better.
 
-* *superiority* overall: the whole interval lies below 0;
-* *non-inferiority* in each domain: the interval's upper end is at most the margin (Piaggio et al. 2012,
-  doi:10.1001/jama.2012.87802).
+* *superiority* overall: the whole interval lies on the better side of 0;
+* *non-inferiority* in each domain, or overall too where `gate.metrics.NAME.overall` says so: the interval ends before
+  it is worse by more than the margin (Piaggio et al. 2012, doi:10.1001/jama.2012.87802).
 
 | verdict | when |
 | --- | --- |
-| FAIL | overall the whole interval lies above 0, or in some domain above the margin |
+| FAIL | overall the whole interval is worse than 0 (or the margin), or in some domain worse than the margin |
 | PASS | every comparison holds |
-| INCONCLUSIVE | neither: the documents cannot tell; the detectable effect says what they could have told |
+| INCONCLUSIVE | neither: the items cannot tell; the detectable effect says what they could have told |
+
+A metric that `gate.metrics` does not name is compared and shown, and decides nothing.
 
 *Multiplicity.* PASS asks for all comparisons at once, an intersection-union test: each may be read at the full
 level, and a wrong PASS stays below (1 - confidence) / 2 without a correction (Berger 1982,
@@ -31,98 +34,127 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from llm.config.sections import GateConfig
+from llm.config.sections import MetricRule
 from llm.errors import UserError
-from llm.evaluation.selection import join_origins
-from llm.evaluation.statistics.bootstrap import FEWEST_DOCUMENTS, detectable_effect, estimate_ratio
+from llm.evaluation.statistics.bootstrap import detectable_effect
+from llm.evaluation.statistics.intervals import Intervals, weighted_mean
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Rule = Literal["superiority", "non-inferiority", "floor", "none"]
 OVERALL = "overall"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the gate, in bits per byte; `domain` may be "overall".
+    """One line of the gate, in the metric's unit; `domain` may be "overall".
 
-    `difference` is candidate minus champion. None: not known.
+    `difference` is candidate minus champion. None: not known. The rule "none" informs, and decides nothing.
     """
 
+    metric: str
+    unit: str
+    better: str
+    item: str
     domain: str
-    rule: Literal["superiority", "non-inferiority", "floor"]
-    candidate: float
+    rule: Rule
+    candidate: float | None
     champion: float | None
     difference: float | None
     low: float | None
     high: float | None
     margin: float
     detectable_effect: float | None
-    documents: int
+    items: int
+    effective_items: float | None
     passed: bool
     failed: bool
+    unknown_because: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, numbers to six digits."""
-        return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        """Plain values, numbers to six digits; what is not finite is None."""
+        return {name: finite(value) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
-def compare(pairs: pl.DataFrame, config: GateConfig) -> list[Comparison]:
-    """Compare overall and per domain; `pairs` has the columns of `pairing.pair_documents`."""
-    comparisons = [_compare(OVERALL, pairs, 0.0, config)]
+def finite(value: float | None) -> float | None:
+    """The number to six digits; None if it is missing, infinite or not a number, for JSON knows none of these."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None
+
+
+def compare(
+    metric: str, about: Mapping[str, Any], pairs: pl.DataFrame, rule: MetricRule | None, intervals: Intervals
+) -> list[Comparison]:
+    """Compare a metric overall and per domain; `pairs` as of `pairing.pair_items`, `about` as in summary.json."""
+    overall: Rule = "none" if rule is None else rule.overall
+    domains: Rule = "none" if rule is None else "non-inferiority"
+    margin = 0.0 if rule is None else rule.margin
+    comparisons = [_compare(metric, about, OVERALL, pairs, overall, margin, intervals)]
     for (domain,), rows in pairs.group_by("domain", maintain_order=True):
-        comparisons.append(_compare(str(domain), rows, config.non_inferiority_margin, config))
+        comparisons.append(_compare(metric, about, str(domain), rows, domains, margin, intervals))
     return comparisons
 
 
-def check_floors(summary: Mapping[str, Any], config: GateConfig) -> list[Comparison]:
-    """Hold an evaluation's summary against the configured floors; raises UserError for a domain it lacks."""
-    domains = summary["domains"]
-    unknown = sorted(set(config.max_domain_bits_per_byte) - set(domains))
+def check_floors(metric: str, about: Mapping[str, Any], rule: MetricRule) -> list[Comparison]:
+    """Hold a metric's figures against its configured floors; raises UserError for a domain that it lacks."""
+    domains = about["domains"]
+    unknown = sorted(set(rule.domain_floors) - set(domains))
     if unknown:
         raise UserError(
-            f"gate.max_domain_bits_per_byte names {', '.join(unknown)}: no such domain was evaluated",
+            f"gate.metrics.{metric}.domain_floors names {', '.join(unknown)}: no such domain was evaluated",
             f"evaluated: {', '.join(sorted(domains))}",
         )
-    floors = [_floor(OVERALL, summary["overall"], config.max_bits_per_byte)]
-    by_domain = sorted(config.max_domain_bits_per_byte.items())
-    return floors + [_floor(name, domains[name], floor) for name, floor in by_domain]
+    floors = [] if rule.floor is None else [_floor(metric, about, OVERALL, about["overall"], rule.floor)]
+    by_domain = sorted(rule.domain_floors.items())
+    return floors + [_floor(metric, about, name, domains[name], floor) for name, floor in by_domain]
 
 
 def decide(comparisons: Sequence[Comparison]) -> Verdict:
-    """The verdict that follows from the comparisons."""
-    if any(comparison.failed for comparison in comparisons):
+    """The verdict that follows from the comparisons that decide."""
+    deciding = [comparison for comparison in comparisons if comparison.rule != "none"]
+    if any(comparison.failed for comparison in deciding):
         return "FAIL"
-    return "PASS" if all(comparison.passed for comparison in comparisons) else "INCONCLUSIVE"
+    return "PASS" if all(comparison.passed for comparison in deciding) else "INCONCLUSIVE"
 
 
-def _compare(name: str, rows: pl.DataFrame, margin: float, config: GateConfig) -> Comparison:
-    clusters = join_origins(rows.select("origin", "domain", "bytes", "candidate", "champion"))
-    sizes = clusters["bytes"].to_numpy().astype(np.float64)
-    ours, theirs = (clusters[column].to_numpy() / math.log(2) for column in ("candidate", "champion"))
-    estimate = estimate_ratio(
-        ours - theirs, sizes, clusters["domain"].to_list(),
-        confidence=config.confidence, resamples=config.bootstrap_resamples, seed=config.seed,
-    )  # fmt: skip
-    low, high = estimate.low, estimate.high
-    superiority = name == OVERALL
+def _compare(
+    metric: str, about: Mapping[str, Any], name: str, pairs: pl.DataFrame, rule: Rule, margin: float,
+    intervals: Intervals,
+) -> Comparison:  # fmt: skip
+    rows = pairs.with_columns(difference=pl.col("candidate") - pl.col("champion"))
+    estimate = weighted_mean(rows, intervals, "difference")
+    if rule != "non-inferiority":
+        margin = 0.0
+    best, worst = _losses(estimate.low, estimate.high, about["better"])
     return Comparison(
+        **_names(metric, about),
         domain=name,
-        rule="superiority" if superiority else "non-inferiority",
-        candidate=float(ours.sum() / sizes.sum()),
-        champion=float(theirs.sum() / sizes.sum()),
+        rule=rule,
+        candidate=_mean(rows, "candidate"),
+        champion=_mean(rows, "champion"),
         difference=estimate.value,
-        low=low,
-        high=high,
+        low=estimate.low,
+        high=estimate.high,
         margin=margin,
-        detectable_effect=detectable_effect(estimate.standard_error, config.confidence),
-        documents=len(rows),
-        passed=high is not None and (high < margin if superiority else high <= margin),
-        failed=low is not None and low > margin,
+        detectable_effect=detectable_effect(estimate.standard_error, intervals.confidence),
+        items=len(rows),
+        effective_items=estimate.effective,
+        passed=worst is not None and (worst <= margin if rule == "non-inferiority" else worst < margin),
+        failed=best is not None and best > margin,
+        unknown_because=estimate.unknown_because,
     )
 
 
-def _floor(name: str, figures: Mapping[str, Any], floor: float) -> Comparison:
-    value = float(figures["bits_per_byte"])
+def _losses(low: float | None, high: float | None, better: str) -> tuple[float | None, float | None]:
+    """The interval of the difference as a loss of quality: its best and its worst end."""
+    if low is None or high is None:
+        return None, None
+    return (low, high) if better == "lower" else (-high, -low)
+
+
+def _floor(metric: str, about: Mapping[str, Any], name: str, figures: Mapping[str, Any], floor: float) -> Comparison:
+    value = figures["value"]
+    holds = value is not None and (value <= floor if about["better"] == "lower" else value >= floor)
     return Comparison(
+        **_names(metric, about),
         domain=name,
         rule="floor",
         candidate=value,
@@ -132,38 +164,17 @@ def _floor(name: str, figures: Mapping[str, Any], floor: float) -> Comparison:
         high=None,
         margin=floor,
         detectable_effect=None,
-        documents=int(figures["documents"]),
-        passed=value <= floor,
-        failed=value > floor,
+        items=int(figures["items"]),
+        effective_items=None,
+        passed=holds,
+        failed=not holds,
     )
 
 
-def reason(comparison: Comparison, confidence: float) -> str:
-    """One comparison in words, with its numbers."""
-    name = comparison.domain
-    if comparison.rule == "floor":
-        holds = "holds" if comparison.passed else "misses"
-        return f"{name}: {comparison.candidate:.3f} bits per byte {holds} the floor of {comparison.margin:g}"
-    if comparison.low is None or comparison.high is None:
-        return (
-            f"{name}: {_documents(comparison.documents)} cannot tell (an interval needs the weight of at least"
-            f" {FEWEST_DOCUMENTS}); the difference is {comparison.difference:+.4f} bits per byte"
-        )
-    return (
-        f"{name}: {_outcome(comparison)}: {comparison.difference:+.4f} bits per byte,"
-        f" {confidence:.0%} interval {comparison.low:+.4f} to {comparison.high:+.4f}"
-        f" over {_documents(comparison.documents)}"
-    )
+def _names(metric: str, about: Mapping[str, Any]) -> dict[str, str]:
+    return {"metric": metric, "unit": about["unit"], "better": about["better"], "item": about["item"]}
 
 
-def _outcome(comparison: Comparison) -> str:
-    if comparison.rule == "superiority":
-        words = "better", "worse", "neither better nor worse for certain"
-    else:
-        margin = f"worse by more than the margin of {comparison.margin:g}"
-        words = f"not {margin}", margin, f"may be {margin}"
-    return words[0] if comparison.passed else words[1] if comparison.failed else words[2]
-
-
-def _documents(number: int) -> str:
-    return "1 document" if number == 1 else f"{number} documents"
+def _mean(rows: pl.DataFrame, column: str) -> float:
+    weights = rows["weight"].to_numpy().astype(np.float64)
+    return float(rows[column].to_numpy() @ weights / weights.sum())

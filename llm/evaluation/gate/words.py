@@ -8,16 +8,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llm.evaluation.words import counted, quantity, several
+
 
 def verdict_in_words(gate: Mapping[str, Any]) -> list[str]:
     """Lines from a gate.json: the verdict and its consequence, then every reason, then what could have been told."""
     lines = [_headline(gate), *gate["reasons"]]
     if gate["verdict"] == "INCONCLUSIVE":
-        lines += [_detectable(comparison) for comparison in gate["comparisons"] if not comparison["passed"]]
+        comparisons = gate["comparisons"]
+        unclear = [one for one in comparisons if not one["passed"] and one["rule"] != "none"]
+        lines += [f"{_place(one, named=several(comparisons))}: {_detectable(one)}" for one in unclear]
         lines.append(
             "More test documents narrow the intervals: raise evaluation.max_bytes_per_domain or ingest more text."
         )
     return lines
+
+
+def reason(comparison: Mapping[str, Any], confidence: float, *, named: bool = False) -> str:
+    """One comparison of a gate.json in words, with its numbers; `named` puts the metric's name first."""
+    place, unit, items = _place(comparison, named=named), comparison["unit"], _items(comparison)
+    if comparison["rule"] == "floor":
+        holds = "holds" if comparison["passed"] else "misses"
+        return f"{place}: {quantity(comparison['candidate'], unit)} {holds} the floor of {comparison['margin']:g}"
+    difference = quantity(comparison["difference"], unit, "+.4f")
+    if comparison["low"] is None or comparison["high"] is None:
+        return f"{place}: {items} cannot tell ({comparison['unknown_because']}); the difference is {difference}"
+    interval = f"{confidence:.0%} interval {comparison['low']:+.4f} to {comparison['high']:+.4f}"
+    return f"{place}: {_outcome(comparison)}: {difference}, {interval} over {items}"
+
+
+def _place(comparison: Mapping[str, Any], *, named: bool) -> str:
+    return f"{comparison['metric']}, {comparison['domain']}" if named else str(comparison["domain"])
+
+
+def _items(comparison: Mapping[str, Any]) -> str:
+    return counted(comparison["items"], comparison["item"])
+
+
+def _outcome(comparison: Mapping[str, Any]) -> str:
+    if comparison["rule"] == "non-inferiority":
+        margin = f"worse by more than the margin of {comparison['margin']:g}"
+        words = f"not {margin}", margin, f"may be {margin}"
+    else:
+        words = "better", "worse", "no certain difference"
+    told = words[0] if comparison["passed"] else words[1] if comparison["failed"] else words[2]
+    return f"{told} (shown, decides nothing)" if comparison["rule"] == "none" else told
 
 
 def _headline(gate: Mapping[str, Any]) -> str:
@@ -32,8 +67,7 @@ def _headline(gate: Mapping[str, Any]) -> str:
 
 
 def _detectable(comparison: Mapping[str, Any]) -> str:
-    effect = comparison["detectable_effect"]
-    if effect is None:
-        return f"{comparison['domain']}: detectable effect n/a"
-    found = f"a difference of {effect:.4f} bits per byte would have been found four times in five"
-    return f"{comparison['domain']}: {found}"
+    if comparison["detectable_effect"] is None:
+        return "detectable effect n/a"
+    effect = quantity(comparison["detectable_effect"], comparison.get("unit", ""), ".4f")
+    return f"a difference of {effect} would have been found four times in five"

@@ -1,9 +1,10 @@
-"""Confidence intervals of ratios of sums (bits per byte) by a bootstrap over documents.
+"""Confidence intervals of ratios of sums (weighted means) by a bootstrap over documents.
 
 The document is the unit of resampling: the tokens of one document are correlated, so resampling tokens would
 claim far too much certainty (clustered errors, Miller 2024, arXiv:2411.00640). A resample is a
 multinomial vector of counts, and its estimate the ratio of the resampled sums (Davison and Hinkley 1997,
-"Bootstrap Methods and their Application"). Documents made from one another are one entry (`selection.py`).
+"Bootstrap Methods and their Application"). Documents made from one another are one entry (`intervals.py`). What is
+said of documents here holds for the items of every metric.
 
 *Strata.* The number of documents of each domain is chosen, not drawn, so the overall figure is resampled within
 domains. A domain with a single document shows no spread of its own: such domains are joined, and if one is still
@@ -12,8 +13,9 @@ alone it joins the smallest other (collapsed strata, Cochran 1977, "Sampling Tec
 *Few documents.* The plain percentile interval is too narrow by about sqrt((n-1)/n) and by the normal's quantile
 in place of Student's. Its levels are therefore moved out (the expanded percentile interval: Hesterberg 2015,
 "What Teachers Should Know About the Bootstrap", arXiv:1411.5279), with n the effective number of
-documents: a document that holds most of the bytes is not made up for by many small ones (Kish 1965). Below
-FEWEST_DOCUMENTS there is no interval: what is unknown is not shown as certain.
+documents: many small documents do not make up for one that holds most of the weight (Kish 1965). There is no interval
+below FEWEST_DOCUMENTS effective documents, and none without a whole degree of freedom: each stratum costs one of the
+effective number. What is unknown is not shown as certain.
 """
 
 from __future__ import annotations
@@ -34,12 +36,28 @@ _CHUNK_COUNTS = 4_000_000  # counts held at a time: 32 MB
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio with its interval and standard error; None where the documents are too few to know."""
+    """A ratio with its interval and standard error, all finite; None where the documents are too few to know."""
 
     value: float
     low: float | None
     high: float | None
     standard_error: float | None
+    effective: float
+    """Equal documents that would weigh as much as these (Kish 1965)."""
+    strata: int
+    """Groups of documents that are resampled on their own."""
+
+    @property
+    def unknown_because(self) -> str | None:
+        """Why there is no interval, for people; None if there is one."""
+        if self.low is not None:
+            return None
+        if self.effective < FEWEST_DOCUMENTS or self.effective >= self.strata + 1:
+            return f"an interval needs the weight of at least {FEWEST_DOCUMENTS}"
+        return (
+            f"by weight they are {self.effective:.1f} equal ones in {self.strata} domains,"
+            " and an interval needs at least one more than there are domains"
+        )
 
 
 def estimate_ratio(
@@ -54,17 +72,19 @@ def estimate_ratio(
     value = float(numerators.sum() / denominators.sum())
     groups = collapsed_strata(strata)
     effective = float(denominators.sum() ** 2 / np.square(denominators).sum())
-    if effective < FEWEST_DOCUMENTS or min(map(len, groups.values())) < 2:
-        return Estimate(value, None, None, None)
+    enough = effective >= FEWEST_DOCUMENTS and effective >= len(groups) + 1 and min(map(len, groups.values())) >= 2
+    if not enough:
+        return Estimate(value, None, None, None, effective, len(groups))
     sums_R2 = np.zeros((resamples, 2))
     for name, members in groups.items():
         pairs_N2 = np.stack([numerators[members], denominators[members]], axis=1)
         sums_R2 += resampled_sums(pairs_N2, resamples, np.random.default_rng([seed, zlib.crc32(name.encode())]))
     ratios_R = sums_R2[:, 0] / sums_R2[:, 1]
-    inflation = math.sqrt(effective / (effective - len(groups))) if effective > len(groups) else math.inf
+    inflation = math.sqrt(effective / (effective - len(groups)))
     level = expanded_level(confidence, effective, len(groups))
     low, high = np.quantile(ratios_R, [level, 1 - level])
-    return Estimate(value, float(low), float(high), float(ratios_R.std(ddof=1)) * inflation)
+    standard_error = float(ratios_R.std(ddof=1)) * inflation
+    return Estimate(value, float(low), float(high), standard_error, effective, len(groups))
 
 
 def resampled_sums(values_NK: Floats, resamples: int, rng: np.random.Generator) -> Floats:

@@ -1,78 +1,83 @@
-"""Two evaluations side by side, document by document: paired, or refused.
+"""Two evaluations side by side, item by item: paired, or refused.
 
 Documents differ far more than models do, so only differences on the same documents tell two models apart (a paired
-standard error was 17 times smaller than an unpaired one here). Same means the same id, a hash of the text, in the
-same domain, scored under the same protocol. The candidate decides which documents count; a champion that was
-scored on more of them is cut to those.
+standard error was 17 times smaller than an unpaired one here). Same means the same id (for a document a hash of its
+text), in the same domain and cluster, with the same weight, measured under the same protocol of the metric. The
+candidate decides which items count; a champion that was measured on more of them is cut to those.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import polars as pl
 
 from llm.errors import UserError
 from llm.storage import Manifest
 
-PROTOCOL = {
-    "version": 1,
-    "dtype": "float32",
-    "document_start": "<|endoftext|>",
-    "document_end": "not scored",
-    "history": "at least half a window",
-}
-"""What must be equal for two scores to be comparable; a change of the scoring's meaning raises the version."""
+KEYS = ("id", "domain", "cluster", "weight")
+REMEDY = "Score the champion again on this corpus: llm.evaluation.evaluate.rescore."
 
 
 def covers(champion: Manifest, candidate: Manifest) -> bool:
-    """Whether the champion's evaluation has, under the same protocol, every document of the candidate's."""
+    """Whether the champion's evaluation has every item of every metric of the candidate's, under the same protocol."""
     try:
-        pair_documents(candidate, champion)
+        for metric in metrics_of(candidate):
+            pair_items(candidate, champion, metric)
     except UnpairedError:
         return False
     return True
 
 
-def pair_documents(candidate: Manifest, champion: Manifest) -> pl.DataFrame:
-    """Rows (id, domain, origin, bytes, candidate, champion), by domain and id; the last two in nats.
+def pair_items(candidate: Manifest, champion: Manifest, metric: str) -> pl.DataFrame:
+    """Rows (id, domain, cluster, weight, candidate, champion), by domain and id; the last two in the metric's unit.
 
-    Raises UnpairedError if the champion lacks one of the candidate's documents or was scored by another protocol.
+    Raises UnpairedError if the champion lacks the metric or one of the candidate's items, or has another protocol.
     """
-    remedy = "Score the champion again on this corpus: llm.evaluation.evaluate.rescore."
-    ours, theirs = protocol_of(candidate), protocol_of(champion)
-    if ours != theirs:
+    theirs = metrics_of(champion).get(metric)
+    if theirs is None:
+        raise UnpairedError(f"the champion was not measured by {metric}", f"Its evaluation is {champion.id}.", REMEDY)
+    ours = metrics_of(candidate)[metric]
+    if ours["protocol"] != theirs["protocol"]:
         raise UnpairedError(
-            "candidate and champion were scored by different protocols",
-            f"candidate: {json.dumps(ours)}",
-            f"champion:  {json.dumps(theirs)}",
-            remedy,
+            f"candidate and champion were scored by different protocols of {metric}",
+            f"candidate: {json.dumps(ours['protocol'])}",
+            f"champion:  {json.dumps(theirs['protocol'])}",
+            REMEDY,
         )
-    keys = ["id", "domain", "origin", "bytes"]
     rows = (
-        documents_of(candidate)
-        .select(*keys, candidate="nats")
-        .join(documents_of(champion).select(*keys, champion="nats"), on=keys, how="left", validate="1:1")
+        items_of(candidate, metric)
+        .select(*KEYS, candidate="value")
+        .join(items_of(champion, metric).select(*KEYS, champion="value"), on=KEYS, how="left", validate="1:1")
     )
     missing = rows["champion"].null_count()
     if missing:
+        item = f"{ours['item']}s"
         raise UnpairedError(
-            f"candidate and champion were not scored on the same documents: {missing} of {len(rows)} have no pair",
-            f"candidate: evaluation {candidate.id}; champion: evaluation {champion.id}",
-            remedy,
+            f"candidate and champion were not scored on the same {item}: {missing} of {len(rows)} have no pair",
+            f"metric {metric}; candidate: evaluation {candidate.id}; champion: evaluation {champion.id}",
+            REMEDY,
         )
     return rows.sort("domain", "id")
 
 
-def documents_of(evaluation: Manifest) -> pl.DataFrame:
-    """The scored documents of an evaluation; raises DamagedError."""
-    return pl.read_parquet(evaluation.file("documents.parquet"), glob=False)
+def items_of(evaluation: Manifest, metric: str) -> pl.DataFrame:
+    """The items of a metric of an evaluation; raises DamagedError."""
+    return pl.read_parquet(evaluation.file(items_file(metric)), glob=False)
 
 
-def protocol_of(evaluation: Manifest) -> object:
-    """How an evaluation was scored; raises DamagedError."""
-    return json.loads(evaluation.file("summary.json").read_text()).get("protocol")
+def items_file(metric: str) -> str:
+    """Where an evaluation keeps the items of a metric."""
+    return f"items/{metric}.parquet"
+
+
+def metrics_of(evaluation: Manifest) -> dict[str, dict[str, Any]]:
+    """What an evaluation says of each of its metrics; empty for one of an earlier version. Raises DamagedError."""
+    summary = json.loads(evaluation.file("summary.json").read_text(encoding="utf-8"))
+    found: dict[str, dict[str, Any]] = summary.get("metrics", {})
+    return found
 
 
 class UnpairedError(UserError):
-    """Two evaluations that cannot be compared document by document."""
+    """Two evaluations that cannot be compared item by item."""

@@ -34,6 +34,6 @@ class MetricMeasured(Event):
 
     kind: Literal["metric"] = "metric"
     name: str
-    """Name in MLflow, such as `test/bits_per_byte`."""
+    """Name in MLflow: `test/NAME` for a metric of the evaluation."""
     value: int | float
     """In the unit of the metric."""

@@ -20,6 +20,7 @@ from llm.errors import GristmillError, ServiceError, UserError
 from llm.serving.pod.answer import same_answer_twice
 from llm.serving.pod.fetch import fetch_repository
 from llm.serving.triton.server import TritonServer, find_installation
+from llm.storage.products import RepositoryCounts
 
 TOKENS = 8
 NEWS_SECONDS = 30.0
@@ -60,7 +61,8 @@ class Trial:
         """Fetch, serve and ask; raises GristmillError with the reason why this model cannot be served."""
         model = config.model_name
         manifest = fetch_repository(uri, folder, limit=limit, progress=self.tell)
-        if (found := manifest.counts.get("model_name")) != model:
+        repository = RepositoryCounts.of(manifest)
+        if (found := repository.model_name) != model:
             raise UserError(
                 f"repository {manifest.id} holds the model {found}, not {model}", f"Set model.name={found}."
             )
@@ -68,7 +70,7 @@ class Trial:
             server.load(model)
             self.tell(f"asking {model} for a completion")
             answer = same_answer_twice(server.url, model, "def ", TOKENS)
-        say(f"trial: version {manifest.counts['version']} of {model} serves: 'def ' goes on with {answer!r}")
+        say(f"trial: version {repository.version} of {model} serves: 'def ' goes on with {answer!r}")
 
     def tell(self, message: str) -> None:
         """Note what is being done; said only now and then, so that a failed trial's log is its reason alone."""

@@ -3,26 +3,25 @@
 Large files go up and come down in parts, several at a time; S3 checks a SHA-256 of what it receives, and what comes
 down is hashed here. An object appears when its upload is complete, so a reader never sees half of one. Where the
 server has conditional writes, `if_absent` holds between machines; elsewhere two writers in one moment may both succeed.
-Endpoint, region and keys come from the environment under AWS's own names; with an endpoint of one's own, buckets are
-addressed by path.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.errors import DamagedError, UserError
+from llm.errors import DamagedError
+from llm.storage.atomic_write import fresh_file
 from llm.storage.hashes import sha256_of_file
 from llm.storage.objects import FileEntry, describe
-from llm.storage.s3.errors import NOT_IMPLEMENTED, explained, place, refusal, unusable
+from llm.storage.s3 import access
+from llm.storage.s3.client import TRANSFERS, client
+from llm.storage.s3.errors import NOT_IMPLEMENTED, Place, explained, refusal
 from llm.storage.uri import bucket_and_prefix
 
 if TYPE_CHECKING:
@@ -31,13 +30,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PART_BYTES = 16 << 20
-TRANSFERS = 8
-"""Parts of one file, or files of one product, that travel at the same time."""
-ATTEMPTS = 6
 CONFLICTS, CONFLICT_SECONDS = 20, 0.1
-CONNECT_SECONDS, READ_SECONDS = 5, 60
 SHA256 = "sha256"
 """Key of an object's own metadata with the hex hash of the whole content."""
+NO_LIST_DELETE = {"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
+"""Answers of servers that cannot delete a list of keys, or that want it with an MD5, which boto3 no longer sends."""
 
 
 class S3Objects:
@@ -51,7 +48,12 @@ class S3Objects:
     def at(cls, uri: str) -> S3Objects:
         """What lies at an `s3://` URI."""
         bucket, prefix = bucket_and_prefix(uri)
-        return cls(_client(os.getpid(), _endpoint(), _region(), os.environ.get("AWS_ACCESS_KEY_ID")), bucket, prefix)
+        return cls(client(), bucket, prefix)
+
+    @property
+    def place(self) -> Place:
+        """The bucket and the endpoint that is asked, for messages."""
+        return Place(self._bucket, self._client.meta.endpoint_url)
 
     def below(self, name: str) -> S3Objects:
         """A prefix further down."""
@@ -70,13 +72,15 @@ class S3Objects:
         with self._explained():
             if if_absent:
                 return self._write_if_absent(self._key(name), content)
-            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content, ChecksumAlgorithm="SHA256")
+            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content)
         return True
 
     def _write_if_absent(self, key: str, content: bytes, tries: int = CONFLICTS) -> bool:
         from botocore.exceptions import ClientError
 
-        given: Any = {"Bucket": self._bucket, "Key": key, "Body": content, "ChecksumAlgorithm": "SHA256"}
+        if self._is_there(key):  # some servers ignore the condition
+            return False
+        given: Any = {"Bucket": self._bucket, "Key": key, "Body": content}
         try:
             self._client.put_object(**given, IfNoneMatch="*")
         except ClientError as error:
@@ -84,11 +88,9 @@ class S3Objects:
                 return False
             if _status(error) == 409 and tries > 1:  # another writes it in this moment
                 time.sleep(CONFLICT_SECONDS)
-                return not self._is_there(key) and self._write_if_absent(key, content, tries - 1)
+                return self._write_if_absent(key, content, tries - 1)
             if _status(error) != NOT_IMPLEMENTED:
                 raise
-            if self._is_there(key):
-                return False
             self._client.put_object(**given)
         return True
 
@@ -103,12 +105,12 @@ class S3Objects:
             return False
         return True
 
-    def put(self, path: Path, name: str) -> FileEntry:
+    def put(self, path: Path, name: str, *, in_parts_from_bytes: int = PART_BYTES) -> FileEntry:
         """Upload a file, in parts if it is large; the file stays."""
         entry = describe(path, name)
         with self._explained():
             self._client.upload_file(
-                str(path), self._bucket, self._key(name), Config=_transfers(),
+                str(path), self._bucket, self._key(name), Config=_transfers(in_parts_from_bytes),
                 ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {SHA256: entry.sha256}},
             )  # fmt: skip
         return entry
@@ -125,14 +127,13 @@ class S3Objects:
         if target.is_file() and target.stat().st_size == entry.size_bytes and sha256_of_file(target) == entry.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        descriptor, temporary = fresh_file(target)
         os.close(descriptor)
         try:
-            self._download(entry, Path(temporary))
-            os.chmod(temporary, 0o644)
+            self._download(entry, temporary)
             os.replace(temporary, target)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return target
 
     def problem(self, entry: FileEntry) -> str | None:
@@ -167,19 +168,25 @@ class S3Objects:
 
     def _delete(self, keys: list[str]) -> None:
         """Delete objects; the answer is a success that lists those that were refused."""
+        from botocore.exceptions import ClientError
+
         named: Any = [{"Key": key} for key in keys]
         with self._explained():
-            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": named, "Quiet": True})
+            try:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": named, "Quiet": True})
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in NO_LIST_DELETE:
+                    raise
+                for key in keys:
+                    self._client.delete_object(Bucket=self._bucket, Key=key)
+                return
             if refused := answer.get("Errors"):
-                raise refusal(place(self._bucket, _endpoint()), self._bucket, {**answer, "Error": refused[0]})
+                raise refusal(self.place, {**answer, "Error": refused[0]})
 
-    def check_access(self) -> None:
-        """Raise ServiceError or UserError, naming what is wrong, unless we may list, write and delete here."""
-        probe = self._key(".access")
-        with self._explained():
-            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(""), MaxKeys=1)
-            self._client.put_object(Bucket=self._bucket, Key=probe, Body=b"")
-        self._delete([probe])
+    def check_access(self) -> list[str]:
+        """Raise ServiceError or UserError, naming what is wrong, unless the server keeps what we write."""
+        access.check(self)
+        return []
 
     def _download(self, entry: FileEntry, target: Path) -> None:
         from botocore.exceptions import ClientError
@@ -206,7 +213,7 @@ class S3Objects:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        with explained(self._bucket, _endpoint()):
+        with explained(self.place):
             yield
 
 
@@ -214,38 +221,9 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _region() -> str | None:
-    """AWS's own tools read both names, boto3 only the second."""
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-
-
-@cache
-def _client(pid: int, endpoint: str | None, region: str | None, key: str | None) -> S3Client:
-    """One client a process (they do not survive a fork) and set of settings."""
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-    except ImportError as error:
-        raise UserError("stores in S3 need boto3", "pip install 'gristmill[s3]'") from error
-    config = Config(
-        retries={"max_attempts": ATTEMPTS, "mode": "standard"},
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        max_pool_connections=2 * TRANSFERS,
-        s3={"addressing_style": "path" if endpoint else "auto"},
-    )
-    try:
-        return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise unusable(error) from error
-
-
-def _transfers() -> TransferConfig:
+def _transfers(in_parts_from_bytes: int = PART_BYTES) -> TransferConfig:
     from boto3.s3.transfer import TransferConfig
 
-    return TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=TRANSFERS)
+    return TransferConfig(
+        multipart_threshold=in_parts_from_bytes, multipart_chunksize=PART_BYTES, max_concurrency=TRANSFERS
+    )

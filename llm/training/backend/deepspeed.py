@@ -5,7 +5,7 @@ Source: Rajbhandari et al. 2019, arXiv:1910.02054.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,8 +15,6 @@ from llm.training.backend._protocol import Backend
 
 class DeepSpeed(BackendConfig):
     """DeepSpeed's engine."""
-
-    libraries: ClassVar[tuple[str, ...]] = ("torch", "deepspeed")
 
     zero_stage: Annotated[int, Field(ge=0, le=2)] = 1
     """ZeRO stage: 0, 1 (optimizer states split over the ranks) or 2 (gradients too)."""

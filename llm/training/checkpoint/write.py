@@ -36,7 +36,6 @@ from llm.training.checkpoint.find import (
 )
 
 Result = TypeVar("Result")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def save_checkpoint(
@@ -120,8 +119,9 @@ def _together(scratch: Path, part: Callable[[], Result]) -> list[Result]:
     code = next((code for _, code, _ in outcomes if code is not None), None)
     if code is None:
         return [result for result, _, _ in outcomes]
-    if code in NO_SPACE:
-        raise disk_full(scratch, failure or OSError(code, os.strerror(code), str(scratch))) from failure
+    cause = failure or OSError(code, os.strerror(code), str(scratch))
+    if is_disk_full(cause):
+        raise disk_full(scratch, cause) from failure
     raise UserError(f"the checkpoint cannot be written to {scratch}: {os.strerror(code)}") from failure
 
 

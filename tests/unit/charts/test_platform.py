@@ -14,7 +14,6 @@ import yaml
 import llm
 from components import environment
 from llm import errors
-from llm.cluster.trainjobs import trainjob_requests
 from tests.helm_case import Helm, misread, one, tidy
 
 GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
@@ -142,16 +141,6 @@ def test_no_rule_gives_a_wildcard_and_no_secret_is_readable_but_by_name(helm):
         for group, resource, verb, name in rules(helm.documents(), role):
             assert "*" not in (group, resource, verb)
             assert resource != "secrets" or name == "mlpipeline-minio-artifact"
-
-
-def test_a_launcher_may_do_exactly_what_its_code_asks_of_the_api_server(helm):
-    document = trainjob_requests.__doc__
-    asked = {
-        (resource, verb)
-        for resource, verbs in re.findall(r"^([a-z/]+)   +([a-z, ]+)$", document or "", re.MULTILINE)
-        for verb in verbs.split(", ")
-    }
-    assert {(resource, verb) for _, resource, verb, _ in rules(helm.documents(), "gristmill-train")} == asked
 
 
 def test_rights_that_are_turned_off_are_not_given(helm):

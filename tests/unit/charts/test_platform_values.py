@@ -171,8 +171,9 @@ def test_a_platform_without_pools_needs_no_trainer(helm):
     helm.template(*api_versions(*A_CLUSTER), "--set", "pools.cpu=null,s3.existingSecret=")
 
 
-def test_without_a_cluster_nothing_is_asked_of_it(helm):
-    helm.template()
+def test_without_a_cluster_a_crd_or_a_secret_that_may_be_missing_refuses_nothing(helm):
+    assert "TrainingRuntime" in {item["kind"] for item in helm.documents()}
+    assert "no CRD trainingruntimes" in helm.refusal(*api_versions(*A_CLUSTER)), "of a cluster the same is refused"
 
 
 def described(schema: dict[str, Any]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from llm import cli
-from llm.steps import STEPS
 
 HEAVY = ("torch", "kfp", "mlflow", "great_expectations", "deepspeed", "transformers", "polars", "numpy", "hydra")
 
@@ -35,11 +34,9 @@ def test_every_verb_explains_itself(verb: str):
     command = cli.LazyGroup().get_command(None, verb)  # type: ignore[arg-type]
     assert command is not None
     assert command.help
-    assert command.help.endswith(".") or "." in command.help
-
-
-def test_the_steps_of_the_command_line_are_the_steps():
-    assert list(cli.STEPS) == list(STEPS)
+    first, *rest = command.help.strip().split("\n\n")
+    assert first[0].isupper()
+    assert all(paragraph.rstrip().endswith(".") for paragraph in [first, *rest]), "whole sentences"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +86,21 @@ def test_a_plan_prints_parameters_and_tokens_and_starts_nothing(tmp_path: Path):
     printed = run("plan", "training.length.steps=10", "training.batch.tokens=8192", cwd=tmp_path).stdout
     assert "tokens                   81,920" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("length", "lines"),
+    [
+        ([], ["steps  ", "tokens  ", "FLOPs  "]),
+        (["training.length.steps=null", "training.length.minutes=3"], ["length  "]),
+    ],
+)
+def test_a_plan_prints_what_its_help_promises(length: list[str], lines: list[str]):
+    promised = run("plan", "--help").stdout
+    assert "time" not in promised.split()
+    printed = run("plan", *length).stdout
+    for line in ("parameters  ", "memory for model state  ", *lines):
+        assert any(one.startswith(line) for one in printed.splitlines()), line
 
 
 def test_a_plan_that_cannot_work_is_refused():

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from llm import images
-from llm.cluster.pipelines import wait as watch
-from llm.cluster.trainjobs import diagnosis as obstacle
 from llm.images import OF_STEPS, Image, fingerprint, record
+from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer, Look, Run
-from tests.pods_server import PodsServer
 from tests.submission_case import (
     FAILED,
     IN_PODS,
@@ -29,7 +27,7 @@ from tests.submission_case import (
     gristmill,
 )
 
-SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}", "--poll-seconds=0.05")
+SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}")
 
 
 def submit(capsys, kfp: KfpServer, *arguments: str) -> Ended:
@@ -41,7 +39,7 @@ def submit(capsys, kfp: KfpServer, *arguments: str) -> Ended:
     [
         (SUCCESS, 0, ""),
         ([*TRAINING, Look("SUCCEEDED", NOT_PROMOTED)], 4, "error: the gate did not pass the model"),
-        ([*TRAINING, Look("FAILED", FAILED)], 70, "error: train failed, and its log is not to be had"),
+        ([*TRAINING, Look("FAILED", FAILED)], 70, "error: train failed, and its log cannot be read"),
         ([Look("FAILED")], 2, "no step of it failed"),
         ([*TRAINING, Look("CANCELED")], 75, "error: cancelled: submit the same again to go on"),
         ([*TRAINING, Look("CANCELING"), Look("FAILED", FAILED)], 75, "error: cancelled"),
@@ -58,13 +56,13 @@ def test_every_end_of_a_run_has_its_exit_code(capsys, kfp: KfpServer, script: li
     assert ended.out.startswith(f"run {NAME} {script[-1].state} after 7 min; {kfp.uri}/#/runs/details/")
 
 
-def test_the_log_of_the_failed_step_is_printed_and_its_own_code_is_ours(capsys, kfp: KfpServer, pods: PodsServer):
+def test_the_log_of_the_failed_step_is_printed_and_its_own_code_is_ours(capsys, kfp: KfpServer, pods: ClusterServer):
     kfp.next_script = [*TRAINING, Look("FAILED", FAILED)]
     made = kfp.add_run  # the pod is there once the run is
 
     def with_its_pod(*arguments, **options):
         run = made(*arguments, **options)
-        pods.pod(run.id, "x7k2p.root.exit-handler-1.train.executor", "Failed", "step 0/40\n" * 60 + LOG_OF_3)
+        pods.step_pod(run.id, "x7k2p.root.exit-handler-1.train.executor", "Failed", "step 0/40\n" * 60 + LOG_OF_3)
         return run
 
     kfp.add_run = with_its_pod
@@ -78,10 +76,8 @@ def test_the_log_of_the_failed_step_is_printed_and_its_own_code_is_ours(capsys, 
 
 
 @pytest.fixture
-def stuck(kfp: KfpServer, pods: PodsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run's training has an image that nobody has, and patience with it is soon at an end."""
-    monkeypatch.setattr(watch, "TROUBLES_SECONDS", 0.0)
-    monkeypatch.setattr(obstacle, "PULL_SECONDS", 0.2)
+def stuck(kfp: KfpServer, pods: ClusterServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run's training has an image that no registry has."""
     kfp.next_script = [*TRAINING * 200, Look("SUCCEEDED", PROMOTED)]
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
     container = {"name": "main", "image": "gristmill/train@sha256:0", "state": {"waiting": waiting}}
@@ -89,14 +85,14 @@ def stuck(kfp: KfpServer, pods: PodsServer, monkeypatch: pytest.MonkeyPatch) -> 
 
     def with_its_pod(*arguments, **options) -> Run:
         run = made(*arguments, **options)
-        pods.pod(run.id, "x7k2p.root.train.executor", "Pending", containerStatuses=[container])
+        pods.step_pod(run.id, "x7k2p.root.train.executor", "Pending", containerStatuses=[container])
         return run
 
     monkeypatch.setattr(kfp, "add_run", with_its_pod)
 
 
 def test_a_step_whose_image_nobody_has_ends_the_run_with_its_training_and_says_what_to_do(
-    capsys, kfp: KfpServer, pods: PodsServer, stuck: None
+    capsys, kfp: KfpServer, pods: ClusterServer, stuck: None
 ):
     trainjobs = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
     pods.put(f"{trainjobs.removesuffix('trainjobs')}trainingruntimes/gpu")
@@ -104,12 +100,12 @@ def test_a_step_whose_image_nobody_has_ends_the_run_with_its_training_and_says_w
     ended = submit(capsys, kfp, "training.pool=gpu")
     assert (ended.code, ended.out.startswith(f"run {NAME} FAILED")) == (2, True)
     assert kfp.only_run.terminated
-    assert pods.deleted == [f"{trainjobs}/mine"]
+    assert pods.made("DELETE") == [f"{trainjobs}/mine"]
     (pod,) = pods.logs
     assert "train       cannot start yet: ImagePullBackOff: Back-off pulling image\n" in ended.err
     assert "cancelling the run; Ctrl-C leaves it to the cluster\n" in ended.err
     assert ended.err.endswith(
-        "error: train cannot start: the image gristmill/train@sha256:0 cannot be had\n"
+        "error: train cannot start: the image gristmill/train@sha256:0 cannot be pulled\n"
         f"  pod kubeflow/{pod}: ImagePullBackOff: Back-off pulling image\n"
         "  If the cluster should have it: `make images`, then load them (scripts/load_images.py), or push them"
         " (scripts/make_images.py --push REPOSITORY).\n"
@@ -122,10 +118,10 @@ def test_a_run_that_cannot_start_is_left_to_whoever_submitted_it_when_another_on
     capsys, kfp: KfpServer, stuck: None
 ):
     assert submit(capsys, kfp, "--no-wait").code == 0
-    ended = gristmill(capsys, "status", NAME, "--wait", f"cluster.kfp_uri={kfp.uri}", "--poll-seconds=0.05")
+    ended = gristmill(capsys, "status", NAME, "--wait", f"cluster.kfp_uri={kfp.uri}")
     assert (ended.code, kfp.only_run.terminated) == (2, False)
-    assert "error: train cannot start: the image gristmill/train@sha256:0 cannot be had\n" in ended.err
-    assert ended.err.endswith(f"  The run waits on without us: gristmill cancel {NAME}\n")
+    assert "error: train cannot start: the image gristmill/train@sha256:0 cannot be pulled\n" in ended.err
+    assert ended.err.endswith(f"  The run still waits, without us: gristmill cancel {NAME}\n")
 
 
 def test_a_document_names_the_step_that_could_not_start(capsys, kfp: KfpServer, stuck: None):
@@ -225,7 +221,7 @@ def test_a_second_run_of_a_name_is_refused(capsys, kfp: KfpServer):
     kfp.add_run(NAME, TRAINING)
     ended = submit(capsys, kfp)
     assert ended.code == 2
-    assert f"error: a run {NAME} is going on already: RUNNING" in ended.err
+    assert f"error: a run {NAME} is active already: RUNNING" in ended.err
     assert len(kfp.runs) == 1
 
 
@@ -233,7 +229,7 @@ def test_the_same_command_makes_the_same_name(capsys, kfp: KfpServer):
     arguments = ("submit", "pretrain", *IN_PODS, f"cluster.kfp_uri={kfp.uri}", "--no-wait")
     kfp.next_script = TRAINING
     assert gristmill(capsys, *arguments).code == 0
-    assert "is going on already" in gristmill(capsys, *arguments).err
+    assert "is active already" in gristmill(capsys, *arguments).err
     assert gristmill(capsys, *arguments, "training.seed=7").code == 0
 
 

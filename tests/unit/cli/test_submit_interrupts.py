@@ -20,8 +20,8 @@ import pytest
 
 from llm.cli.cluster import submit
 from llm.cli.cluster.shared import say
+from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer, Refusal, Run
-from tests.pods_server import PodsServer
 from tests.submission_case import IN_PODS, NAME, TRAINING, gristmill
 
 SCRIPT = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
@@ -176,7 +176,7 @@ def test_a_terminal_that_is_gone_leaves_the_run(capsys, kfp: KfpServer, monkeypa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_without_a_terminal_an_interruption_cancels_the_run_and_its_training(
-    capsys, kfp: KfpServer, pods: PodsServer, number: signal.Signals
+    capsys, kfp: KfpServer, pods: ClusterServer, number: signal.Signals
 ):
     kfp.next_script = TRAINING
     pods.put("/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainingruntimes/gpu")
@@ -186,7 +186,7 @@ def test_without_a_terminal_an_interruption_cancels_the_run_and_its_training(
     ended = gristmill(capsys, *submitting(kfp, "training.pool=gpu"))
     assert (ended.code, ended.out.startswith(f"run {NAME} FAILED")) == (75, True)
     assert kfp.only_run.terminated
-    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert pods.made("DELETE") == [f"{TRAINJOBS}/mine"]
 
 
 def test_a_hangup_of_the_terminal_leaves_the_run(capsys, kfp: KfpServer):

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer, Look
-from tests.pods_server import PodsServer
 from tests.submission_case import FAILED, NAME, SUCCESS, TRAINING, Ended, config, gristmill
 
 NODE = "x7k2p.root.exit-handler-1"
@@ -16,7 +16,7 @@ TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
 
 
 def at(kfp: KfpServer, capsys, *arguments: str) -> Ended:
-    return gristmill(capsys, *arguments, f"cluster.kfp_uri={kfp.uri}", "--poll-seconds=0.05")
+    return gristmill(capsys, *arguments, f"cluster.kfp_uri={kfp.uri}")
 
 
 def pretraining(kfp: KfpServer, script: list[Look], *overrides: str):
@@ -31,7 +31,7 @@ def pretraining(kfp: KfpServer, script: list[Look], *overrides: str):
     return kfp.add_run(NAME, script, pipeline_spec=specification, runtime_config={"parameters": parameters})
 
 
-def trainjob(pods: PodsServer, name: str, run: str, home: str = TRAINJOBS) -> None:
+def trainjob(pods: ClusterServer, name: str, run: str, home: str = TRAINJOBS) -> None:
     pods.put(f"{home}/{name}", metadata={"labels": {"gristmill.io/run": run}})
 
 
@@ -45,9 +45,11 @@ def test_the_newest_runs_are_listed(capsys, kfp: KfpServer):
     assert [run["run"] for run in json.loads(at(kfp, capsys, "status", "--json").out)] == ["second", "first"]
 
 
-def test_a_run_is_shown_with_its_steps_and_with_what_keeps_them_from_starting(capsys, kfp: KfpServer, pods: PodsServer):
+def test_a_run_is_shown_with_its_steps_and_with_what_keeps_them_from_starting(
+    capsys, kfp: KfpServer, pods: ClusterServer
+):
     run = pretraining(kfp, TRAINING)
-    pods.pod(run.id, f"{NODE}.train.executor", "Pending", conditions=[
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Pending", conditions=[
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node has room"}
     ])  # fmt: skip
     for named in (NAME, run.id):
@@ -92,31 +94,31 @@ def test_a_mistake_ends_with_2_and_what_to_do(capsys, kfp: KfpServer, arguments:
     assert message in ended.err
 
 
-def test_the_logs_of_all_steps_or_of_one_go_to_stdout(capsys, kfp: KfpServer, pods: PodsServer):
+def test_the_logs_of_all_steps_or_of_one_go_to_stdout(capsys, kfp: KfpServer, pods: ClusterServer):
     run = pretraining(kfp, TRAINING)
-    pods.pod(run.id, f"{NODE}.ingest.executor", log="reading\n")
-    pods.pod(run.id, f"{NODE}.train.executor", "Running", "training\n")
+    pods.step_pod(run.id, f"{NODE}.ingest.executor", log="reading\n")
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Running", "training\n")
     both = at(kfp, capsys, "logs", NAME)
     assert (both.code, both.out) == (0, "reading\ntraining\n")
     assert [line.split()[1] for line in both.err.splitlines()] == ["ingest", "train"]
     assert at(kfp, capsys, "logs", NAME, "--step", "train").out == "training\n"
 
 
-def test_logs_follow_a_run_to_its_end(capsys, kfp: KfpServer, pods: PodsServer):
+def test_logs_follow_a_run_to_its_end(capsys, kfp: KfpServer, pods: ClusterServer):
     run = pretraining(kfp, SUCCESS)
-    pods.pod(run.id, f"{NODE}.ingest.executor", log="reading\n")
-    pods.pod(run.id, f"{NODE}.train.executor", log="training\n")
+    pods.step_pod(run.id, f"{NODE}.ingest.executor", log="reading\n")
+    pods.step_pod(run.id, f"{NODE}.train.executor", log="training\n")
     assert at(kfp, capsys, "logs", NAME, "--follow").out == "reading\ntraining\n"
 
 
-def test_cancel_ends_the_pipeline_and_its_training_and_waits(capsys, kfp: KfpServer, pods: PodsServer):
+def test_cancel_ends_the_pipeline_and_its_training_and_waits(capsys, kfp: KfpServer, pods: ClusterServer):
     run = pretraining(kfp, TRAINING, "training.pool=gpu")
     trainjob(pods, "mine", NAME)
     trainjob(pods, "anothers", "another")
     ended = at(kfp, capsys, "cancel", NAME)
     assert (ended.code, ended.out) == (0, f"run {NAME} has ended: FAILED\n")
     assert run.terminated
-    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert pods.made("DELETE") == [f"{TRAINJOBS}/mine"]
 
 
 def test_cancel_needs_no_cluster_for_a_run_that_trains_in_its_step(capsys, kfp: KfpServer):
@@ -134,43 +136,43 @@ def test_a_training_that_cannot_be_looked_for_is_told_after_the_pipelines_end(ca
 
 @pytest.mark.parametrize(("override", "namespace"), [([], "ml"), (["cluster.namespace=mine"], "mine")])
 def test_a_training_is_ended_in_the_namespace_that_is_given_or_in_the_runs_own(
-    capsys, kfp: KfpServer, pods: PodsServer, override: list[str], namespace: str
+    capsys, kfp: KfpServer, pods: ClusterServer, override: list[str], namespace: str
 ):
     pretraining(kfp, TRAINING, "training.pool=gpu", "cluster.namespace=ml")
     homes = {name: TRAINJOBS.replace("kubeflow/", f"{name}/") for name in ("kubeflow", "ml", "mine")}
     for home in homes.values():
         trainjob(pods, "one", NAME, home)
     assert at(kfp, capsys, "cancel", NAME, *override).code == 0
-    assert pods.deleted == [f"{homes[namespace]}/one"]
+    assert pods.made("DELETE") == [f"{homes[namespace]}/one"]
 
 
 def test_a_run_whose_configuration_is_not_valid_here_is_ended_with_its_training(
-    capsys, kfp: KfpServer, pods: PodsServer
+    capsys, kfp: KfpServer, pods: ClusterServer
 ):
     run = kfp.add_run(NAME, TRAINING, runtime_config={"parameters": {"config": '{"training": {"of_tomorrow": 1}}'}})
     trainjob(pods, "mine", NAME)
     ended = at(kfp, capsys, "cancel", NAME)
     assert (ended.code, ended.out) == (0, f"run {NAME} has ended: FAILED\n")
     assert run.terminated
-    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert pods.made("DELETE") == [f"{TRAINJOBS}/mine"]
     assert "is not valid here: unknown config key training.of_tomorrow" in ended.err
 
 
-def test_cancel_ends_a_training_that_a_workstation_started_without_kubeflow_pipelines(capsys, pods: PodsServer):
+def test_cancel_ends_a_training_that_a_workstation_started_without_kubeflow_pipelines(capsys, pods: ClusterServer):
     trainjob(pods, "mine", NAME)
     ended = gristmill(capsys, "cancel", NAME)
     assert (ended.code, ended.out) == (0, f"the training of run {NAME} has ended\n")
-    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert pods.made("DELETE") == [f"{TRAINJOBS}/mine"]
 
 
-def test_cancel_ends_a_training_of_which_kubeflow_pipelines_knows_nothing(capsys, kfp: KfpServer, pods: PodsServer):
+def test_cancel_ends_a_training_of_which_kubeflow_pipelines_knows_nothing(capsys, kfp: KfpServer, pods: ClusterServer):
     trainjob(pods, "mine", NAME)
     ended = at(kfp, capsys, "cancel", NAME)
     assert ended.code == 0
     assert ended.out == f"the training of run {NAME} has ended; Kubeflow Pipelines at {kfp.uri} has no such run\n"
 
 
-def test_a_kubeflow_pipelines_that_is_down_is_an_error_but_the_training_is_ended(capsys, pods: PodsServer):
+def test_a_kubeflow_pipelines_that_is_down_is_an_error_but_the_training_is_ended(capsys, pods: ClusterServer):
     trainjob(pods, "mine", NAME)
     ended = gristmill(capsys, "cancel", NAME, "cluster.kfp_uri=http://127.0.0.1:1")
     assert ended.code == 2
@@ -178,10 +180,11 @@ def test_a_kubeflow_pipelines_that_is_down_is_an_error_but_the_training_is_ended
     assert "does not answer: Connection refused" in ended.err
 
 
-def test_without_kubeflow_pipelines_and_without_a_training_there_is_nothing_to_cancel(capsys, pods: PodsServer):
+def test_without_kubeflow_pipelines_and_without_a_training_there_is_nothing_to_cancel(capsys, pods: ClusterServer):
     ended = gristmill(capsys, "cancel", NAME)
     assert ended.code == 2
-    assert f"error: no training of a run {NAME} is on the cluster\n  Nor is there more: no address of" in ended.err
+    said = f"no training of a run {NAME} is on the cluster\n  Kubeflow Pipelines was not found either: no address of"
+    assert said in ended.err
 
 
 def test_a_run_that_has_ended_stays_as_it_is(capsys, kfp: KfpServer):
@@ -190,21 +193,21 @@ def test_a_run_that_has_ended_stays_as_it_is(capsys, kfp: KfpServer):
     assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: SUCCEEDED\n")
 
 
-def test_a_training_left_behind_by_a_run_that_has_ended_is_ended(capsys, kfp: KfpServer, pods: PodsServer):
+def test_a_training_left_behind_by_a_run_that_has_ended_is_ended(capsys, kfp: KfpServer, pods: ClusterServer):
     pretraining(kfp, [Look("FAILED")], "training.pool=gpu")
     trainjob(pods, "mine", NAME)
     assert at(kfp, capsys, "cancel", NAME).out == f"run {NAME} had ended before: FAILED\n"
-    assert pods.deleted == [f"{TRAINJOBS}/mine"]
+    assert pods.made("DELETE") == [f"{TRAINJOBS}/mine"]
 
 
-def test_the_training_of_a_later_run_of_the_same_name_stays(capsys, kfp: KfpServer, pods: PodsServer):
+def test_the_training_of_a_later_run_of_the_same_name_stays(capsys, kfp: KfpServer, pods: ClusterServer):
     ended_run = pretraining(kfp, [Look("FAILED")], "training.pool=gpu")
     later = pretraining(kfp, TRAINING, "training.pool=gpu")
     trainjob(pods, "its", NAME)
     ended = at(kfp, capsys, "cancel", ended_run.id)
     assert (ended.code, ended.out) == (0, f"run {NAME} had ended before: FAILED\n")
-    assert f"run {NAME}, id {later.id}, goes on: what trains under that name is its own, and stays" in ended.err
-    assert (pods.deleted, later.terminated) == ([], False)
+    assert f"run {NAME}, id {later.id}, is active: the training of that name is its own, and stays" in ended.err
+    assert (pods.made("DELETE"), later.terminated) == ([], False)
 
 
 def test_a_run_that_will_not_end_is_not_waited_for_for_ever(capsys, kfp: KfpServer):

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -16,10 +17,13 @@ import yaml
 
 from llm.cluster import api
 from llm.cluster.api import connect
+from llm.cluster.pod_log import PodLog
 from llm.cluster.refusal import Refused, Unreachable, refusal
+from llm.cluster.trainjobs.trainjob import manifest
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
-from tests.kubernetes_case import FakeKubernetes
+from tests.cluster_server import ClusterServer
+from tests.unit.cluster.conftest import IMAGE, SPEC
 
 ACCOUNT = "system:serviceaccount:ml:gristmill-data"
 
@@ -31,8 +35,16 @@ def change(path: Path, key: str, **values: object) -> None:
 
 
 @pytest.fixture
-def kubeconfig(cluster: FakeKubernetes, tmp_path: Path) -> Path:
-    return tmp_path / "kubeconfig"
+def cluster() -> Iterator[ClusterServer]:
+    with ClusterServer() as server:
+        yield server
+
+
+@pytest.fixture
+def kubeconfig(cluster: ClusterServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = cluster.kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -46,7 +58,7 @@ def test_the_namespace_is_the_configured_one_or_the_kubeconfigs(
         assert connection.namespace == namespace
 
 
-def test_an_expired_token_is_told_with_what_to_do(kubeconfig: Path, cluster: FakeKubernetes):
+def test_an_expired_token_is_told_with_what_to_do(kubeconfig: Path, cluster: ClusterServer):
     change(kubeconfig, "users", token="old")
     with pytest.raises(Refused, match=rf"401 Unauthorized\n.*expired or not those of {cluster.url}\.\n  Renew them"):
         connect(ClusterConfig())
@@ -84,8 +96,8 @@ def test_an_answer_that_is_no_json_is_quoted():
 
 
 @pytest.mark.parametrize("answered", ["<!doctype html>\n<title>Log in</title>", ""])
-def test_a_login_page_is_not_taken_for_the_cluster(kubeconfig: Path, cluster: FakeKubernetes, answered: str):
-    cluster.discovery["/version"] = answered
+def test_a_login_page_is_not_taken_for_the_cluster(kubeconfig: Path, cluster: ClusterServer, answered: str):
+    cluster.objects["/version"] = answered
     words = " ".join(answered.split())
     told = f"{cluster.url} does not answer as a Kubernetes API server, but: {words}\n  The address is .* {kubeconfig}"
     with pytest.raises(ServiceError, match=told):
@@ -110,7 +122,7 @@ def test_a_name_that_does_not_resolve_is_told(kubeconfig: Path):
 def test_a_server_that_is_silent_is_given_up_in_time(kubeconfig: Path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         change(kubeconfig, "clusters", server=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(Unreachable, match="does not answer: no answer in time"):
+        with pytest.raises(Unreachable, match=r"does not answer: no answer within 0\.2 s"):
             connect(ClusterConfig(timeout_seconds=0.2))
 
 
@@ -177,9 +189,37 @@ def test_a_pod_speaks_to_its_own_cluster_unless_a_kubeconfig_is_named(tmp_path: 
         connect(ClusterConfig())
 
 
+def test_a_log_comes_over_http_as_it_is_written_and_ends_when_another_thread_hangs_up(
+    kubeconfig: Path, cluster: ClusterServer
+):
+    training = cluster.create(manifest(SPEC, "ml", IMAGE, None))
+    training.run_pods()
+    training.say("one")
+    with closing(connect(ClusterConfig())) as connection:
+        log = PodLog(connection, "ml", training.pod(0), "node")
+        lines = log.new_lines(follow=True)
+        assert next(lines) == "one"
+        training.say("two")
+        assert next(lines) == "two"
+        threading.Timer(0, log.hang_up).start()
+        with pytest.raises((Unreachable, StopIteration)):
+            next(lines)
+
+
+def test_a_request_of_another_thread_or_of_a_signal_has_connections_of_its_own(
+    kubeconfig: Path, cluster: ClusterServer
+):
+    with closing(connect(ClusterConfig())) as connection:
+        twin = connection.twin(1.0, "other")
+        connection.close()
+        assert twin.get("/version", "tell its version")
+        assert (twin.namespace, twin.patience_seconds, twin.source) == ("other", 0, connection.source)
+        twin.close()
+
+
 def test_the_kubernetes_package_is_imported_by_nobody_who_does_not_connect():
     code = (
-        "import sys, llm.cluster.trainjobs.run_trainjob, llm.cluster.trainjobs.delete;"
+        "import sys, llm.cluster.trainjobs.run_trainjob, llm.cluster.trainjobs.delete, llm.cluster.pipelines.submit;"
         "print([name for name in sys.modules if name in ('kubernetes', 'urllib3', 'torch', 'kfp')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

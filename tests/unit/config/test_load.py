@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm.config import RunConfig, compose, from_yaml, to_yaml
+from llm.config.sections import MetricRule
 from llm.errors import UserError
 
 
@@ -26,7 +27,15 @@ def test_a_name_that_yaml_would_read_as_something_else_is_a_name(name: str):
 
 
 def test_a_floor_of_a_domain_is_a_key_of_its_own():
-    assert compose(["gate.max_domain_bits_per_byte.code=2.5"]).gate.max_domain_bits_per_byte == {"code": 2.5}
+    assert compose(["gate.metrics.bits_per_byte.domain_floors.code=2.5"]).gate.metrics["bits_per_byte"] == MetricRule(
+        margin=0.02, floor=3.0, domain_floors={"code": 2.5}
+    )
+
+
+def test_a_rule_for_another_metric_joins_those_that_are_there_and_a_mapping_replaces_them():
+    joined = compose(["gate.metrics.accuracy.margin=0.1"]).gate.metrics
+    assert joined == {"bits_per_byte": MetricRule(margin=0.02, floor=3.0), "accuracy": MetricRule(margin=0.1)}
+    assert compose(["gate.metrics={accuracy: {margin: 0.1}}"]).gate.metrics == {"accuracy": MetricRule(margin=0.1)}
 
 
 def test_a_later_value_wins_over_a_group():
@@ -90,7 +99,15 @@ def test_a_path_needs_no_quoting(path: str):
             "training.length.minutes=.inf",
             r"training.length.minutes=inf is not allowed: input should be a finite number",
         ),
-        ("gate.bootstrap_resamples=1", r"input should be greater than or equal to 1000"),
+        (
+            "gate.metrics.bits_per_byte.margn=1",
+            r"gate.metrics.bits_per_byte.margn\n  Did you mean gate.metrics.NAME.margin",
+        ),
+        ("gate.metrics.accuracy.floor=1", r"gate.metrics.accuracy.margin must be given"),
+        ("gate.metrics={}", r"gate.metrics={} is not allowed: dictionary should have at least 1 item"),
+        ("gate.max_bits_per_byte=9", r"has a new name\n  Write gate.metrics.bits_per_byte.floor."),
+        ("evaluation.sample_tokens=8", r"evaluation.sample_tokens is no longer a setting\n  A sample has 64 tokens"),
+        ("evaluation.bootstrap_resamples=1", r"input should be greater than or equal to 1000"),
     ],
 )
 def test_a_mistake_names_the_key_the_value_and_what_is_allowed(override: str, message: str):

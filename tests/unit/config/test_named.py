@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm.config import compose, from_yaml, to_yaml
-from llm.config.named import NamedSection, choice, foreign_code, name_of, names
+from llm.config.named import NamedSection, choice, name_of, names
 from llm.config.sections.training import BackendConfig, CallbackConfig, OptimizerConfig, ScheduleConfig
 from llm.errors import UserError
 
@@ -43,16 +43,8 @@ def test_a_name_chooses_a_class_and_a_class_knows_its_name(seam: type[NamedSecti
 
 def test_an_import_path_chooses_a_class_with_settings_of_its_own(mine: str):
     config = compose([f"training.schedule.name={mine}", "training.schedule.height=0.5"])
-    assert config.training.schedule.rate(2.0, 50, 100) == 1.0
+    assert config.training.schedule.rate_after_warmup(2.0, 50, 100) == 1.0
     assert from_yaml(to_yaml(config)) == config
-
-
-def test_the_code_of_a_class_of_somebody_else_takes_part_in_what_decides_the_result(mine: str, tmp_path: Path):
-    (before,) = foreign_code(ScheduleConfig.model_validate(mine)).values()
-    (tmp_path / "my_schedule.py").write_text(MINE + "# another line\n")
-    (after,) = foreign_code(ScheduleConfig.model_validate(mine)).values()
-    assert before != after
-    assert foreign_code(ScheduleConfig.model_validate("cosine")) == {}
 
 
 def test_another_choice_drops_what_only_the_choice_of_the_preset_knows():

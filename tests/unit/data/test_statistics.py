@@ -12,11 +12,12 @@ from llm.data import Document
 from llm.data.documents import CorpusWriter
 from llm.data.statistics import statistics
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.products import Amount, CorpusCounts, LeftOut
 
-NOTHING_DROPPED: dict[str, Any] = {
+INGEST = {
     "read_documents": 10,
-    "duplicates": {"documents": 2, "bytes": 9},
-    "rejected": {name: {"documents": 1, "first": []} for name in ("binary", "not_utf8", "empty")},
+    "duplicates": Amount(documents=2, bytes=9),
+    "rejected": {name: LeftOut(documents=1, first=[]) for name in ("binary", "not_utf8", "empty")},
 }
 Corpus = Callable[..., Manifest]
 
@@ -31,7 +32,7 @@ def corpus(store: Store) -> Corpus:
                 for split, documents in splits.items():
                     for document in documents:
                         writer.add(document, split)
-            return stage.commit(NOTHING_DROPPED)
+            return stage.commit(CorpusCounts(documents=0, bytes=0, by_split={}, by_domain={}, **INGEST))
 
     return make
 
@@ -101,8 +102,8 @@ def test_the_table_of_an_ingested_corpus_agrees_with_its_counts(texts: Path, ing
     (texts / "more.jsonl").write_text(json.dumps({"text": "x", "domain": "code"}))
     manifest = ingested(texts)
     table = statistics(manifest)
-    for split, counts in manifest.counts["by_split"].items():
-        assert row(manifest, split, "overall")["documents"] == counts["documents"]
-        assert row(manifest, split, "overall")["bytes"] == counts["bytes"]
+    for split, amount in CorpusCounts.of(manifest).by_split.items():
+        assert row(manifest, split, "overall")["documents"] == amount.documents
+        assert row(manifest, split, "overall")["bytes"] == amount.bytes
     assert table.select("duplicate_documents", "leaked_documents", "empty_documents").sum().row(0) == (0, 0, 0)
     assert_frame_equal(table, statistics(manifest))

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from llm.cluster.pipelines.package import for_a_cluster
 from llm.cluster.pipelines.pod_preflight import check_secrets, pod_preflight
 from llm.config import RunConfig, compose
 from llm.runner.preflight import preflight
+from tests.extend_case import example, installed
 
 PROJECT = Path(__file__).parents[3]
 PAGES = [PROJECT / "README.md", *sorted(PROJECT.glob("docs/**/*.md")), *sorted(PROJECT.glob("charts/*/README.md"))]
@@ -151,13 +153,20 @@ def without_servers(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(update={"storage": storage, "training": training})
 
 
+def as_the_page_says(page: str, folder: Path) -> AbstractContextManager[object]:
+    """A how-to's own files are in place while its commands are tried."""
+    extends = PurePosixPath(page)
+    return installed(example(extends.stem), folder) if extends.parent.name == "extend" else nullcontext()
+
+
 DOCUMENTED = documented()
 
 
 @pytest.mark.parametrize("command", DOCUMENTED, ids=lambda command: command.place)
 def test_a_command_of_the_documentation_is_accepted(command, tmp_path):
     try:
-        accept(command.arguments, tmp_path)
+        with as_the_page_says(command.page, tmp_path / "example"):
+            accept(command.arguments, tmp_path / "store")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the page's
         pytest.fail(f"{command.place}: `{command.text}` is refused: {error}", pytrace=False)
 

@@ -94,6 +94,32 @@ def test_one_huge_document_is_not_made_up_for_by_many_small_ones():
     assert estimate_ratio(sizes * 2, sizes, ["code"] * 201, **SETTINGS).low is None
 
 
+@pytest.mark.parametrize(("heavy", "domains"), [(5, 6), (6, 6), (8, 8)])
+def test_as_many_domains_as_effective_documents_leave_no_interval(heavy, domains):
+    sizes = np.array([1e4] * heavy + [1.0] * (5 * domains - heavy))
+    bits = sizes * np.random.default_rng(0).normal(2, 0.3, len(sizes))
+    strata = [f"domain {place % domains}" for place in range(len(sizes))]
+    estimate = estimate_ratio(bits, sizes, strata, **SETTINGS)
+    assert FEWEST_DOCUMENTS <= estimate.effective <= domains + 0.1
+    assert (estimate.low, estimate.high, estimate.standard_error) == (None, None, None)
+    assert estimate.unknown_because == (
+        f"by weight they are {estimate.effective:.1f} equal ones in {domains} domains,"
+        " and an interval needs at least one more than there are domains"
+    )
+
+
+@given(
+    st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=30), st.integers(1, 8), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_what_is_not_known_is_missing_and_never_infinite(sizes, domains, seed):
+    values = np.array(sizes) * np.random.default_rng(seed).normal(2, 0.3, len(sizes))
+    strata = [f"domain {place % domains}" for place in range(len(sizes))]
+    estimate = estimate_ratio(values, np.array(sizes), strata, confidence=0.95, resamples=50, seed=1)
+    figures = (estimate.low, estimate.high, estimate.standard_error)
+    assert all(figure is None for figure in figures) or all(map(math.isfinite, figures))
+    assert (estimate.unknown_because is None) == (estimate.low is not None)
+
+
 def test_the_quantiles_are_students_for_few_documents_and_the_normals_for_many():
     ten = stats.norm.cdf(math.sqrt(10 / 9) * stats.t(9).ppf(0.025))
     assert expanded_level(0.95, 10) == pytest.approx(ten)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import UserError
-from llm.evaluation.selection import beginning, join_origins, select_documents
+from llm.evaluation.selection import beginning, select_documents
+from llm.evaluation.statistics.intervals import join_clusters
 
 
 def corpus(rows: list[tuple[str, str, str]], origins: dict[str, str] | None = None) -> pl.DataFrame:
@@ -60,5 +61,5 @@ def test_empty_documents_are_left_out_and_nothing_at_all_is_refused():
 
 
 def test_a_document_and_what_was_made_from_it_are_one_draw():
-    chosen = select_documents(corpus(ROWS, origins={"b": "a"}), 1_000).select("origin", "domain", "bytes")
-    assert join_origins(chosen).rows() == [("a", "code+prose", 60), ("c", "code", 30), ("d", "code", 50)]
+    chosen = select_documents(corpus(ROWS, origins={"b": "a"}), 1_000).select("cluster", "domain", "bytes")
+    assert join_clusters(chosen).rows() == [("a", "code+prose", 60), ("c", "code", 30), ("d", "code", 50)]

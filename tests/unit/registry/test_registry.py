@@ -12,7 +12,7 @@ from llm.config import RunConfig, TrackingConfig, to_yaml
 from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, ServiceError, UserError
 from llm.registry import ModelVersion, champion, promote, register, rollback
-from llm.registry.versions import aliases
+from llm.registry.standing import standing as standing_of
 from llm.runs import RunFolder
 from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
@@ -53,7 +53,7 @@ def make(store: Store) -> Make:
 
 def standing(folder: RunFolder) -> dict[str, int]:
     with connection(LOCAL, folder.runs) as client:
-        return aliases(client, LOCAL.model)
+        return dict(standing_of(client, LOCAL.model).aliases)
 
 
 def crown(folder: RunFolder, manifests: dict[str, Manifest], judged_against: str | None) -> None:
@@ -68,9 +68,10 @@ def test_a_version_names_the_products_that_it_was_made_from(folder: RunFolder, m
     with connection(LOCAL, folder.runs) as client:
         registered = client.get_model_version("gristmill", "1")
         run = client.get_run(version.run_id)
-    assert registered.source == manifests["export"].uri
+    assert registered.source == f"runs:/{version.run_id}/manifests"
     assert registered.tags["gristmill.id.train"] == manifests["train"].id
-    assert registered.tags["gristmill.uri.evaluate"] == manifests["evaluate"].uri
+    assert registered.tags["gristmill.uri.evaluate"] == f"evaluation/{manifests['evaluate'].id}"
+    assert registered.tags["gristmill.store"] == "store"
     assert run.data.metrics["test/bits_per_byte"] == 2.1
     assert run.data.params["training.optimizer.lr"] == "0.003"
     kept = next((folder.runs / "mlartifacts").rglob("manifests/export.json"))
@@ -84,10 +85,12 @@ def test_registering_the_same_model_again_gives_the_same_version(folder: RunFold
     assert standing(folder) == {"challenger": 2}
 
 
-def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(folder: RunFolder, make: Make, run: RunSection):
+def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(
+    folder: RunFolder, make: Make, run: RunSection, store: Store
+):
     crown(folder, make(1), None)
     register(LOCAL, folder, {**make(1), "evaluate": make(2)["evaluate"]})
-    current = champion(LOCAL, run)
+    current = champion(LOCAL, run, store)
     assert current is not None
     assert current.evaluation == make(2)["evaluate"]
     assert standing(folder) == {"champion": 1}
@@ -125,26 +128,28 @@ def test_only_pass_leads_to_promotion(folder: RunFolder, make: Make, verdict: st
     assert standing(folder) == {"challenger": 1}
 
 
-def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run: RunSection):
-    assert champion(LOCAL, run) is None
+def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run: RunSection, store: Store):
+    assert champion(LOCAL, run, store) is None
     manifests = make(1)
     version = register(LOCAL, folder, manifests)
-    assert champion(LOCAL, run) is None
+    assert champion(LOCAL, run, store) is None
     promote(LOCAL, folder, version.version, "PASS", None)
-    current = champion(LOCAL, run)
+    current = champion(LOCAL, run, store)
     assert current is not None
     assert current.version == "1"
     assert (current.checkpoint, current.evaluation, current.model) == tuple(manifests[step] for step in KINDS)
 
 
-def test_a_lost_product_of_the_champion_is_named_with_the_way_out(folder: RunFolder, make: Make, run: RunSection):
+def test_a_lost_product_of_the_champion_is_named_with_the_way_out(
+    folder: RunFolder, make: Make, run: RunSection, store: Store
+):
     manifests = make(1)
     crown(folder, manifests, None)
     shutil.rmtree(manifests["train"].folder)
     with pytest.raises(UserError, match="what train made for champion version 1 of gristmill is gone") as caught:
-        champion(LOCAL, run)
+        champion(LOCAL, run, store)
     assert manifests["train"].uri in str(caught.value)
-    assert "removing the alias champion" in str(caught.value)
+    assert "rollback --no-champion" in str(caught.value)
 
 
 def test_rollback_returns_to_the_previous_champion_once(folder: RunFolder, make: Make, run: RunSection):
@@ -162,7 +167,7 @@ def test_without_any_version_there_is_nothing_to_roll_back_to(folder: RunFolder,
 
 
 def test_before_the_first_registration_there_is_no_champion_and_no_database(tmp_path: Path):
-    assert champion(LOCAL, RunSection(folder=str(tmp_path))) is None
+    assert champion(LOCAL, RunSection(folder=str(tmp_path / "runs")), Store(tmp_path / "store")) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,7 +177,7 @@ def test_a_run_without_an_exported_model_cannot_be_registered(folder: RunFolder)
 
 
 def test_a_server_that_is_not_there_fails_the_registration_with_the_reason(
-    folder: RunFolder, make: Make, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -180,4 +185,4 @@ def test_a_server_that_is_not_there_fails_the_registration_with_the_reason(
     with pytest.raises(ServiceError, match=f"MLflow at {uri}: does not answer: Connection refused"):
         register(TrackingConfig(uri=uri, timeout_seconds=1), folder, make(1))
     with pytest.raises(ServiceError, match="does not answer"):
-        champion(TrackingConfig(uri=uri, timeout_seconds=1), RunSection(folder=str(folder.runs)))
+        champion(TrackingConfig(uri=uri, timeout_seconds=1), RunSection(folder=str(folder.runs)), store)

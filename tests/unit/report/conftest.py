@@ -16,6 +16,7 @@ from llm.runs import RunFolder
 from llm.runs.event_kinds import (
     Event,
     RunStarted,
+    StepExplained,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -25,9 +26,11 @@ from llm.runs.event_kinds import (
 )
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store, identity
+from llm.storage.products import Counts
 
 STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
          "deploy")  # fmt: skip
+COUNTS = {kind.kind: kind for kind in Counts.__subclasses__()}
 REGISTRY = {"register": "models:/gristmill/8", "promote": "models:/gristmill@champion"}
 START = 1_795_000_000.0
 STEP_SECONDS = dict(zip(STEPS, (9.1, 4.2, 6.3, 5.2, 181.4, 21.7, 0.6, 24.8, 4.1, 1.2, 0.9), strict=True))
@@ -42,6 +45,7 @@ class SampleRun:
         self.now = START
         self.made: dict[str, Manifest] = {}
         self.domain: str | None = None
+        self.summary: dict[str, Any] = SUMMARY
         self.folder.path.mkdir(parents=True)
 
     def emit(self, event: Event, after: float = 0.0) -> None:
@@ -68,6 +72,12 @@ class SampleRun:
             self.emit(ended, seconds)
         return self
 
+    def explain(self, step: str, *why: str) -> SampleRun:
+        self.emit(StepStarted(step=step))
+        self.emit(StepExplained(step=step, sought=step, reused=False, why=list(why)))
+        self.emit(StepFinished(step=step, seconds=2.0, manifest=self.made[step].id))
+        return self
+
     def train(self, until: int, steps: int = 200) -> None:
         self.emit(TrainPlan(steps=steps, start=0, parameters=4_214_016, tokens_per_step=8192, world_size=2,
                             backend="deepspeed"))  # fmt: skip
@@ -86,9 +96,12 @@ class SampleRun:
 
     def make(self, step: str, gate: dict[str, Any] | None = None) -> Manifest:
         kind, parents, files, counts = product(step, gate)
-        if self.domain is not None and "summary.json" in files:
-            domains = {self.domain: SUMMARY["domains"]["code"]}
-            files = {**files, "summary.json": {**SUMMARY, "domains": domains}}
+        summary = self.summary
+        if self.domain is not None:
+            bits = summary["metrics"]["bits_per_byte"]
+            summary = {**summary, "metrics": {"bits_per_byte": {**bits, "domains": {self.domain: bits["overall"]}}}}
+        if "summary.json" in files:
+            files = {**files, "summary.json": summary}
         if step in REGISTRY:
             return self.keep(step, self.registered(step, kind, parents, counts))
         recipe = Recipe(step, {}, [self.made[parent] for parent in parents if parent in self.made])
@@ -98,7 +111,7 @@ class SampleRun:
                     content.write_parquet(stage.path / name)
                 else:
                     (stage.path / name).write_text(content if isinstance(content, str) else json.dumps(content))
-            manifest = stage.commit(counts)
+            manifest = stage.commit(COUNTS[kind](**COUNTS[kind].from_document(counts)) if counts else None)
         return self.keep(step, manifest)
 
     def registered(self, step: str, kind: str, parents: tuple[str, ...], counts: dict[str, Any]) -> Manifest:
@@ -109,7 +122,7 @@ class SampleRun:
 
     def keep(self, step: str, manifest: Manifest) -> Manifest:
         self.made[step] = manifest
-        manifest.write(self.folder.manifest_path(step))
+        self.folder.keep(step, manifest)
         return manifest
 
 
@@ -123,25 +136,34 @@ def history(until: int) -> Iterator[dict[str, Any]]:
 
 def figures(value: float, low: float, high: float, gzip: float, xz: float, documents: int) -> dict[str, Any]:
     return {
-        "documents": documents, "bytes": documents * 2710, "tokens": documents * 802, "bits_per_byte": value,
-        "low": low, "high": high, "perplexity": 2 ** (value * 3.38), "gzip_bits_per_byte": gzip, "xz_bits_per_byte": xz,
+        "items": documents, "effective_items": documents / 2, "weight": documents * 2710, "value": value,
+        "low": low, "high": high, "references": {"gzip": gzip, "xz": xz},
+        "details": {"perplexity": 2 ** (value * 3.38), "tokens": documents * 802},
     }  # fmt: skip
 
 
 SUMMARY: dict[str, Any] = {
-    "protocol": 1, "window_tokens": 256, "confidence": 0.95,
-    "overall": figures(2.041, 2.004, 2.083, 2.214, 2.051, 149),
-    "domains": {
-        "code": figures(1.884, 1.83, 1.94, 1.988, 1.79, 74),
-        "prose": figures(2.2, 2.161, 2.242, 2.441, 2.31, 75),
-    },
+    "window_tokens": 256, "intervals": {"confidence": 0.95, "resamples": 10_000, "seed": 1234},
+    "metrics": {"bits_per_byte": {
+        "unit": "bits per byte", "better": "lower", "about": "Bits for a byte of text.", "item": "document",
+        "weight_unit": "bytes", "protocol": {"version": 1},
+        "overall": figures(2.041, 2.004, 2.083, 2.214, 2.051, 149),
+        "domains": {
+            "code": figures(1.884, 1.83, 1.94, 1.988, 1.79, 74),
+            "prose": figures(2.2, 2.161, 2.242, 2.441, 2.31, 75),
+        },
+    }},
 }  # fmt: skip
+
+
+NAMES = {"metric": "bits_per_byte", "unit": "bits per byte", "better": "lower", "item": "document"}
 
 
 def comparison(domain: str, rule: str, difference: float, low: float, high: float, margin: float) -> dict[str, Any]:
     return {
-        "domain": domain, "rule": rule, "candidate": 2.041, "champion": 2.041 - difference, "difference": difference,
-        "low": low, "high": high, "margin": margin, "detectable_effect": 1.4 * (high - low) / 2, "documents": 149,
+        **NAMES, "domain": domain, "rule": rule, "candidate": 2.041,
+        "champion": 2.041 - difference, "difference": difference,
+        "low": low, "high": high, "margin": margin, "detectable_effect": 1.4 * (high - low) / 2, "items": 149,
         "passed": high <= margin, "failed": low > margin,
     }  # fmt: skip
 
@@ -164,8 +186,9 @@ INCONCLUSIVE = judgement("INCONCLUSIVE", [
     comparison("prose", "non-inferiority", 0.0144, 0.0031, 0.0262, 0.02),
 ])  # fmt: skip
 FLOORS = judgement("PASS", [{
-    "domain": "overall", "rule": "floor", "candidate": 2.041, "champion": None, "difference": None, "low": None,
-    "high": None, "margin": 3.0, "detectable_effect": None, "documents": 149, "passed": True, "failed": False,
+    **NAMES, "domain": "overall", "rule": "floor",
+    "candidate": 2.041, "champion": None, "difference": None, "low": None,
+    "high": None, "margin": 3.0, "detectable_effect": None, "items": 149, "passed": True, "failed": False,
 }], champion=None)  # fmt: skip
 SAMPLES = [
     {"prompt": "def ", "temperature": 0.8, "top_p": 0.95, "seed": 1234,
@@ -225,7 +248,7 @@ def product(step: str, gate: dict[str, Any] | None) -> tuple[str, tuple[str, ...
             {"format": "huggingface", "what": "largest difference of a logit", "measured": 3.1e-6, "at_most": 1e-4},
             {"format": "onnx-fp32", "what": "number of greedy continuations that part at a tie", "measured": 1},
             {"format": "onnx-int4", "what": "positions that agree", "measured": 0.91, "at_least": 0.7},
-        ]}}, {"checks": 2}),
+        ]}}, {"formats": ["huggingface", "onnx-fp32", "onnx-int4"], "checks": 2}),
         "register": ("registration", ("export",), {}, {"version": 8}),
         "promote": ("promotion", ("register",), {}, {"version": 8}),
         "deploy": ("repository", ("register", "export"), {"config.pbtxt": "name"}, {}),

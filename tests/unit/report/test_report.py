@@ -148,6 +148,47 @@ def test_an_inconclusive_verdict_says_what_could_have_been_found(sample_run: Cal
     assert "would have been found four times in five" in page.text
 
 
+def test_scores_of_an_earlier_version_are_named_and_the_rest_is_shown(sample_run: Callable[..., Any]):
+    run = sample_run()
+    run.summary = {"protocol": {}, "confidence": 0.95, "overall": {"bits_per_byte": 2.0}, "domains": {}}
+    page = page_of(run.do("evaluate", "export"))
+    assert "Not shown: the evaluation, as an earlier version of Gristmill made it: run evaluate again" in page.text
+    assert page.headings[0] == "Samples"
+
+
+def test_a_judgement_of_an_earlier_version_is_shown(sample_run: Callable[..., Any], gates: dict[str, Any]):
+    new = ("metric", "unit", "better", "item", "items")
+    rows = [
+        {**{name: value for name, value in row.items() if name not in new}, "documents": 149}
+        for row in gates["INCONCLUSIVE"]["comparisons"]
+    ]
+    page = page_of(sample_run().do("gate", gate={**gates["INCONCLUSIVE"], "comparisons": rows}))
+    assert "Not shown" not in page.text
+    assert "−0.0042" in page.text
+    assert "would have been found four times in five" in page.text
+
+
+def test_each_metric_has_its_figure_its_chart_and_its_comparisons(
+    sample_run: Callable[..., Any], gates: dict[str, Any]
+):
+    run = sample_run()
+    bits = run.summary["metrics"]["bits_per_byte"]
+    accuracy = {**bits, "unit": "share", "better": "higher", "item": "question", "weight_unit": None,
+                "overall": {**bits["overall"], "references": {"chance": 0.25}, "details": {}, "low": None}}  # fmt: skip
+    run.summary = {**run.summary, "metrics": {"bits_per_byte": bits, "accuracy": accuracy}}
+    shown = [{**row, "metric": "accuracy", "unit": "share", "better": "higher", "item": "question", "rule": "none"}
+             for row in gates["PASS"]["comparisons"]]  # fmt: skip
+    page = page_of(
+        run.do("evaluate", "gate", gate={**gates["PASS"], "comparisons": [*gates["PASS"]["comparisons"], *shown]})
+    )
+    html = run.folder.report.read_text()
+    assert "Not shown" not in page.text
+    assert len(re.findall("<svg", html)) == 4
+    for text in ("held-out accuracy", "too few questions for an interval", "chance on the same questions", "informs",
+                 "This metric is shown and decides nothing", "accuracy (share), more is better"):  # fmt: skip
+        assert text in page.text
+
+
 def test_without_a_champion_the_floors_are_shown(sample_run: Callable[..., Any], gates: dict[str, Any]):
     page = page_of(sample_run().do("gate", gate=gates["FLOORS"]))
     assert "there is no champion yet, so the candidate was held against the configured floors" in page.text
@@ -190,9 +231,9 @@ def test_a_manifest_that_is_damaged_or_gone_is_named_and_the_rest_is_shown(sampl
 def test_a_product_of_another_shape_costs_its_section_only(sample_run: Callable[..., Any]):
     run = sample_run().do("ingest", "tokenizer")
     tokenizer = run.made["tokenizer"].model_copy(update={"counts": {"vocab_size": 4096}})
-    tokenizer.write(run.folder.manifest_path("tokenizer"))
+    run.folder.keep("tokenizer", tokenizer)
     page = page_of(run)
-    assert "Not shown: the section Tokenizer" in page.text
+    assert f"Not shown: the manifest of tokenizer {tokenizer.id} cannot be read: counts." in page.text
     assert "11,402 documents read" in page.text
 
 
@@ -263,10 +304,10 @@ def test_figures_carry_their_unit():
     assert texts == ["n/a", "12 bytes", "2 KiB", "5 MiB", "3 GiB"]
 
 
-def test_the_model_is_compared_with_the_compressors():
-    assert against(2.0, 2.2) == "the model needs 9\u00a0% less"
-    assert against(2.2, 2.0) == "the model needs 10\u00a0% more"
-    assert against(2.0, 2.001) == "the model needs as much"
+def test_a_figure_is_compared_with_a_reference():
+    assert against(2.0, 2.2) == "the model is 9\u00a0% lower"
+    assert against(2.2, 2.0) == "the model is 10\u00a0% higher"
+    assert against(2.0, 2.001) == "the model is equal"
     assert against(2.0, None) == "n/a"
     assert against(None, 2.0) == "n/a"
 
@@ -275,3 +316,12 @@ def test_a_figure_of_unknown_size_keeps_its_digits():
     assert [measured(n) for n in (0, 12_000, 0.91, 3.1e-6, -2e-9, None)] == [
         "0", "12,000", "0.91", "3.1\u00a0×\u00a010⁻⁶", "−2\u00a0×\u00a010⁻⁹", "n/a",
     ]  # fmt: skip
+
+
+def test_a_step_that_was_made_again_says_which_part_of_its_recipe_changed(sample_run: Callable[..., Any]):
+    changed = [f"code llm/data/{name}.py" for name in ("documents", "ingest", "readers", "split")]
+    run = sample_run().do(*STEPS)
+    assert "made again because of" not in page_of(run).text
+    text = page_of(run.explain("ingest", "config data.domain None -> <b>", *changed)).text
+    assert "made again because of" in text
+    assert "; ".join(["config data.domain None -> <b>", *changed[:3], "and 1 more"]) in text

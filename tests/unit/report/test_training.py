@@ -7,6 +7,7 @@ import pytest
 from llm.report.training import read_training
 from llm.runs.event_kinds import TrainPlan, TrainStep, TrainValidation
 from llm.runs.events import EventLog
+from llm.storage.products import CheckpointCounts
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ def test_a_training_from_the_beginning_forgets_the_one_before(log: EventLog):
 def test_the_checkpoints_history_goes_before_the_events(log: EventLog):
     go(log, 0, 2, loss=4.0)
     history = [{"step": 1, "loss": 3.5}, {"step": 2, "loss": 3.0}, {"step": 2, "validation_loss": 3.2}]
-    training = read_training(log.path, history, {"tokens": 200})
+    training = read_training(log.path, history, CheckpointCounts(steps=2, tokens=200))
     assert (training.loss, training.validation_loss) == ([(1, 3.5), (2, 3.0)], [(2, 3.2)])
     assert training.speeds == [(1, 50.0), (2, 50.0)]
 
 
 def test_events_of_another_training_are_not_taken_for_this_checkpoints(log: EventLog):
     go(log, 0, 2, loss=4.0)
-    training = read_training(log.path, [{"step": 1, "loss": 3.5}], {"tokens": 999})
+    training = read_training(log.path, [{"step": 1, "loss": 3.5}], CheckpointCounts(steps=1, tokens=999))
     assert training.speeds == ()
     assert (training.plan, training.last, training.tokens) == (None, None, 999)
 

@@ -19,9 +19,11 @@ from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
 from llm.process.signals import STOP_SIGNALS
 from llm.runner.local import run_locally
-from llm.runs.event_kinds import RunFinished, RunStarted
+from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
+from llm.steps import STEPS
+from llm.storage import Manifest
 from tests.placeholders import PLACEHOLDERS
 
 
@@ -38,8 +40,7 @@ def fail(config: str) -> None:
     """Fail as a step does: in its own words, with its own code."""
     from llm.config import from_yaml
     from llm.errors import UserError
-    from llm.steps import STEPS, open_context, run_step
-    from llm.steps.bodies import Step
+    from llm.steps import STEPS, Step, open_context, run_step
 
     def body(context, given):
         raise UserError("the text is missing", "Bring it.")
@@ -55,8 +56,7 @@ def die(config: str) -> None:
     import signal
 
     from llm.config import from_yaml
-    from llm.steps import STEPS, open_context, run_step
-    from llm.steps.bodies import Step
+    from llm.steps import STEPS, Step, open_context, run_step
 
     STEPS["ingest"] = Step("ingest", (), lambda context, given: os.kill(os.getpid(), signal.SIGKILL))
     run_step("ingest", open_context(from_yaml(config)), {})
@@ -162,6 +162,37 @@ def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path
     outcome = run_locally(skipping, "skipping", compose(arguments(tmp_path)), "command")
     assert outcome.exit_code == 70
     assert "ended early" in str(outcome.message)
+
+
+ALL = list(STEPS)
+UNCONDITIONAL = [step.name for step in STEPS.values() if step.only_if is None]
+
+
+@pytest.mark.parametrize(
+    ("finished", "verdict", "code", "words"),
+    [
+        (ALL, "PASS", 0, "None"),
+        (UNCONDITIONAL, "FAIL", 4, "the gate said FAIL: the model is registered, but not promoted"),
+        (UNCONDITIONAL, "INCONCLUSIVE", 4, "the gate said INCONCLUSIVE: the model is registered, but not promoted"),
+        (UNCONDITIONAL, "PASS", 70, "the pipeline ended early"),
+        (ALL[:-1], "PASS", 70, "the pipeline ended early"),
+        (ALL[:4], "PASS", 70, "the pipeline ended early"),
+        (UNCONDITIONAL[:-1], "FAIL", 70, "the pipeline ended early"),
+    ],
+)
+def test_a_run_ends_as_its_steps_and_its_verdict_say(
+    tmp_path: Path, finished: list[str], verdict: str, code: int, words: str
+):
+    def pipeline(config: str) -> None:
+        folder = RunFolder(tmp_path / "runs" / "one")
+        for step in finished:
+            EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0))
+        counts = {"verdict": verdict, "passed": int(verdict == "PASS")}
+        Manifest(kind="gate", id="i", uri="file:///x", files=(), counts=counts).write(folder.manifest_path("gate"))
+
+    outcome = run_locally(pipeline, "pretrain", compose(arguments(tmp_path)), "command")
+    assert outcome.exit_code == code
+    assert words in str(outcome.message)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

@@ -13,12 +13,11 @@ from llm.runs.folder import RunFolder
 from llm.storage import Recipe, Store
 
 ROW = {
-    "bits_per_byte": 1.9,
+    "value": 1.9,
     "low": 1.8,
     "high": 2.0,
-    "gzip_bits_per_byte": 2.1,
-    "xz_bits_per_byte": 1.95,
-    "documents": 30,
+    "references": {"gzip": 2.1, "xz": 1.95},
+    "items": 30,
 }
 
 
@@ -30,19 +29,28 @@ def outcome(folder: RunFolder, **changes) -> RunOutcome:
     return RunOutcome(**(values | changes))
 
 
-def test_bits_per_byte_stand_beside_gzip_and_xz_with_their_interval(tmp_path: Path):
+def test_every_metric_has_a_table_with_its_interval_and_its_references(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     with Store(tmp_path / "store").stage("evaluation", Recipe("evaluate", {})) as stage:
-        scores = {"confidence": 0.9, "overall": ROW, "domains": {"code": ROW | {"low": None, "high": None}}}
+        bits = {
+            "unit": "bits per byte",
+            "item": "document",
+            "overall": ROW,
+            "domains": {"code": ROW | {"low": None, "high": None, "references": {"gzip": None, "xz": 1.9}}},
+        }
+        accuracy = {"unit": "share", "item": "question", "overall": ROW | {"references": {}}, "domains": {}}
+        scores = {"intervals": {"confidence": 0.9}, "metrics": {"bits_per_byte": bits, "accuracy": accuracy}}
         (stage.path / "summary.json").write_text(json.dumps(scores))
-        stage.commit().write(folder.manifest_path("evaluate"))
+        folder.keep("evaluate", stage.commit())
     assert not any("overall" in line for line in summary(outcome(folder)))  # an earlier attempt's
     EventLog(folder.events).emit(StepStarted(step="evaluate"))
     EventLog(folder.events).emit(StepFinished(step="evaluate", seconds=1.0))
     lines = summary(outcome(folder))
-    assert "90 % interval" in lines[0]
+    assert lines[0] == "held-out bits per byte     model    90 % interval      gzip      xz  documents"
     assert lines[1].split() == ["overall", "1.900", "[1.800,", "2.000]", "2.100", "1.950", "30"]
-    assert "n/a" in lines[2]
+    assert lines[2].split() == ["code", "1.900", "n/a", "n/a", "1.900", "30"]
+    assert lines[3].split() == ["held-out", "accuracy", "(share)", "model", "90", "%", "interval", "questions"]
+    assert lines[4].split() == ["overall", "1.900", "[1.800,", "2.000]", "30"]
 
 
 def test_time_training_share_memory_and_overhead_are_told(tmp_path: Path):

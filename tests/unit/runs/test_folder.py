@@ -38,7 +38,7 @@ def test_manifests_are_found_by_step(tmp_path: Path, store: Store):
     assert folder.manifests() == {}
     with store.stage("corpus", Recipe("ingest", {})) as stage:
         made = stage.commit()
-    made.write(folder.manifest_path("ingest"))
+    folder.keep("ingest", made)
     assert folder.manifests() == {"ingest": made}
 
 

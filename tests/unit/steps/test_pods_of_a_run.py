@@ -15,8 +15,7 @@ from llm.runs import last_attempt
 from llm.runs.event_kinds import RunStarted, TrainValidation, Versions
 from llm.runs.events import EventLog
 from llm.runs.origin import KFP_RUN
-from llm.steps import STEPS, open_context, report_component, run_component
-from llm.steps.bodies import Context, Given, Step
+from llm.steps import STEPS, Context, Given, Step, open_context, report_component, run_component
 from llm.storage import Manifest
 from llm.tracking.mlflow_sink import deliver
 

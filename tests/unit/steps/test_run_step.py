@@ -15,8 +15,7 @@ from llm.errors import Preempted, UserError
 from llm.process.signals import STOP_SIGNALS
 from llm.process.stop import RUNNER_PID
 from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested
-from llm.steps import STEPS, figures, open_context, run_component, run_step
-from llm.steps.bodies import Step
+from llm.steps import STEPS, Step, figures, open_context, run_component, run_step
 from llm.storage import Manifest
 
 
@@ -132,7 +131,7 @@ def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(
     overrides: list[str], tmp_path: Path, number: signal.Signals
 ):
     script = (
-        "import os, signal, sys; from llm.steps import bodies, run_component\n"
+        "import os, signal, sys; from llm.steps import run_component\n"
         "import llm.data.ingest as ingest\n"
         "def stopped(config, store, log):\n"
         "    from llm.storage import Recipe\n"

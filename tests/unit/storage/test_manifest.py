@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llm.errors import DamagedError, UserError
 from llm.storage import FileEntry, Manifest, Parent, Recipe, Store
+from tests.storage_case import one_document
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
 counts = st.dictionaries(
@@ -37,7 +38,7 @@ def product(store: Store) -> Manifest:
     with store.stage("corpus", Recipe("ingest", {})) as stage:
         (stage.path / "sub").mkdir()
         (stage.path / "sub" / "text.txt").write_text("hello")
-        return stage.commit({"documents": 1})
+        return stage.commit(one_document())
 
 
 def test_an_unchanged_product_verifies_and_gives_its_files(product: Manifest):
@@ -80,7 +81,7 @@ def test_nonsense_is_not_a_manifest(tmp_path: Path):
 
 
 def test_a_product_elsewhere_is_refused_with_its_scheme(product: Manifest):
-    with pytest.raises(UserError, match="ftp://host/x is neither file:// nor s3://"):
+    with pytest.raises(UserError, match="ftp://host/x is neither a folder, a file: URI nor s3://"):
         product.model_copy(update={"uri": "ftp://host/x"}).verify()
 
 

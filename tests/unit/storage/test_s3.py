@@ -12,6 +12,7 @@ import pytest
 
 from llm.errors import OutageError, ServiceError, UserError
 from llm.storage import FileEntry, Store, open_objects
+from llm.storage.s3 import client as client_module
 from llm.storage.s3 import objects as s3_module
 from tests.storage_case import RECIPE, make
 
@@ -35,7 +36,7 @@ def test_an_endpoint_that_is_down_is_named(s3: str, monkeypatch: pytest.MonkeyPa
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
-    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    monkeypatch.setattr(client_module, "ATTEMPTS", 1)
     with pytest.raises(ServiceError, match=r"(?s)at http://127.0.0.1:\d+ does not answer.*AWS_ENDPOINT_URL"):
         Store(s3).check_access()
 
@@ -53,7 +54,6 @@ def test_an_endpoint_that_is_down_is_named(s3: str, monkeypatch: pytest.MonkeyPa
 def test_a_setting_that_makes_no_client_is_named(
     s3: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
 ):
-    monkeypatch.setattr(s3_module, "_client", s3_module._client.__wrapped__)
     monkeypatch.setenv(variable, value)
     with pytest.raises(UserError, match=f"S3 cannot be used with these settings: .*{told}"):
         Store(s3)
@@ -77,6 +77,7 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
         asked = 0
         conditional: list[int] = []  # noqa: RUF012
         written = 0
+        listed = ""
         not_deleted = ""
         to_head = 0
         """What a HEAD is answered with, as AWS says that the region is wrong; 0: as what was written has it."""
@@ -85,7 +86,11 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
         def do_GET(self) -> None:
             status, code = self.answers[min(type(self).asked, len(self.answers) - 1)]
             type(self).asked += 1
-            body = f"<Error><Code>{code}</Code><Message>because</Message></Error>" if code else "<ListBucketResult/>"
+            body = (
+                f"<Error><Code>{code}</Code><Message>because</Message></Error>"
+                if code
+                else f"<ListBucketResult>{self.listed}</ListBucketResult>"
+            )
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -132,8 +137,8 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[http.ser
         (403, "AccessDenied", "needs to list, read, write and delete"),
         (400, "ExpiredToken", "get new credentials"),
         (301, "PermanentRedirect", "The bucket is in another region: set AWS_REGION to it"),
-        (400, "AuthorizationHeaderMalformed", "The region is another one: set AWS_REGION to the bucket's"),
-        (400, "IllegalLocationConstraintException", "The region is another one: set AWS_REGION to the bucket's"),
+        (400, "AuthorizationHeaderMalformed", "The bucket is in another region: set AWS_REGION to it"),
+        (400, "IllegalLocationConstraintException", "The bucket is in another region: set AWS_REGION to it"),
     ],
 )
 def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
@@ -146,7 +151,10 @@ def test_a_refusal_keeps_its_status_and_code_and_says_what_to_do(
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [(301, "is in another region: set AWS_REGION to it"), (400, "a wrong AWS_REGION or AWS_ENDPOINT_URL does that")],
+    [
+        (301, "is in another region: set AWS_REGION to it"),
+        (400, "The server cannot read the request. Check AWS_REGION and AWS_ENDPOINT_URL"),
+    ],
 )
 def test_a_wrong_region_in_an_answer_without_a_body_is_told_by_its_status(s3: str, refusing, status: int, remedy: str):
     refusing.to_head = status
@@ -156,15 +164,15 @@ def test_a_wrong_region_in_an_answer_without_a_body_is_told_by_its_status(s3: st
 
 def test_a_proxy_that_sends_everything_elsewhere_is_no_traceback(s3: str, refusing):
     refusing.answers, refusing.to_head, refusing.region = [(301, "")], 301, ""
-    with pytest.raises(ServiceError, match=r"(?s)sends every request elsewhere.*Check AWS_ENDPOINT_URL"):
+    with pytest.raises(ServiceError, match=r"(?s)redirects every request.*Check AWS_ENDPOINT_URL"):
         Store(s3).check_access()
 
 
 def test_what_may_not_be_deleted_is_said_although_the_answer_is_a_success(s3: str, refusing):
-    refusing.answers = [(200, "")]
-    refusing.not_deleted = "<Error><Key>store/.access</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+    refusing.answers, refusing.listed = [(200, "")], "<Contents><Key>store/x</Key></Contents>"
+    refusing.not_deleted = "<Error><Key>store/x</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
     with pytest.raises(ServiceError, match=r"(?s)refused: 200 AccessDenied: no.*list, read, write and delete"):
-        Store(s3).check_access()
+        open_objects(s3).remove("x")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,7 @@ def test_a_write_if_absent_does_without_what_the_server_does_not_have(
 def test_only_what_may_pass_is_an_outage(
     s3: str, refusing, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], passes: bool
 ):
-    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    monkeypatch.setattr(client_module, "ATTEMPTS", 1)
     refusing.answers = [answer]
     with pytest.raises(ServiceError) as refusal:
         open_objects(s3).names()
@@ -193,5 +201,5 @@ def test_only_what_may_pass_is_an_outage(
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(s3: str, refusing):
     refusing.answers = [(503, "SlowDown"), (500, "InternalError"), (200, "")]
-    Store(s3).check_access()
+    assert open_objects(s3).names() == []
     assert refusing.asked == 3

@@ -7,7 +7,7 @@ from boto3.exceptions import RetriesExceededError
 from botocore import exceptions as of_botocore
 
 from llm.errors import OutageError, ServiceError
-from llm.storage.s3.errors import explained, refusal
+from llm.storage.s3.errors import Place, explained, refusal
 
 BROKEN_OFF = [
     RetriesExceededError(ConnectionResetError("reset")),
@@ -21,7 +21,7 @@ BROKEN_OFF = [
 
 @pytest.mark.parametrize("raised", BROKEN_OFF, ids=lambda raised: type(raised).__name__)
 def test_what_breaks_off_is_an_outage(raised: Exception) -> None:
-    with pytest.raises(OutageError, match=r"^S3 bucket models at http://s3"), explained("models", "http://s3"):
+    with pytest.raises(OutageError, match=r"^S3 bucket models at http://s3"), explained(Place("models", "http://s3")):
         raise raised
 
 
@@ -37,6 +37,6 @@ def test_what_breaks_off_is_an_outage(raised: Exception) -> None:
 )  # fmt: skip
 def test_a_refusal_of_a_moment_is_an_outage_and_no_other(status: int, code: str, passes: bool) -> None:
     response = {"Error": {"Code": code, "Message": "words"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error = refusal("S3 bucket models at AWS", "models", response)
+    error = refusal(Place("models", "https://s3.eu-west-1.amazonaws.com"), response)
     assert isinstance(error, ServiceError)
     assert isinstance(error, OutageError) is passes

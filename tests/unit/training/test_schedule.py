@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from llm.training.schedule import learning_rate
 from llm.training.schedule.cosine import Cosine
 
 COSINE = Cosine(warmup_fraction=0.1, min_lr_fraction=0.1)
 
 
 def test_the_rate_rises_linearly_then_falls_to_the_floor():
-    rates = [COSINE.rate(1.0, step, 100) for step in range(100)]
+    rates = [learning_rate(COSINE, 1.0, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
@@ -19,10 +20,10 @@ def test_the_rate_rises_linearly_then_falls_to_the_floor():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_rate_is_positive_in_the_shortest_training(steps: int):
-    assert all(0 < COSINE.rate(1.0, step, steps) <= 1 for step in range(steps))
+    assert all(0 < learning_rate(COSINE, 1.0, step, steps) <= 1 for step in range(steps))
 
 
 def test_the_rate_is_a_share_of_the_peak():
-    assert [COSINE.rate(3e-3, step, 10) / 3e-3 for step in range(10)] == pytest.approx(
-        [COSINE.rate(1.0, step, 10) for step in range(10)]
+    assert [learning_rate(COSINE, 3e-3, step, 10) / 3e-3 for step in range(10)] == pytest.approx(
+        [learning_rate(COSINE, 1.0, step, 10) for step in range(10)]
     )

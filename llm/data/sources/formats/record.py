@@ -1,4 +1,4 @@
-"""A document from a record: a line of JSON, or a row of a table, with what it carries beside the text."""
+"""A document from a record: a line of JSON, or a row of a table, with what it carries besides the text."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from llm.cluster.pipelines.outcome import Outcome, outcome
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.wait import CannotStart
-from llm.cluster.trainjobs.diagnosis import Obstacle
+from llm.cluster.trainjobs.follower.diagnosis import Obstacle
 from llm.config import ClusterConfig
 from llm.process.interrupts import Interrupted
+from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer, Look, Run
-from tests.pods_server import PodsServer
 from tests.submission_case import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED
 from tests.unit.cluster.pipelines.test_run_state import seen
 
@@ -74,11 +74,11 @@ def test_a_run_that_was_skipped_did_nothing_and_is_2(kfp: KfpServer, api: KfpApi
     assert (ended.exit_code, "nothing was done" in str(ended.message)) == (2, True)
 
 
-def test_a_failed_step_ends_with_its_own_code_and_words(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_a_failed_step_ends_with_its_own_code_and_words(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run, _ = failed_run(kfp, api)
-    pods.pod(run.id, f"{NODE}.ingest.executor", log="fine")
-    pods.pod(run.id, f"{NODE}.train-driver", log="the driver's")
-    pods.pod(run.id, f"{NODE}.train.executor", "Failed", LOG_OF_3)
+    pods.step_pod(run.id, f"{NODE}.ingest.executor", log="fine")
+    pods.step_pod(run.id, f"{NODE}.train-driver", log="the driver's")
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Failed", LOG_OF_3)
     ended = outcome(run, StepLogs(api, ClusterConfig()))
     assert (ended.exit_code, ended.step) == (3, "train")
     assert ended.message == "train: the corpus did not pass its suite\n  Fix the documents below."
@@ -98,22 +98,22 @@ def test_a_failed_step_ends_with_its_own_code_and_words(kfp: KfpServer, api: Kfp
     ],
 )  # fmt: skip
 def test_a_code_that_is_none_of_ours_is_70(
-    kfp: KfpServer, api: KfpApi, pods: PodsServer, log: str, code: int, words: str
+    kfp: KfpServer, api: KfpApi, pods: ClusterServer, log: str, code: int, words: str
 ):
     run, _ = failed_run(kfp, api)
-    pods.pod(run.id, f"{NODE}.train.executor", "Failed", log)
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Failed", log)
     ended = outcome(run, StepLogs(api, ClusterConfig()))
     assert (ended.exit_code, ended.message) == (code, words)
 
 
 def test_a_failed_step_without_a_log_is_70_and_says_so(kfp: KfpServer, api: KfpApi):
     ended = end(kfp, api, Look("FAILED", FAILED))
-    assert (ended.exit_code, ended.message) == (70, "train failed, and its log is not to be had")
+    assert (ended.exit_code, ended.message) == (70, "train failed, and its log cannot be read")
 
 
-def test_a_driver_that_failed_is_the_clusters_and_2_with_argos_reason(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_a_driver_that_failed_is_the_clusters_and_2_with_argos_reason(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run, _ = failed_run(kfp, api, {"ingest": "SUCCEEDED", "train-driver": "FAILED"})
-    pods.pod(run.id, f"{NODE}.train-driver", "Failed", "KFP driver: failed to resolve inputs")
+    pods.step_pod(run.id, f"{NODE}.train-driver", "Failed", "KFP driver: failed to resolve inputs")
     pods.put(
         "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/x7k2p",
         metadata={"labels": {"pipeline/runid": run.id}},
@@ -122,10 +122,10 @@ def test_a_driver_that_failed_is_the_clusters_and_2_with_argos_reason(kfp: KfpSe
     ended = outcome(run, StepLogs(api, ClusterConfig()))
     assert (ended.exit_code, ended.message) == (2, "train could not be prepared: child failed")
     assert ended.log is not None
-    assert ended.log.text == "KFP driver: failed to resolve inputs"
+    assert ended.log.text == "KFP driver: failed to resolve inputs\n"
 
 
-def test_a_run_whose_pods_could_not_be_made_is_2_with_argos_reason(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_a_run_whose_pods_could_not_be_made_is_2_with_argos_reason(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run, _ = failed_run(kfp, api, {})
     message = 'pods "x" is forbidden: error looking up service account kubeflow/none: serviceaccount "none" not found'
     pods.put(

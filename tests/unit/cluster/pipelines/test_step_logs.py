@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
 import pytest
@@ -11,15 +9,15 @@ import pytest
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLog, StepLogs, follow_logs
-from llm.cluster.pipelines.wait import Patience
+from llm.cluster.pipelines.wait import Limits
 from llm.config import ClusterConfig
+from tests.cluster_server import ClusterServer
+from tests.fake_cluster import HandClock
 from tests.kfp_server import KfpServer, Look
-from tests.pods_server import PodsServer
 from tests.submission_case import FAILED, LOG_OF_3
 from tests.unit.cluster.pipelines.test_run_state import seen
 
 NODE = "x7k2p.root.exit-handler-1"
-QUICK = Patience(poll_seconds=0.02, away_seconds=5.0)
 
 
 def logs(api: KfpApi | None) -> StepLogs:
@@ -30,26 +28,26 @@ def running(kfp: KfpServer, api: KfpApi) -> RunState:
     return seen(kfp, api, Look("RUNNING", {"ingest": "SUCCEEDED", "train": "RUNNING"}))
 
 
-def test_of_a_step_that_was_tried_again_the_last_try_is_read(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_of_a_step_that_was_tried_again_the_last_try_is_read(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run = running(kfp, api)
-    pods.pod(run.id, "x7k2p.root(0).exit-handler-1(0).train(0).executor(0)", "Failed", "first")
-    pods.pod(run.id, "x7k2p.root(0).exit-handler-1(0).train(0).executor(1)", "Running", "second")
-    pods.pod(run.id, "x7k2p.root(0).exit-handler-1(0).train(1).executor(0)", "Pending", "not begun")
-    pods.pod("another-run", "y.root.train.executor", "Running", "another's")
+    pods.step_pod(run.id, "x7k2p.root(0).exit-handler-1(0).train(0).executor(0)", "Failed", "first")
+    pods.step_pod(run.id, "x7k2p.root(0).exit-handler-1(0).train(0).executor(1)", "Running", "second")
+    pods.step_pod(run.id, "x7k2p.root(0).exit-handler-1(0).train(1).executor(0)", "Pending", "not begun")
+    pods.step_pod("another-run", "y.root.train.executor", "Running", "another's")
     read = logs(api).read(run, "train")
     assert read is not None
-    assert read.text == "second"
+    assert read.text == "second\n"
 
 
-def test_the_exit_handler_is_a_step_like_the_others(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_the_exit_handler_is_a_step_like_the_others(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run = running(kfp, api)
-    pods.pod(run.id, "x7k2p.root.exit-handler-1.onExit.report.executor", log="the report")
-    assert logs(api).read(run, "report") == StepLog("the report", f"pod pretrain-{len(pods.objects) - 1}")
+    pods.step_pod(run.id, "x7k2p.root.exit-handler-1.onExit.report.executor", log="the report")
+    assert logs(api).read(run, "report") == StepLog("the report\n", f"pod pretrain-{len(pods.objects) - 1}")
 
 
-def test_where_pods_may_not_be_read_kubeflow_pipelines_is_asked(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_where_pods_may_not_be_read_kubeflow_pipelines_is_asked(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run = running(kfp, api)
-    pods.pod(run.id, f"{NODE}.train.executor", "Running", "from the pod")
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Running", "from the pod")
     pods.forbidden.add("pods")
     kfp.logs["one-x7k2p-retry-system-container-impl-1"] = "through KFP"
     source = logs(api)
@@ -90,20 +88,20 @@ def test_without_any_cluster_it_says_why_there_are_no_pods(kfp: KfpServer, api: 
     ],
 )  # fmt: skip
 def test_what_keeps_a_step_from_starting_is_told(
-    kfp: KfpServer, api: KfpApi, pods: PodsServer, status: dict[str, Any], trouble: str | None
+    kfp: KfpServer, api: KfpApi, pods: ClusterServer, status: dict[str, Any], trouble: str | None
 ):
     run = running(kfp, api)
-    pods.pod(run.id, f"{NODE}.train.executor", "Pending", **status)
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Pending", **status)
     assert logs(api).troubles(run.id) == ({"train": trouble} if trouble else {})
 
 
 def test_a_pod_that_is_to_end_has_no_obstacle_and_an_image_of_kubeflow_pipelines_is_not_for_us_to_build(
-    kfp: KfpServer, api: KfpApi, pods: PodsServer
+    kfp: KfpServer, api: KfpApi, pods: ClusterServer
 ):
     run = running(kfp, api)
     waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not\nfound"}}}
     for node, name in (("train.executor", "main"), ("train.executor", "wait"), ("gate-driver", "main")):
-        pods.pod(run.id, f"{NODE}.{node}", "Pending", containerStatuses=[{"name": name, "image": "x", **waiting}])
+        pods.step_pod(run.id, f"{NODE}.{node}", "Pending", containerStatuses=[{"name": name, "image": "x", **waiting}])
     found = [pod.obstacle for pod in logs(api).held_up(run.id)]
     assert [one and ("make images" in one.details[1], one.details[0].partition(": ")[2]) for one in found] == [
         (True, "ErrImagePull: not found"), (False, "ErrImagePull: not found"), (False, "ErrImagePull: not found"),
@@ -114,49 +112,53 @@ def test_a_pod_that_is_to_end_has_no_obstacle_and_an_image_of_kubeflow_pipelines
     assert [pod.obstacle for pod in logs(api).held_up(run.id)] == [None] * 3
 
 
-def follow(kfp: KfpServer, api: KfpApi, run: RunState, **options: Any) -> list[tuple[str | None, str]]:
-    return list(follow_logs(api, run, logs(api), QUICK, lambda line: None, **options))
+def follow(api: KfpApi, run: RunState, clock: HandClock, **options: Any) -> list[tuple[str | None, str]]:
+    return list(follow_logs(api, run, logs(api), Limits(clock=clock), lambda line: None, **options))
 
 
-def test_all_steps_are_told_in_their_order_or_only_one(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_all_steps_are_told_in_their_order_or_only_one(kfp: KfpServer, api: KfpApi, pods: ClusterServer):
     run = running(kfp, api)
-    pods.pod(run.id, f"{NODE}.train.executor", "Running", "training\n")
-    pods.pod(run.id, f"{NODE}.ingest.executor", log="ingesting\n")
-    told = follow(kfp, api, run)
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Running", "training\n")
+    pods.step_pod(run.id, f"{NODE}.ingest.executor", log="ingesting\n")
+    told = follow(api, run, HandClock())
     assert [text for _, text in told] == ["ingesting\n", "training\n"]
     assert [str(heading).split()[1] for heading, _ in told] == ["ingest", "train"]
-    assert [text for _, text in follow(kfp, api, run, only="train")] == ["training\n"]
+    assert [text for _, text in follow(api, run, HandClock(), only="train")] == ["training\n"]
 
 
 @pytest.mark.parametrize("through_pods", [True, False])
-def test_a_growing_log_is_told_once_to_its_end(kfp: KfpServer, api: KfpApi, pods: PodsServer, through_pods: bool):
+def test_a_growing_log_is_told_once_to_its_end(kfp: KfpServer, api: KfpApi, pods: ClusterServer, through_pods: bool):
     first = seen(kfp, api, Look("RUNNING", {"train": "RUNNING"}))
-    kept = kfp.runs[first.id]
-    pod = pods.pod(first.id, f"{NODE}.train.executor", "Running", "one\n")
+    kept, clock = kfp.runs[first.id], HandClock()
+    pod = pods.step_pod(first.id, f"{NODE}.train.executor", "Running", "one\n")
     kfp.logs["one-x7k2p-system-container-impl-0"] = "one\n"
+    pods.cuts = [1, 1, 1, 1]  # each stream breaks off, so that the next look comes
     if not through_pods:
         pods.forbidden.add("pods")
 
-    def grow() -> None:
-        for line in ("two\n", "drei – ☃\n"):
-            time.sleep(0.1)
-            pods.logs[pod] += line
-            kfp.logs["one-x7k2p-system-container-impl-0"] += line
-        kept.script = [Look("SUCCEEDED", {"train": "SUCCEEDED"})]
-        pods.phase(pod, "Succeeded")
+    def write(line: str) -> None:
+        pods.logs[pod].append((pods.logs[pod][-1][0] + 1, line))
+        kfp.logs["one-x7k2p-system-container-impl-0"] += f"{line}\n"
 
-    growing = threading.Thread(target=grow)
-    growing.start()
-    told = follow(kfp, api, first, to_the_end=True)
-    growing.join()
+    def end() -> None:
+        kept.script = [Look("SUCCEEDED", {"train": "SUCCEEDED"})]
+        pods.pods()[pod]["status"] = {"phase": "Succeeded", "containerStatuses": [
+            {"name": "main", "state": {"terminated": {"exitCode": 0}}}]}  # fmt: skip
+
+    write("two") if through_pods else clock.after(3, lambda: write("two"))
+    clock.after(5, lambda: write("drei – ☃"))
+    clock.after(7, end)
+    told = follow(api, first, clock, to_the_end=True)
     assert "".join(text for _, text in told) == "one\ntwo\ndrei – ☃\n"
     assert [heading is None for heading, _ in told] == [False, *[True] * (len(told) - 1)]
 
 
-def test_a_cluster_that_goes_away_is_told_and_does_not_end_the_waiting(kfp: KfpServer, api: KfpApi, pods: PodsServer):
+def test_a_cluster_that_goes_away_is_told_and_does_not_end_the_waiting(
+    kfp: KfpServer, api: KfpApi, pods: ClusterServer
+):
     run = running(kfp, api)
-    pods.pod(run.id, f"{NODE}.train.executor", "Running", "x")
+    pods.step_pod(run.id, f"{NODE}.train.executor", "Running", "x")
     source = logs(api)
-    pods.stop()
+    pods.is_down = True
     assert source.troubles(run.id) == {}
     assert "does not answer" in source.why_no_pods

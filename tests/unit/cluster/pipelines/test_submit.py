@@ -8,15 +8,16 @@ from datetime import timedelta
 import pytest
 
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
-from llm.cluster.pipelines.kfp_requests import KfpError
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.submit import start
+from llm.cluster.refusal import Refused, Unreachable
+from llm.cluster.trainjobs.pool_preflight import read_pool
 from llm.config import from_yaml
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupts
+from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer, Look
-from tests.pods_server import PodsServer
 from tests.submission_case import NAME, config, small
 
 TRAINER = "/apis/trainer.kubeflow.org"
@@ -26,7 +27,7 @@ POOLS = f"{TRAINER}/v1alpha1/namespaces/kubeflow/trainingruntimes"
 def submitted(kfp: KfpServer, *overrides: str) -> RunState:
     chosen = config(kfp, *overrides)
     api = connect(chosen.cluster)
-    return start(api, small, chosen, StepLogs(api, chosen.cluster), Interrupts())
+    return start(api, small, chosen, StepLogs(api, chosen.cluster), Interrupts(), read_pool)
 
 
 def test_the_server_gets_name_experiment_account_and_the_package_with_its_configuration(kfp: KfpServer):
@@ -56,7 +57,7 @@ def test_where_users_are_kept_apart_the_experiment_is_made_in_ones_namespace():
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "PAUSED", "CANCELING", "DISSOLVED"])
 def test_a_second_run_of_a_name_is_refused_while_the_first_goes_on(kfp: KfpServer, state: str):
     other = kfp.add_run(NAME, [Look(state)])
-    with pytest.raises(UserError, match=rf"a run {NAME} is going on already: {state}, id {other.id}\n.*--wait.*cancel"):
+    with pytest.raises(UserError, match=rf"a run {NAME} is active already: {state}, id {other.id}\n.*--wait.*cancel"):
         submitted(kfp)
     assert not any(request.startswith("POST") for request in kfp.requests)
 
@@ -84,19 +85,19 @@ def test_of_two_that_start_at_the_same_moment_two_never_go_on(
     if stays:
         submitted(kfp)
     else:
-        with pytest.raises(UserError, match="is going on already"):
+        with pytest.raises(UserError, match="is active already"):
             submitted(kfp)
     ours = next(iter(kfp.runs.values()))
     assert ours.terminated != stays
 
 
-def test_a_missing_service_account_is_refused_before_anything_is_made(kfp: KfpServer, pods: PodsServer):
+def test_a_missing_service_account_is_refused_before_anything_is_made(kfp: KfpServer, pods: ClusterServer):
     with pytest.raises(UserError, match=r"no service account robot in the namespace kubeflow.*\n.*gristmill-platform"):
         submitted(kfp, "cluster.service_account=robot")
     assert not any(request.startswith("POST") for request in kfp.requests)
 
 
-def test_a_missing_pool_is_refused_before_anything_is_made(kfp: KfpServer, pods: PodsServer):
+def test_a_missing_pool_is_refused_before_anything_is_made(kfp: KfpServer, pods: ClusterServer):
     pods.put(f"{POOLS}/cpu")
     with pytest.raises(
         UserError,
@@ -117,7 +118,7 @@ def test_a_missing_pool_is_refused_before_anything_is_made(kfp: KfpServer, pods:
     ],
 )
 def test_a_pool_without_the_trainer_that_it_needs_is_refused_as_that(
-    kfp: KfpServer, pods: PodsServer, missing: list[str], words: str
+    kfp: KfpServer, pods: ClusterServer, missing: list[str], words: str
 ):
     pods.put(f"{POOLS}/gpu")
     pods.objects[TRAINER] = {"versions": [{"version": "v1beta1"}]}
@@ -128,25 +129,25 @@ def test_a_pool_without_the_trainer_that_it_needs_is_refused_as_that(
     assert not any(request.startswith("POST") for request in kfp.requests)
 
 
-def test_a_run_that_trains_in_its_step_needs_no_trainer(kfp: KfpServer, pods: PodsServer):
+def test_a_run_that_trains_in_its_step_needs_no_trainer(kfp: KfpServer, pods: ClusterServer):
     del pods.objects[TRAINER], pods.objects[f"{TRAINER}/v1alpha1"]
     submitted(kfp)
     assert len(kfp.runs) == 1
 
 
-def test_a_cluster_that_hides_its_pools_is_taken_at_its_word(kfp: KfpServer, pods: PodsServer):
+def test_a_cluster_that_hides_its_pools_is_taken_at_its_word(kfp: KfpServer, pods: ClusterServer):
     pods.forbidden.add("trainingruntimes")
     submitted(kfp, "training.pool=gpu")
     assert len(kfp.runs) == 1
 
 
-def test_a_cluster_that_is_not_kubeflow_pipelines_own_is_not_asked_for_accounts(kfp: KfpServer, pods: PodsServer):
+def test_a_cluster_that_is_not_kubeflow_pipelines_own_is_not_asked_for_accounts(kfp: KfpServer, pods: ClusterServer):
     pods.objects.clear()
     submitted(kfp)
     assert len(kfp.runs) == 1
 
 
-def test_what_may_not_be_looked_at_is_not_refused(kfp: KfpServer, pods: PodsServer):
+def test_what_may_not_be_looked_at_is_not_refused(kfp: KfpServer, pods: ClusterServer):
     pods.forbidden.add("serviceaccounts")
     submitted(kfp, "cluster.service_account=robot")
     assert len(kfp.runs) == 1
@@ -154,7 +155,7 @@ def test_what_may_not_be_looked_at_is_not_refused(kfp: KfpServer, pods: PodsServ
 
 def test_the_servers_refusal_is_told(kfp: KfpServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kfp, "experiments", [{"experiment_id": "1", "display_name": "gristmill", "namespace": ""}] * 2)
-    with pytest.raises(KfpError, match="Multiple experiments is found with name gristmill"):
+    with pytest.raises(Refused, match="Multiple experiments is found with name gristmill"):
         submitted(kfp)
 
 
@@ -167,7 +168,7 @@ def test_an_answer_that_is_lost_says_that_the_run_may_have_begun(
 
     monkeypatch.setattr(kfp, "_create_run", away)
     with pytest.raises(
-        KfpError, match=rf"does not answer(.*\n)*.*may have begun nevertheless: gristmill status {NAME}"
+        Unreachable, match=rf"does not answer(.*\n)*.*may have begun nevertheless: gristmill status {NAME}"
     ):
         submitted(kfp)
 

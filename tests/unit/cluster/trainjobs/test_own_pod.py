@@ -1,10 +1,7 @@
-"""A launcher that is a pod itself: its image, who owns its TrainJob, and what becomes of that when the pod ends."""
+"""A launcher that is a pod itself: its image, and the owner of its TrainJob."""
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,81 +9,63 @@ import pytest
 
 from llm.cluster import api
 from llm.cluster.trainjobs import own_pod
-from llm.errors import Preempted, UserError
+from llm.errors import UserError
 from llm.images import Image, record
-from tests.kubernetes_case import FakeKubernetes, Script
-from tests.unit.cluster.conftest import Follow
-
-NAME = "demo-train-d9eca747"
-WORKFLOW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "pretrain-x7k2p", "uid": "w-1"}
+from tests.fake_cluster import PODS, FakeCluster, Training
+from tests.unit.cluster.conftest import NAME, Run
 
 
 @pytest.fixture
-def pod(cluster: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def pod(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Our own pod, made by Argo."""
     (tmp_path / "namespace").write_text("ml\n")
     monkeypatch.setattr(api, "ACCOUNT_FOLDER", tmp_path)
     monkeypatch.setenv("KFP_POD_NAME", "pretrain-x7k2p-1")
     monkeypatch.delenv("GRISTMILL_TRAIN_IMAGE")
-    made = {
-        "metadata": {
-            "name": "pretrain-x7k2p-1", "uid": "p-1", "labels": {},
-            "ownerReferences": [{**WORKFLOW, "controller": True, "blockOwnerDeletion": True}],
-        },
-        "spec": {"containers": [{"name": "wait", "image": "argo"}, {"name": "main", "image": "train@sha256:1"}]},
-    }  # fmt: skip
-    cluster.pods["pretrain-x7k2p-1"] = made
-    return made
+    cluster.script = ends
+    containers = [{"name": "wait", "image": "argo"}, {"name": "main", "image": "train@sha256:1"}]
+    metadata = {"uid": "p-1", "ownerReferences": [{"kind": "Workflow", "uid": "w-1", "controller": True}]}
+    return cluster.put(f"{PODS.format('ml')}/pretrain-x7k2p-1", metadata=metadata, spec={"containers": containers})
 
 
-def ends(script: Script) -> None:
-    script.run_pods()
-    script.succeed()
+def ends(training: Training) -> None:
+    training.run_pods()
+    training.succeed()
 
 
 def test_the_training_has_the_launchers_image_and_is_deleted_with_its_pod(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]
+    cluster: FakeCluster, run: Run, pod: dict[str, Any]
 ):
-    cluster.script = ends
     run()
-    job = cluster.trainjobs[NAME]
+    job = cluster.trainjobs()[NAME]
     assert job["spec"]["trainer"]["image"] == "train@sha256:1"
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "pretrain-x7k2p-1", "uid": "p-1"}
     assert job["metadata"]["ownerReferences"] == [owner]
 
 
 def test_a_pod_is_found_by_its_host_name_and_its_first_container_where_none_is_main(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    cluster: FakeCluster, run: Run, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("KFP_POD_NAME")
     monkeypatch.setenv("HOSTNAME", "pretrain-x7k2p-1")
     pod["spec"]["containers"] = [{"name": "a", "image": "first"}, {"name": "b", "image": "second"}]
-    cluster.script = ends
     run()
-    assert cluster.trainjobs[NAME]["spec"]["trainer"]["image"] == "first"
+    assert cluster.trainjobs()[NAME]["spec"]["trainer"]["image"] == "first"
 
 
-def test_a_pod_that_does_not_know_its_name_is_told_to_say_it(
-    cluster: FakeKubernetes, run: Follow, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_pod_cannot_own_a_trainjob_in_another_namespace(cluster: FakeCluster, pod: dict[str, Any]):
+    launcher = own_pod.own_pod(cluster.api("other"))
+    assert launcher is not None
+    assert launcher.owner is None
+
+
+def test_a_pod_that_does_not_know_its_name_is_asked_for_it(
+    cluster: FakeCluster, run: Run, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("KFP_POD_NAME", "other")
     with pytest.raises(UserError, match=r"(?s)calls itself other, and namespace ml has no pod.*KFP_POD_NAME"):
         run()
     assert not cluster.made("POST")
-
-
-def stopped(script: Script) -> None:
-    script.run_pods()
-    time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_pod_that_is_told_to_end_deletes_the_training(cluster: FakeKubernetes, run: Follow, pod: dict[str, Any]):
-    cluster.script = stopped
-    with pytest.raises(Preempted, match="is being deleted"):
-        run()
-    assert len(cluster.made("DELETE")) == 1
 
 
 def test_outside_of_a_pod_the_image_is_the_one_that_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

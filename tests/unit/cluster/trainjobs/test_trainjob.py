@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.cluster.trainjobs.trainjob import SPEC_HASH, Owner, TrainJobSpec, label_value, manifest, trainjob_name
+from llm.cluster.labels import label_value
+from llm.cluster.trainjobs.trainjob import SPEC_HASH, Owner, TrainJobSpec, manifest, trainjob_name
 
 SPEC = TrainJobSpec(
     run="pretrain-3f9a61c2", task="train", pool="a100", nodes=4, processes=8,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,5 +113,15 @@ def test_a_source_says_for_itself_what_it_needs_of_the_machine() -> None:
     assert source_of("stdlib").host_paths("stdlib") == ()
     assert source_of("/data/*.txt").host_paths("/data/*.txt") == [Path("/data")]
     assert source_of("~no-such-user/x").recognises("~no-such-user/x")
-    with pytest.raises(UserError, match=r"data\.path=~no-such-user/x cannot be looked up"):
+    with pytest.raises(UserError, match=r"~no-such-user/x: there is no user no-such-user on this machine"):
         source_of("~no-such-user/x").host_paths("~no-such-user/x")
+
+
+def test_who_only_asks_what_a_path_needs_loads_no_heavy_library() -> None:
+    program = (
+        "import sys; from llm.data.sources import source_of; from llm.data.validation.suite import is_path;"
+        "source_of('texts').host_paths('texts'); source_of('stdlib').files('stdlib');"
+        "print([name for name in ('great_expectations', 'numpy', 'polars', 'pyarrow', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -17,7 +17,7 @@ def find_files(path: str) -> list[LocalFile]:
 
 
 def fingerprints(path: Path) -> list[tuple[str, str]]:
-    return [(file.name, file.sha256()) for file in find_files(str(path))]
+    return [(file.name, file.fingerprint()) for file in find_files(str(path))]
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -83,7 +83,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_device_is_refused() -> None:
-    with pytest.raises(UserError, match="/dev/null is neither a file nor a folder"):
+    with pytest.raises(UserError, match="/dev/null is no file and no folder"):
         find_files("/dev/null")
 
 
@@ -119,7 +119,7 @@ def test_a_file_that_vanishes_before_it_is_read_is_named(tmp_path: Path) -> None
     files = find_files(str(tree(tmp_path, "a.txt")))
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: No such file"):
-        files[0].sha256()
+        files[0].fingerprint()
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: No such file"), files[0].open():
         pass
 

@@ -1,0 +1,104 @@
+"""Following one TrainJob to its end: look, decide, act, and look again a second later."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from llm.cluster.api import Api
+from llm.cluster.obstacles import Obstacle
+from llm.cluster.refusal import Refused, Unreachable
+from llm.cluster.trainjobs.acquire import Acquired
+from llm.cluster.trainjobs.follower.copy_events import CopyEvents
+from llm.cluster.trainjobs.follower.decide import (
+    Action,
+    Done,
+    Fail,
+    GiveUp,
+    ReadLogs,
+    ReadRest,
+    Say,
+    State,
+    Warn,
+    decide,
+    wanted,
+)
+from llm.cluster.trainjobs.follower.log_stream import LogStream
+from llm.cluster.trainjobs.follower.snapshot import Followed, observe
+from llm.cluster.trainjobs.trainjob import TrainJobSpec
+from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
+from llm.config import ClusterConfig
+from llm.errors import ServiceError, UserError
+from llm.runs.event_kinds import Progress, Warned
+from llm.runs.events import EventLog
+
+POLL_SECONDS = 1.0
+REST_OF_LOG_SECONDS = 60.0
+"""How long it may take to read the rest of the log of a training that has ended."""
+
+
+def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog) -> None:
+    """Return when the TrainJob is complete; raises what `llm.cluster.trainjobs.run_trainjob.follow` says."""
+    metadata = acquired.job["metadata"]
+    followed = Followed(
+        metadata["name"], metadata["uid"], metadata["creationTimestamp"], spec, cluster.unschedulable_after_seconds
+    )
+    state = State()
+    try:
+        with LogStream(api.twin(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
+            act = Act(api, followed, stream, log)
+            while True:
+                now = api.clock.now()
+                seen = observe(api, followed, partial(wanted, followed, state, now))
+                state, actions = decide(followed, state, seen, now)
+                if any(act(action) for action in actions):
+                    return
+                api.clock.sleep(POLL_SECONDS)
+    except (Refused, Unreachable) as error:
+        raise ServiceError(
+            str(error),
+            f"TrainJob {followed.name} goes on without us: run the same command again to follow it, or end it with"
+            f" gristmill cancel {spec.run}",
+        ) from error
+
+
+class Act:
+    """Does what was decided; True if the training is complete."""
+
+    def __init__(self, api: Api, followed: Followed, stream: LogStream, log: EventLog) -> None:
+        """Act on the cluster, on the stream of the training's log, and on the run's events."""
+        self._api, self._followed, self._stream, self._log = api, followed, stream, log
+
+    def __call__(self, action: Action) -> bool:
+        """Do it; raises the error of Fail, and that of GiveUp."""
+        match action:
+            case Say(message):
+                self._log.emit(Progress(step=self._followed.spec.task, message=message))
+            case Warn(message):
+                self._log.emit(Warned(message=message))
+            case ReadLogs(pods):
+                self._stream.see(pods)
+            case ReadRest():
+                self._read_the_rest()
+            case GiveUp(obstacle):
+                raise self._given_up(obstacle)
+            case Fail(error):
+                raise error
+            case Done():
+                return True
+        return False
+
+    def _read_the_rest(self) -> None:
+        if not self._stream.finish(REST_OF_LOG_SECONDS):
+            what = f"the end of the training's log could not be read within {REST_OF_LOG_SECONDS:.0f} s"
+            self._log.emit(Warned(message=what))
+
+    def _given_up(self, obstacle: Obstacle) -> UserError:
+        name, patience_seconds = self._followed.name, self._followed.patience_seconds
+        done = f"TrainJob {name} was deleted"
+        if obstacle.patience_seconds == patience_seconds:
+            done += f" after {patience_seconds:g} s (cluster.unschedulable_after_seconds)"
+        try:
+            delete_trainjob(self._api, name)
+        except ServiceError as error:
+            done = f"TrainJob {name} could not be deleted: {error}"
+        return UserError(obstacle.summary, *obstacle.details, done)

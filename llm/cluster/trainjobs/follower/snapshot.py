@@ -1,0 +1,69 @@
+"""One look at a TrainJob: everything that is read of the cluster before the follower decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from llm.cluster.api import Api, Json
+from llm.cluster.pod_requests import last_lines, warnings_of
+from llm.cluster.pods import Pod
+from llm.cluster.trainjobs.follower.failure import LAST_LINES
+from llm.cluster.trainjobs.trainjob import NODE, TrainJobSpec
+from llm.cluster.trainjobs.trainjob_requests import training_pods, trainjob
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The TrainJob that is followed, as far as it never changes."""
+
+    name: str
+    uid: str
+    made_at: str
+    """RFC 3339 in UTC."""
+    spec: TrainJobSpec
+    patience_seconds: float
+    """How long to wait for nodes and quotas."""
+
+    @property
+    def job_name(self) -> str:
+        """Name of the Job that makes the pods; the warnings about missing pods carry it."""
+        return f"{self.name}-{NODE}-0"
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What must be read in addition to the TrainJob and its pods."""
+
+    warnings: tuple[str, ...] = ()
+    """Names of objects."""
+    last_lines: tuple[str, ...] = ()
+    """Names of pods."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The TrainJob, its pods, and what else was wanted, all read at about the same time."""
+
+    job: Json | None
+    """None if it is gone, or if another has its name."""
+    pods: tuple[Pod, ...] = ()
+    warnings: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+    """By the name of the object that they are about."""
+    last_lines: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The end of the logs, by pod."""
+    date: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def observe(api: Api, followed: Followed, wanted: Callable[[Snapshot], Wants]) -> Snapshot:
+    """Look; `wanted` says what else to read, once the TrainJob and its pods are known."""
+    job = trainjob(api, followed.name)
+    if job is None or job["metadata"]["uid"] != followed.uid:
+        return Snapshot(None, date=api.clock.date())
+    first = Snapshot(job, tuple(training_pods(api, followed.name)), date=api.clock.date())
+    wants = wanted(first)
+    return Snapshot(
+        job, first.pods, {name: warnings_of(api, name) for name in wants.warnings},
+        {name: last_lines(api, name, NODE, LAST_LINES) for name in wants.last_lines}, first.date,
+    )  # fmt: skip

@@ -1,0 +1,169 @@
+"""A sink of events: something outside of the run that follows its event log, and never holds up the work.
+
+`tracking.sinks` names the sinks of a run. A name is a module of `llm.tracking.sinks`, an entry point of the group
+`gristmill.sinks`, or an import path `package.module:OBJECT`. What it finds takes a run's folder and the tracking's
+configuration, and makes a `Sink`. `EventSink` is the base for one that takes event after event.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from llm.config import TrackingConfig, nearest
+from llm.errors import GristmillError, UserError
+from llm.runs.event_kinds import Event
+from llm.runs.events import read_events
+from llm.runs.folder import RunFolder
+from llm.storage import only_process_in, write_atomically
+from llm.tracking.log_place import bytes_before
+
+HOME = "llm.tracking.sinks"
+ENTRY_POINTS = "gristmill.sinks"
+ATTRIBUTE = "SINK"
+WAIT_SECONDS = 10.0
+"""How long one process waits for another one that delivers the same run to the same sink."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one delivery did: how much was sent, how much is still pending, and why, if any is."""
+
+    sent: int
+    pending: int
+    error: str | None = None
+
+
+class Sink(Protocol):
+    """Takes the events of one run to somewhere."""
+
+    name: str
+    """What messages call it."""
+    is_live: bool
+    """Whether it wants the events while a training goes on; otherwise it gets them at the end of the run."""
+
+    def deliver(self) -> Delivery:
+        """Send what is new. Never raises: what cannot be sent now stays pending."""
+
+    def finish(self, exit_code: int) -> Delivery:
+        """Send the rest, and how the run ended. Never raises."""
+
+
+MakeSink = Callable[[RunFolder, TrackingConfig], Sink]
+
+
+class EventSink(ABC):
+    """A sink that takes one event after the other, in order.
+
+    A file in `tracking/` in the run's folder says how far it got, so each event comes once. After a crash in between
+    the last event comes again. Where pods put the log together in another order, the whole log comes again. An
+    exception of `take` leaves this event and those after it pending.
+    """
+
+    name: str
+    is_live: bool = False
+
+    def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
+        """Follow the run in `folder`."""
+        self.folder, self.config = folder, config
+
+    @abstractmethod
+    def take(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self, exit_code: int) -> None:  # noqa: B027 - most sinks need none
+        """Take the end of the run; nothing unless a sink wants it."""
+
+    def deliver(self) -> Delivery:
+        """Take every event that is new."""
+        return self._delivered(None)
+
+    def finish(self, exit_code: int) -> Delivery:
+        """Take the rest and the end."""
+        return self._delivered(exit_code)
+
+    def _delivered(self, exit_code: int | None) -> Delivery:
+        sent, error = 0, None
+        try:
+            with only_process_in(self.folder.tracking / self.name, wait_seconds=WAIT_SECONDS):
+                for event, after in read_events(self.folder.events, self._offset()):
+                    self.take(event)
+                    self._keep(after)
+                    sent += 1
+                if exit_code is not None:
+                    self.close(exit_code)
+        except GristmillError as refused:
+            error = str(refused)
+        except Exception as fault:  # noqa: BLE001 - somebody else's code, and the run does not end for it
+            error = f"{self.name}: {type(fault).__name__}: {fault}"
+        return Delivery(sent, sum(1 for _ in read_events(self.folder.events, self._offset())), error)
+
+    @property
+    def _place(self) -> Path:
+        return self.folder.tracking / f"{self.name}.json"
+
+    def _keep(self, offset: int) -> None:
+        place = {"offset": offset, "last": bytes_before(self.folder.events, offset)}
+        write_atomically(self._place, json.dumps(place) + "\n")
+
+    def _offset(self) -> int:
+        """Where the next event begins."""
+        if not self._place.is_file():
+            return 0
+        place = json.loads(self._place.read_text(encoding="utf-8"))
+        is_there = place["last"] == bytes_before(self.folder.events, place["offset"])
+        return int(place["offset"]) if is_there else 0
+
+
+def open_sinks(folder: RunFolder, config: TrackingConfig) -> list[Sink]:
+    """The sinks of a run; raises UserError for a name that finds none."""
+    return [make(folder, config) for make in find_sinks(config.sinks)]
+
+
+def find_sinks(names: Sequence[str]) -> list[MakeSink]:
+    """What the names choose; raises UserError for a name that finds none."""
+    return [_find(name) for name in names]
+
+
+def _find(name: str) -> MakeSink:
+    module_name, attribute = _source_of(name)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"tracking.sinks: {name} cannot be imported: {error}",
+            "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
+        ) from error
+    if not callable(found):
+        raise UserError(
+            f"tracking.sinks: {module_name}:{attribute} is a {type(found).__name__}, and makes no sink",
+            "Make it a class of sinks, as docs/extend/sink.md shows.",
+        )
+    make: MakeSink = found
+    return make
+
+
+def _source_of(name: str) -> tuple[str, str]:
+    """Module and attribute that a name stands for."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        return module, attribute
+    ours = [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
+    if name in ours:
+        return f"{HOME}.{name}", ATTRIBUTE
+    installed = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if name in installed:
+        return installed[name].module, installed[name].attr or ATTRIBUTE
+    raise UserError(
+        f"tracking.sinks: there is no sink named {name}",
+        f"{nearest(name, [*ours, *installed])} An import path package.module:OBJECT is allowed too.",
+    )

@@ -1,0 +1,1 @@
+"""The sinks of events that are ours: one module each, with its class as `SINK`."""

@@ -1,0 +1,145 @@
+"""A sink of events: found by its name, given each event once, and never in the way of the run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm.config import RunConfig, TrackingConfig, compose, to_yaml
+from llm.errors import UserError
+from llm.runner.preflight import preflight
+from llm.runs import RunFolder
+from llm.runs.event_kinds import Event, TrainStep, UnknownEvent, Warned
+from llm.runs.events import EventLog
+from llm.steps import report_component
+from llm.tracking.live import LiveDelivery
+from llm.tracking.sink import Delivery, EventSink, find_sinks, open_sinks
+from llm.tracking.sinks.mlflow import MlflowSink
+from tests.extend_case import example, installed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "one")
+    folder.write_config(to_yaml(RunConfig()))
+    log = EventLog(folder.events)
+    for step in (1, 2):
+        log.emit(TrainStep(step=step, steps=2, loss=3.0 - step))
+    return folder
+
+
+class Kept(EventSink):
+    """Keeps what it is given, and cannot take a loss of zero."""
+
+    name = "kept"
+    is_live = True
+    taken: list[Event]
+
+    def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
+        super().__init__(folder, config)
+        self.taken, self.ended = [], []  # type: ignore[var-annotated]
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, TrainStep) and event.loss == 0:
+            raise ValueError("a loss of zero")
+        self.taken.append(event)
+
+    def close(self, exit_code: int) -> None:
+        self.ended.append(exit_code)
+
+
+def losses(sink: Kept) -> list[float]:
+    return [event.loss for event in sink.taken if isinstance(event, TrainStep)]
+
+
+def test_each_event_is_taken_once_by_whichever_process_comes(folder: RunFolder):
+    first, second = (Kept(folder, TrackingConfig()) for _ in range(2))
+    assert first.deliver() == Delivery(sent=2, pending=0)
+    EventLog(folder.events).emit(TrainStep(step=3, steps=3, loss=0.5))
+    assert second.finish(4) == Delivery(sent=1, pending=0)
+    assert (losses(first), losses(second), first.ended, second.ended) == ([2.0, 1.0], [0.5], [], [4])
+
+
+def test_a_log_that_was_put_together_in_another_order_is_taken_from_its_beginning(folder: RunFolder):
+    Kept(folder, TrackingConfig()).deliver()
+    lines = folder.events.read_text().splitlines(keepends=True)
+    folder.events.write_text("".join(reversed(lines)))
+    sink = Kept(folder, TrackingConfig())
+    assert sink.deliver() == Delivery(sent=2, pending=0)
+    assert losses(sink) == [1.0, 2.0]
+
+
+def test_a_kind_of_event_that_this_version_does_not_know_is_taken_too(folder: RunFolder):
+    with folder.events.open("a") as log:
+        log.write('{"time": 1.0, "kind": "from_the_future", "x": 1}\n')
+    sink = Kept(folder, TrackingConfig())
+    sink.deliver()
+    assert isinstance(sink.taken[-1], UnknownEvent)
+
+
+def test_an_event_that_a_sink_cannot_take_stays_pending_with_its_reason(folder: RunFolder):
+    log = EventLog(folder.events)
+    log.emit(TrainStep(step=3, steps=4, loss=0))
+    log.emit(TrainStep(step=4, steps=4, loss=0.1))
+    sink = Kept(folder, TrackingConfig())
+    assert sink.finish(0) == Delivery(sent=2, pending=2, error="kept: ValueError: a loss of zero")
+    assert sink.ended == []
+    assert sink.deliver() == Delivery(sent=0, pending=2, error="kept: ValueError: a loss of zero")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "mlfow",
+            r"tracking.sinks: there is no sink named mlfow\n  Did you mean mlflow\? An import path",
+        ),
+        ("no_such_module:SINK", r"no_such_module:SINK cannot be imported: No module named 'no_such_module'\n  Write a"),
+        ("llm.words:NOTHING", r"llm.words:NOTHING cannot be imported: .*NOTHING"),
+        ("llm:__version__", r"tracking.sinks: llm:__version__ is a str, and makes no sink\n.*docs/extend/sink.md"),
+    ],
+)
+def test_a_sink_that_is_not_there_is_refused_before_the_first_step(tmp_path: Path, name: str, message: str):
+    config = compose([f"tracking.sinks=[mlflow,'{name}']", f"storage.uri={tmp_path}", f"run.folder={tmp_path / 'r'}"])
+    with pytest.raises(UserError, match=message):
+        preflight(config)
+
+
+def test_mlflow_is_the_sink_of_a_run_unless_the_configuration_says_otherwise(folder: RunFolder):
+    assert find_sinks(TrackingConfig().sinks) == [MlflowSink]
+    assert open_sinks(folder, TrackingConfig(sinks=())) == []
+
+
+def test_an_entry_point_of_another_package_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    information = tmp_path / "somebodys-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[gristmill.sinks]\nchat = somebodys_sink:Chat\n")
+    (tmp_path / "somebodys_sink.py").write_text("class Chat:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        (found,) = find_sinks(["chat"])
+        assert found.__name__ == "Chat"  # type: ignore[attr-defined]
+    finally:
+        sys.modules.pop("somebodys_sink", None)
+
+
+def test_the_example_of_the_page_works(tmp_path: Path, folder: RunFolder):
+    page = example("sink")
+    assert list(page.files) == ["llm/tracking/sinks/loss_csv.py"]
+    with installed(page, tmp_path / "readers"):
+        config = compose([
+            *page.settings, f"run.folder={folder.runs}", "run.name=one", f"storage.uri={tmp_path / 'store'}",
+        ])  # fmt: skip
+        assert config.tracking.sinks == ("mlflow", "loss_csv")
+        without_mlflow = config.model_copy(
+            update={"tracking": config.tracking.model_copy(update={"sinks": ("loss_csv",)})}
+        )
+        with LiveDelivery(folder, without_mlflow.tracking, every_seconds=0.01) as live:
+            assert [sink.name for sink in live._sinks] == ["loss_csv"]
+        report_component(to_yaml(without_mlflow), str(tmp_path / "page.html"))
+    table = (folder.path / "loss.csv").read_text()
+    assert table == "1,2.0\n2,1.0\n# the run ended with 0\n"
+    assert EventLog(folder.events).of_kind(Warned) == []
