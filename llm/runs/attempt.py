@@ -46,6 +46,8 @@ class StepOutcome:
     exit_code: int | None = None
     why: tuple[str, ...] = ()
     """Why its work was done again; empty if it was reused, or a log from before does not say it."""
+    product: str | None = None
+    """The name of its product that people can read, `corpus/RUN@1`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Attempt:
                     found[event.step] = replace(so_far, why=(*so_far.why, *event.why))
                 case StepFinished():
                     state: Literal["reused", "done"] = "reused" if event.reused else "done"
-                    found[event.step] = StepOutcome(event.step, state, event.seconds, why=why(event.step))
+                    found[event.step] = StepOutcome(
+                        event.step, state, event.seconds, why=why(event.step), product=event.name
+                    )
                 case StepFailed():
                     found[event.step] = StepOutcome(
                         event.step, "failed", event.seconds, event.message, event.exit_code, why(event.step)

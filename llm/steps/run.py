@@ -36,6 +36,7 @@ from llm.steps.registry import STEPS
 from llm.steps.step import Context, Step
 from llm.steps.why import record, why_made
 from llm.storage import Manifest, Recipe, Store, is_s3, open_objects, sha256_of_json
+from llm.storage.names import give_name
 from llm.tracking.progress import Follower
 
 POD_LINE_SECONDS = 5.0
@@ -74,8 +75,20 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
             raise
         reused = manifest.id in context.store.found
         context.log.emit(StepFinished(step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
-                                      product=manifest.uri))  # fmt: skip
+                                      product=manifest.uri, name=_named(manifest, context)))  # fmt: skip
     return manifest
+
+
+def _named(manifest: Manifest, context: Context) -> str | None:
+    """The product's name that people can read; None for an outcome outside of the store.
+
+    A name is for people: a store that does not take it does not fail the step.
+    """
+    if not manifest.files:
+        return None
+    with suppress(GristmillError, OSError):
+        return give_name(context.store.objects, manifest.kind, manifest.id, context.folder.name)
+    return None
 
 
 @contextmanager

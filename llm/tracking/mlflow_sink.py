@@ -87,7 +87,7 @@ class Courier:
 
     def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
         self._folder, self._config = folder, config
-        self._path = self._file(config.uri or DATABASE)  # the database beside the runs moves with them
+        self._path = self._file(config.uri or DATABASE)  # the database next to the runs moves with them
         self._before = self._file(tracking_uri(config, folder.runs))  # where earlier versions kept it
         self._delivered = self._read()
         self.sent = 0

@@ -126,7 +126,8 @@ def lasting_line(event: Event) -> str | None:
     """The line that an event leaves for good; None if it leaves none."""
     match event:
         case StepFinished():
-            return f"{event.step:<10} {'reused' if event.reused else f'done in {duration(event.seconds)}'}"
+            how = "reused" if event.reused else f"done in {duration(event.seconds)}"
+            return f"{event.step:<10} {how}{f' ({event.name})' if event.name else ''}"
         case StepExplained(reused=False):
             return f"{event.step:<10} made again: {in_one_line(event.why)}" if event.why else None
         case TrainingDiscarded():

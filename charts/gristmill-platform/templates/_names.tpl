@@ -57,7 +57,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }
 {{- toYaml $merged }}
 {{- end }}
 
-{{/* What is called otherwise than the steps of a submitted run expect (components/environment.py, which a test holds this to), a line each. */}}
+{{/* The objects whose name differs from the one that the steps of a submitted run expect (components/environment.py; a test compares the two), a line each. */}}
 {{- define "gristmill-platform.renamed" -}}
 {{- if ne (include "gristmill-platform.fullname" .) "gristmill" }}
 fullnameOverride: gristmill   # ConfigMap gristmill-environment, here {{ include "gristmill-platform.name" (list . "environment") }}

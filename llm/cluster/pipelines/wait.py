@@ -27,7 +27,7 @@ CANCELING = "CANCELING"
 WORDS = {
     "PENDING": "waiting for the cluster to begin",
     "RUNNING": "running",
-    "PAUSED": "paused; it goes on when whoever paused it lets it",
+    "PAUSED": "paused, until somebody resumes it",
     CANCELING: "being cancelled",
 }
 

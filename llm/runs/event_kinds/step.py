@@ -47,6 +47,8 @@ class StepFinished(Event):
     """Id of the product."""
     product: str | None = None
     """URI of the product."""
+    name: str | None = None
+    """Its name in the store that people can read: `corpus/RUN@1`; None if it has no files there."""
 
 
 class StepFailed(Event):

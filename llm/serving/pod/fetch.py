@@ -15,6 +15,7 @@ from pathlib import Path
 from llm.errors import DamagedError, UserError
 from llm.storage import Manifest, identity
 from llm.storage.manifest import MANIFEST_NAME
+from llm.storage.names import resolved
 from llm.storage.objects import FileEntry, Objects
 from llm.storage.open import open_objects
 
@@ -39,13 +40,13 @@ UNITS = {
 def fetch_repository(
     uri: str, folder: Path, *, limit: str | None = None, progress: Callable[[str], None] = lambda message: None
 ) -> Manifest:
-    """Fetch the repository at a `file://` or `s3://` URI into `folder`; returns its manifest.
+    """Fetch the repository at a `file://` or `s3://` URI, or under its name, into `folder`; returns its manifest.
 
     `limit` is the folder's room, as Kubernetes writes it (`2Gi`). Raises UserError if there is no repository, no room
     for it or something else in the folder, DamagedError naming the file that is not what the manifest says,
     ServiceError if S3 refuses or does not answer.
     """
-    uri = uri.rstrip("/")
+    uri = resolved(uri.rstrip("/"))
     manifest = Manifest.read_uri(uri)
     _refuse_unfit(manifest, uri, folder, limit)
     total_bytes = sum(entry.size_bytes for entry in manifest.files)

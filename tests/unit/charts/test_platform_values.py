@@ -75,7 +75,7 @@ def test_a_policy_that_lets_pods_reach_every_namespace_is_refused(helm):
         ([f"{CPU}.limits.nvidia\\.com/gpu=4"], "pools.cpu.resources requests no cpu"),
         ([f"{CPU}.limits.memory=1Gi", f"{CPU}.limits.cpu=1", "pools.cpu.sharedMemory=2Gi"],
          "pools.cpu.sharedMemory=2Gi is above resources.limits.memory=1Gi"),
-        (["poolDefaults.deadlineSeconds=100"], "deadlineSeconds=100 leaves no time beside"),
+        (["poolDefaults.deadlineSeconds=100"], "deadlineSeconds=100 leaves no time after"),
         (["pools.cpu.env[0].name=AWS_ACCESS_KEY_ID", "pools.cpu.env[0].value=x"], "set s3.existingSecret"),
         (["pools.cpu.env[0].name=GRISTMILL_CACHE", "pools.cpu.env[0].value=x"],
          "GRISTMILL_CACHE is set by this chart\n  Leave it out."),

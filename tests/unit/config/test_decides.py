@@ -36,6 +36,7 @@ NOT_OF_THE_RESULT = {
         "tracking.uri",
         "tracking.experiment",
         "tracking.model",
+        "tracking.sinks",
         "tracking.timeout_seconds",
         "cluster.experiment",
         "run.name",

@@ -75,7 +75,7 @@ class SampleRun:
     def explain(self, step: str, *why: str) -> SampleRun:
         self.emit(StepStarted(step=step))
         self.emit(StepExplained(step=step, sought=step, reused=False, why=list(why)))
-        self.emit(StepFinished(step=step, seconds=2.0, manifest=self.made[step].id))
+        self.emit(StepFinished(step=step, seconds=2.0, manifest=self.made[step].id, name="corpus/wiki@3"))
         return self
 
     def train(self, until: int, steps: int = 200) -> None:

@@ -324,4 +324,5 @@ def test_a_step_that_was_made_again_says_which_part_of_its_recipe_changed(sample
     assert "made again because of" not in page_of(run).text
     text = page_of(run.explain("ingest", "config data.domain None -> <b>", *changed)).text
     assert "made again because of" in text
+    assert "corpus/wiki@3" in text
     assert "; ".join(["config data.domain None -> <b>", *changed[:3], "and 1 more"]) in text

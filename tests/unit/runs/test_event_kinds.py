@@ -60,8 +60,10 @@ TABLE: dict[str, tuple[Event, str]] = {
         '"step": "gate", "sought": "evaluation", "reused": false, "why": ["library polars 1 -> 2"]',
     ),
     "step_finished": (
-        StepFinished(time=1.5, step="ingest", seconds=9.1, reused=False, manifest="3f9a", product="/store/corpus/3f9a"),
-        '"step": "ingest", "seconds": 9.1, "reused": false, "manifest": "3f9a", "product": "/store/corpus/3f9a"',
+        StepFinished(time=1.5, step="ingest", seconds=9.1, reused=False, manifest="3f9a", product="/store/corpus/3f9a",
+                     name="corpus/one@1"),
+        '"step": "ingest", "seconds": 9.1, "reused": false, "manifest": "3f9a", "product": "/store/corpus/3f9a",'
+        ' "name": "corpus/one@1"',
     ),
     "step_failed": (
         StepFailed(time=1.5, step="train", exit_code=2, message="no\n  why", seconds=3.0),

@@ -36,10 +36,10 @@ def overrides(tmp_path: Path) -> list[str]:
 def test_a_step_leaves_its_manifest_and_two_events(overrides: list[str]):
     context = open_context(compose(overrides))
     manifest = run_step("ingest", context, {})
-    assert Manifest.read(context.folder.manifest_path("ingest")) == manifest
+    assert context.folder.manifest("ingest") == manifest
     started, finished = context.log.of_kind(StepStarted)[0], context.log.of_kind(StepFinished)[0]
     assert (started.step, started.pid) == ("ingest", os.getpid())
-    assert (finished.manifest, finished.reused) == (manifest.id, False)
+    assert (finished.manifest, finished.reused, finished.name) == (manifest.id, False, "corpus/one@1")
 
 
 def test_the_same_step_again_is_reused(overrides: list[str]):
@@ -114,7 +114,7 @@ def test_a_configuration_without_a_run_name_is_refused(overrides: list[str]):
 def test_a_component_writes_the_manifest_where_kfp_wants_it(overrides: list[str], tmp_path: Path):
     output = tmp_path / "artifact" / "corpus"
     manifest = run_component("ingest", to_yaml(compose(overrides)), {}, str(output))
-    assert Manifest.read(output) == manifest
+    assert Manifest.read(output, open_context(compose(overrides)).store.objects.uri) == manifest
 
 
 def test_a_component_ends_with_the_exit_code_and_no_traceback(overrides: list[str], tmp_path: Path, capsys):

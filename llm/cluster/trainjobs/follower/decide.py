@@ -124,9 +124,10 @@ def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tupl
         actions.append(ReadRest())
     if end == FAILED:
         return state, [*actions, Fail(_failure(followed, state, seen))]
-    if (progress := _progress(followed, seen)) not in (None, state.progress):
-        state = replace(state, progress=progress or "")
-        actions.append(Say(state.progress))
+    progress = _progress(followed, seen)
+    if progress is not None and progress != state.progress:
+        state = replace(state, progress=progress)
+        actions.append(Say(progress))
     if _is_to_run(seen):
         state, more = _check_obstacles(followed, state, seen, now)
         actions += more

@@ -63,7 +63,7 @@ def test_states_that_go_on_and_those_that_nobody_knows_are_waited_through_and_to
     assert waited(kfp, api, said, *script).was_cancelled
     assert said == [
         "the run is waiting for the cluster to begin",
-        "the run is paused; it goes on when whoever paused it lets it",
+        "the run is paused, until somebody resumes it",
         "the run is DISSOLVED, a state that we do not know; waiting for its end",
         "the run is running",
         "the run is being cancelled",
