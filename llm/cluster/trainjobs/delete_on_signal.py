@@ -25,7 +25,8 @@ class DeletesOnSignal:
 
     def __init__(self, api: Api, name: str) -> None:
         """Make ready to delete the TrainJob, which need not exist yet."""
-        self._api = api.twin(DELETE_SECONDS)  # connections of its own: the main thread may hold a lock of the other's
+        # The main thread may hold a lock of the first connection.
+        self._api = api.new_connection(DELETE_SECONDS)
         self._name = name
         self._asked = False
         self._signals = ExitStack()

@@ -16,7 +16,7 @@ from llm.telemetry import OFF
 
 VARIABLE = "GRISTMILL_TRITON"
 """Environment variable with the path of Triton's virtual environment."""
-BESIDE_THE_PROJECT = Path(__file__).resolve().parents[3] / ".venv-triton"
+IN_THE_PROJECT = Path(__file__).resolve().parents[3] / ".venv-triton"
 LIBRARIES = "import site, sysconfig; print(sysconfig.get_config_var('LIBDIR')); print(site.getsitepackages()[0])"
 
 
@@ -48,8 +48,8 @@ class Installation:
 
 
 def find_installation() -> Installation:
-    """The environment that GRISTMILL_TRITON names, or `.venv-triton` beside the project; raises UserError."""
-    root = Path(os.environ.get(VARIABLE) or BESIDE_THE_PROJECT).absolute()
+    """The environment that GRISTMILL_TRITON names, or `.venv-triton` in the project's folder; raises UserError."""
+    root = Path(os.environ.get(VARIABLE) or IN_THE_PROJECT).absolute()
     server = next(root.glob("lib/python*/site-packages/pytriton/tritonserver"), None)
     if server is None:
         raise UserError(

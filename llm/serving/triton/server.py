@@ -45,7 +45,7 @@ class TritonServer:
         config: ServingConfig,
         progress: Callable[[str], None] | None = None,
     ) -> None:
-        """Prepare a server; nothing runs before `start` or `with`. `progress` is told what is being waited for."""
+        """Prepare a server; nothing runs before `start` or `with`. `progress` gets a line about what it waits for."""
         self.url = f"http://{config.address}:{config.http_port}"
         self._installation = installation
         self.repository = repository

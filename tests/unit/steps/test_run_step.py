@@ -70,7 +70,7 @@ def test_a_product_made_from_another_than_the_one_beside_it_is_refused(overrides
     vocabulary = run_step("tokenizer", context, {"ingest": corpus})
     (tmp_path / "texts" / "new.txt").write_text("One more text, and the corpus is another.")
     other = run_step("ingest", context, {})
-    with pytest.raises(UserError, match=r"what tokenizer left was made from another corpus.*\n  Run tokenizer again"):
+    with pytest.raises(UserError, match=r"of step tokenizer comes from another corpus.*\n  Run tokenizer again"):
         run_step("tokenize", context, {"ingest": other, "tokenizer": vocabulary})
 
 

@@ -12,7 +12,7 @@ from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.runs import RunFolder
 from llm.runs.event_kinds import TrainValidation
 from llm.runs.events import EventLog
-from llm.tracking.mlflow_sink import Courier, deliver, finish
+from llm.tracking.mlflow_sink import Uploader, deliver, finish
 
 LOCAL = TrackingConfig()
 
@@ -50,15 +50,15 @@ def test_what_was_delivered_is_not_sent_again_and_what_is_new_goes_to_the_same_r
 
 
 def test_points_that_a_crash_sends_twice_are_there_once(run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
-    keep = Courier._keep
+    keep = Uploader._keep
 
-    def die_after_the_batch(self: Courier, **changes: object) -> None:
+    def die_after_the_batch(self: Uploader, **changes: object) -> None:
         if "offset" in changes:
             raise KeyboardInterrupt
         keep(self, **changes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Courier, "_keep", die_after_the_batch)
+        patch.setattr(Uploader, "_keep", die_after_the_batch)
         with pytest.raises(KeyboardInterrupt):
             deliver(run_folder, LOCAL)
     assert deliver(run_folder, LOCAL).sent == 20
@@ -67,15 +67,15 @@ def test_points_that_a_crash_sends_twice_are_there_once(run_folder: RunFolder, m
 
 
 def test_a_run_that_a_crash_hid_is_found_again(run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
-    keep = Courier._keep
+    keep = Uploader._keep
 
-    def die_before_the_id_is_kept(self: Courier, **changes: object) -> None:
+    def die_before_the_id_is_kept(self: Uploader, **changes: object) -> None:
         if "run_id" in changes:
             raise KeyboardInterrupt
         keep(self, **changes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Courier, "_keep", die_before_the_id_is_kept)
+        patch.setattr(Uploader, "_keep", die_before_the_id_is_kept)
         with pytest.raises(KeyboardInterrupt):
             deliver(run_folder, LOCAL)
     deliver(run_folder, LOCAL)
