@@ -79,7 +79,7 @@ def lineage(manifests: Mapping[str, Manifest]) -> dict[str, str]:
 
 
 def _store(model: Manifest, config: TrackingConfig, folder: RunFolder) -> dict[str, str]:
-    """The tag of the store: a server may serve several projects, a database next to the runs moves with its own."""
+    """The tag of the store: a server may serve several projects, a local database moves with its own."""
     store = model.uri.removesuffix(f"/{model.address}")
     is_local = not is_server(tracking_uri(config, folder.runs))
     return {STORE: store_hint(store, folder.runs.parent) if is_local else store} if store != model.uri else {}

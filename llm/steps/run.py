@@ -159,7 +159,7 @@ def report_component(config: str, page: str) -> None:
         with _shared_folder(context, "report"):
             attempt = last_attempt(context.folder.events)
             died = any(step.state == "unfinished" for step in attempt.steps.values())
-            exit_code = EXIT_FAULT if died else EXIT_OK
+            exit_code = Preempted.exit_code if died else EXIT_OK  # a step tells every error itself, so it was killed
             if attempt.failure is not None and attempt.failure.exit_code is not None:
                 exit_code = attempt.failure.exit_code
             shutil.copyfile(write_report(context.folder), _made(page))

@@ -100,9 +100,11 @@ def command(
 
 
 def _choice(interrupted: Interrupted, cancel_on_interrupt: bool) -> Choice:
-    """What Ctrl-C means: a question on a terminal, else the run's end."""
+    """A question on a terminal, else the run's end; a terminal that is gone leaves the run."""
     from llm.cluster.pipelines.submit import Choice
 
+    if interrupted.by_hangup and not cancel_on_interrupt:
+        return Choice.LEAVE
     asks = interrupted.by_keyboard and not cancel_on_interrupt and sys.stdin.isatty() and sys.stderr.isatty()
     if not asks:
         return Choice.CANCEL

@@ -31,7 +31,7 @@ class Installation:
     def environment(self) -> dict[str, str]:
         """Environment for tritonserver: its Python backend embeds this virtual environment's Python."""
         answer = subprocess.run(
-            [self.root / "bin" / "python", "-c", LIBRARIES], capture_output=True, text=True, check=True
+            [self.root / "bin" / "python", "-I", "-c", LIBRARIES], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         libraries, packages = answer
         not_its = ("PYTHON", "VIRTUAL_ENV", "AWS_")  # ours, and the keys of the store: it serves what was fetched
@@ -42,6 +42,7 @@ class Installation:
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": libraries,
             "PYTHONPATH": packages,
+            "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",  # a served folder stays as its manifest says
         }
 

@@ -35,7 +35,7 @@ def test_a_delivered_run_has_parameters_metrics_and_tags(run_folder: RunFolder):
     (run,) = tracked_runs(run_folder)
     assert run.info.run_name == "pretrain-1"
     assert run.info.start_time == round(1000 * EventLog(run_folder.events).read()[0].time)
-    assert run.data.params["training.lr"] == "0.003"
+    assert run.data.params["training.optimizer.lr"] == "0.003"
     assert run.data.tags["version.torch"] == "2.13.0"
     assert losses(run_folder, run) == [5.0 - step / 10 for step in range(1, 11)]
 
@@ -90,9 +90,9 @@ def test_more_points_than_a_batch_holds_all_arrive(run_folder: RunFolder, monkey
 
 def test_another_configuration_in_the_same_folder_opens_a_new_mlflow_run(run_folder: RunFolder):
     deliver(run_folder, LOCAL)
-    run_folder.write_config(to_yaml(RunConfig(training=TrainingConfig(lr=1e-4))))
+    run_folder.write_config(to_yaml(RunConfig(training=TrainingConfig(seed=7))))
     deliver(run_folder, LOCAL)
-    assert [run.data.params["training.lr"] for run in tracked_runs(run_folder)] == ["0.003", "0.0001"]
+    assert [run.data.params["training.seed"] for run in tracked_runs(run_folder)] == ["1234", "7"]
 
 
 def test_a_log_with_other_events_in_between_is_delivered_whole_and_nothing_is_there_twice(run_folder: RunFolder):
