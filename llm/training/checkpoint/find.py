@@ -1,7 +1,7 @@
 """Checkpoints of a training in progress: complete or absent, and the newest whole one is used.
 
     <workspace>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
-                             history.jsonl                    rank 0: losses so far
+                                 history.jsonl                    rank 0: losses so far
                                  state.json                       rank 0: step, ranks, backend, order of the data
                                  callbacks.json                   rank 0: states of the added callbacks, in their order
                                  rank-0.pt …                      optimizer state of a rank
