@@ -1,6 +1,6 @@
 """The steps of a pipeline as tasks of Kubeflow Pipelines: wired by the names of what they read and make.
 
-KFP's cache is off for every task, as it sees neither the user's files nor our code: what need not be done again is
+KFP's cache is off for every task, as it does not see the user's files and our code. What need not be done again is
 found in the store, whose recipes cannot be stale.
 """
 

@@ -27,7 +27,7 @@ class RunSection(Section):
     name: Annotated[str | None, NOTHING] = Field(default=None, pattern=r"^[^/.][^/]*$")
     """Name of this run's folder; None: made from the pipeline and the config, so the same command goes on in it."""
     retrain: bool = False
-    """Train anew although a finished training of exactly this recipe is there."""
+    """Train again although a finished training of exactly this recipe is there."""
 
 
 class RunConfig(Section):

@@ -103,7 +103,7 @@ def locate(module: str) -> Path | None:
 
 
 def _libraries(module: str, path: Path) -> set[str]:
-    """Top names of the libraries that a source imports: neither Python's own, nor ours, nor carriers."""
+    """Top names of the libraries that a source imports, without Python's own, ours and the carriers."""
     names = {name.partition(".")[0] for name, _ in _imports(path.read_bytes(), module)}
     return names - {*sys.stdlib_module_names, *CARRIERS, "llm", module.partition(".")[0]}
 
