@@ -31,7 +31,7 @@ $(TRITON_READY): scripts/make_triton.py requirements/triton.txt
 
 pretrain: $(READY) ## run the whole path on this machine: text to a served model
 	$(strip $(BIN)/gristmill run pretrain $(if $(DATA),'data.path=$(DATA)') $(if $(MODEL),model=$(MODEL)) \
-	  $(if $(MINUTES),training.minutes=$(MINUTES) training.max_steps=null) $(if $(RETRAIN),--retrain) $(ARGS))
+	  $(if $(MINUTES),training.length.minutes=$(MINUTES) training.length.steps=null) $(if $(RETRAIN),--retrain) $(ARGS))
 
 # Tests run on all cores; those that measure run alone, afterwards.
 PYTEST := $(BIN)/python -m pytest

@@ -53,7 +53,7 @@ def local_time(seconds: float) -> str:
 
 
 def in_one_line(reasons: Sequence[str], shown: int = 4) -> str:
-    """The first reasons, and how many more there are: `config training.lr; library polars; and 3 more`."""
+    """The first reasons, and how many more there are: `config training.optimizer.lr; library polars; and 3 more`."""
     more = len(reasons) - shown
     return "; ".join([*reasons[:shown], *([f"and {more:,} more"] if more > 0 else [])])
 

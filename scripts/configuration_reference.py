@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from functools import reduce
+from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
 
 from llm.config import SETTINGS, Decides, RunConfig, compose, marked
 from llm.config.decides import section_of_entries
+from llm.config.named import NamedSection, choice, is_seam, names
 from llm.config.sections import Section
 
 
@@ -20,7 +22,7 @@ def page() -> str:
         "# Configuration",
         "",
         "Made from `llm/config/sections/` and `llm/config/settings/` by `make reference`.",
-        "Set a key with `KEY=VALUE` on the command line (`gristmill run pretrain training.lr=1e-3`).",
+        "Set a key with `KEY=VALUE` on the command line (`gristmill run pretrain training.optimizer.lr=1e-3`).",
         "",
         "* *default* is what a run gets that sets nothing: `config.yaml` and its named settings.",
         "* *decides* says what changes with the key: the `result`; the `input` that is read (its content decides the",
@@ -33,6 +35,9 @@ def page() -> str:
     settings: dict[str, list[str]] = {}
     for key, field, decides in marked(RunConfig):
         rows = settings.setdefault(key.partition(".")[0], [])
+        if is_seam(seam := _section_of(key)):
+            rows += _choice_rows(key, seam, given, decides) if key.endswith(".name") else []
+            continue
         rows.append(_row(key, f"`{_plain(reduce(getattr, key.split('.'), given))!r}`", decides, field))
         if (entries := section_of_entries(field.annotation)) is not None:
             for name, inner, own in marked(entries, decides):
@@ -47,9 +52,34 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(key: str, default: str, decides: Decides, field: FieldInfo) -> str:
+def _section_of(key: str) -> Any:
+    """The section that a dotted key lies in."""
+    section: Any = RunConfig
+    for parent in key.split(".")[:-1]:
+        section = section.model_fields[parent].annotation
+    return section
+
+
+def _choice_rows(key: str, seam: type[NamedSection], given: RunConfig, decides: Decides) -> Iterator[str]:
+    """The name that chooses, the keys that every choice has, and those of each choice of ours."""
+    now = reduce(getattr, key.split(".")[:-1], given)
+    choices = ", ".join(f"`{name}`" for name in names(seam))
+    yield f"| `{key}` | `{now.name!r}` | {decides.value} | {choices}, or an import path `package.module:Class`. |"
+    place = key.removesuffix("name")
+    for name, field in seam.model_fields.items():
+        if name != "name":
+            yield _row(place + name, f"`{getattr(now, name)!r}`", decides, field)
+    for name in names(seam):
+        chosen = choice(seam, name)
+        for own in [one for one in chosen.model_fields if one not in seam.model_fields]:
+            field = chosen.model_fields[own]
+            default = getattr(now, own) if isinstance(now, chosen) else field.default
+            yield _row(f"{place}{own}", f"`{default!r}`", decides, field, f"`{name}`: ")
+
+
+def _row(key: str, default: str, decides: Decides, field: FieldInfo, before: str = "") -> str:
     meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{key}` | {default} | {decides.value} | {meaning} |"
+    return f"| `{key}` | {default} | {decides.value} | {before}{meaning} |"
 
 
 def _plain(value: object) -> object:

@@ -2,7 +2,7 @@
 
 from llm.config.check import check_across_sections
 from llm.config.decides import Decides, deciding, marked
-from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated
+from llm.config.load import SETTINGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated
 from llm.config.parameter import to_parameter
 from llm.config.secrets import without_secrets
 from llm.config.sections import (
@@ -22,6 +22,7 @@ from llm.config.sections import (
     TrainingConfig,
     ValidationConfig,
 )
+from llm.config.spelling import nearest
 
 __all__ = [
     "SETTINGS",
@@ -44,6 +45,7 @@ __all__ = [
     "check_across_sections",
     "compose",
     "deciding",
+    "from_earlier_yaml",
     "from_yaml",
     "marked",
     "nearest",

@@ -19,7 +19,7 @@ from llm.registry.standing import CHALLENGER, LAST_CHAMPION, NONE, record_champi
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, is_s3, store_hint
 from llm.tracking.mlflow_server import is_server, tracking_uri
-from llm.tracking.mlflow_sink import Courier
+from llm.tracking.mlflow_sink import Uploader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,9 +50,9 @@ def register(config: TrackingConfig, folder: RunFolder, manifests: Mapping[str, 
     if MODEL_STEP not in manifests:
         raise UserError("there is no exported model to register", "Run export first.")
     model = manifests[MODEL_STEP]
-    courier = Courier(folder, config)
-    with courier.working(retries=RETRIES) as client:
-        run_id = courier.send()
+    uploader = Uploader(folder, config)
+    with uploader.working(retries=RETRIES) as client:
+        run_id = uploader.send()
         tags = {MODEL_ID: model.id, **lineage(manifests), **_store(model, config, folder)}
         _describe_run(client, run_id, manifests, tags)
         if folder.report.is_file():
@@ -79,7 +79,7 @@ def lineage(manifests: Mapping[str, Manifest]) -> dict[str, str]:
 
 
 def _store(model: Manifest, config: TrackingConfig, folder: RunFolder) -> dict[str, str]:
-    """The tag of the store: a server may serve several projects, a database next to the runs moves with its own."""
+    """The tag of the store: a server may serve several projects, a local database moves with its own."""
     store = model.uri.removesuffix(f"/{model.address}")
     is_local = not is_server(tracking_uri(config, folder.runs))
     return {STORE: store_hint(store, folder.runs.parent) if is_local else store} if store != model.uri else {}

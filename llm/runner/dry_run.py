@@ -54,7 +54,7 @@ class _DryStore(Store):
 
 
 def dry_run(pipeline: str, config: RunConfig) -> Iterator[str]:
-    """A line for each step: `ingest     reused: corpus 3f9a…`, `train      made again: config training.lr …`.
+    """A line for each step: `ingest     reused: corpus 3f9a…`, `train      made again: config training.optimizer.lr …`.
 
     Raises what a step would raise before its work, such as UserError for a missing file.
     """

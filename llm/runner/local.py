@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, TextIO
 
 from llm.config import RunConfig, to_parameter, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.process.memory import MemorySampler
+from llm.process.signals import while_signals
 from llm.process.stop import RUNNER_PID
 from llm.report import write_report
 from llm.runner.preflight import preflight
@@ -179,11 +179,17 @@ def _run_with_kfp(pipeline: Callable[..., Any], config: RunConfig, folder: RunFo
 
 
 def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
-    """Exit code and reason of this invocation: the failed step's, else the gate's, else a fault of ours."""
+    """Exit code and reason of this invocation: a failed or killed step's, else the gate's, else a fault of ours."""
     for event in events:
         if isinstance(event, StepFailed):
             return EXIT_FAULT if event.exit_code is None else event.exit_code, f"{event.step}: {event.message}"
     finished = {event.step for event in events if isinstance(event, StepFinished)}
+    killed = [event.step for event in events if isinstance(event, StepStarted) and event.step not in finished]
+    if killed:  # an error of any kind is told by the step itself
+        return Preempted.exit_code, (
+            f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
+            f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."
+        )
     left = [step for step in steps_of(name) if step.name not in finished]
     if (left or not finished) and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
@@ -204,9 +210,9 @@ def _refused(step: Step, folder: RunFolder) -> bool:
 
 @contextmanager
 def _passing_on_signals(log: EventLog) -> Iterator[None]:
-    """While the run lasts, SIGINT and SIGTERM stop the step that runs, or else the next one, before its work."""
+    """While the run lasts, a stop signal stops the step that runs, or else the next one, before its work."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int) -> None:
         log.emit(StopRequested())  # each step looks for this after it has told its pid, so none slips through
         running = None
         for event in log.read():
@@ -218,12 +224,8 @@ def _passing_on_signals(log: EventLog) -> Iterator[None]:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(running, signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with while_signals(pass_on):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.config import Decides, RunConfig, deciding, from_yaml
+from llm.config import Decides, RunConfig, deciding, from_earlier_yaml
 from llm.storage import Manifest, cache_folder, folder_of, is_held, is_s3, sha256_of_json, write_atomically
 
 
@@ -86,7 +86,7 @@ class RunFolder:
 
     def read_config(self) -> RunConfig | None:
         """The configuration of the latest attempt; None if there is none. Raises UserError if it is not valid."""
-        return from_yaml(self.config.read_text(encoding="utf-8")) if self.config.is_file() else None
+        return from_earlier_yaml(self.config.read_text(encoding="utf-8")) if self.config.is_file() else None
 
     def is_held(self) -> bool:
         """Whether a process works in this folder now (`llm.storage.only_process_in`)."""

@@ -57,7 +57,7 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
     missing = [source for source in step.reads if source not in given]
     if missing:
         raise UserError(f"{name} reads what {', '.join(missing)} made, and it is not there", f"Run {missing[0]} first.")
-    _refuse_strangers(given)
+    _refuse_mixed_inputs(given)
     with stoppable():
         context.log.emit(StepStarted(step=name, pid=os.getpid()))
         started = time.monotonic()
@@ -115,14 +115,14 @@ def _explained(step: Step, context: Context) -> Iterator[None]:
         context.store.on_find = None
 
 
-def _refuse_strangers(given: Mapping[str, Manifest]) -> None:
-    """Raise UserError if one of the given products was made from another of their kind than the one that is given."""
+def _refuse_mixed_inputs(given: Mapping[str, Manifest]) -> None:
+    """Raise UserError if a given product was made from an input that is not the given input of the same kind."""
     for source, manifest in given.items():
         for read in STEPS[source].reads:
             made_from = [parent.id for parent in manifest.parents if read in given and parent.kind == given[read].kind]
             if made_from and given[read].id not in made_from:
                 raise UserError(
-                    f"what {source} left was made from another {given[read].kind} than what {read} left since",
+                    f"the product of step {source} comes from another {given[read].kind} than step {read} made last",
                     f"Run {source} again.",
                 )
 
@@ -159,7 +159,7 @@ def report_component(config: str, page: str) -> None:
         with _shared_folder(context, "report"):
             attempt = last_attempt(context.folder.events)
             died = any(step.state == "unfinished" for step in attempt.steps.values())
-            exit_code = EXIT_FAULT if died else EXIT_OK
+            exit_code = Preempted.exit_code if died else EXIT_OK  # a step tells every error itself, so it was killed
             if attempt.failure is not None and attempt.failure.exit_code is not None:
                 exit_code = attempt.failure.exit_code
             shutil.copyfile(write_report(context.folder), _made(page))

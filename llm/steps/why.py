@@ -38,7 +38,7 @@ def why_made(step: Step, recipe: Recipe, store: Store, folder: RunFolder) -> lis
 
 
 def in_words(change: Change, step: Step) -> str:
-    """A change with the key that a user would set: `config training.lr 0.003 -> 0.001`."""
+    """A change with the key that a user would set: `config training.optimizer.lr 0.003 -> 0.001`."""
     if change.kind != "config":
         return shortened(str(change), LONGEST)
     keys = [f"{section}.{change.name}" for section in step.sections]

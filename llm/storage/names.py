@@ -1,4 +1,4 @@
-"""Names of products that people can read: `corpus/wiki-en@3` beside `corpus/3f9a61c2b7d0e415`.
+"""Names of products that people can read: `corpus/wiki-en@3` for `corpus/3f9a61c2b7d0e415`.
 
     <store>/names/<kind>/<label>@<number>   the id of the product
 

@@ -95,7 +95,7 @@ class Store:
         self.found: set[str] = set()
         """Ids of the products that `find` gave out: work that was not done again."""
         self.on_find: Callable[[Recipe, Manifest | None], None] | None = None
-        """Is told what `find` looked for and what it found, before the work that depends on it."""
+        """Called with what `find` looked for and what it found, before the work that depends on it."""
 
     def find(self, recipe: Recipe) -> Manifest | None:
         """The manifest that this recipe led to, if it is there; else None.

@@ -36,7 +36,7 @@ def local_path(uri: str) -> Path:
     scheme, _, rest = uri.partition(":")
     if scheme.lower() != "file":
         raise UserError(
-            f"{uri} is neither a folder, a file: URI nor s3://BUCKET/PREFIX",
+            f"{uri} is not a folder, a file: URI or s3://BUCKET/PREFIX",
             f"For a folder of this name write ./{uri}." if SCHEME.match(uri) else "Stores are folders, or are in S3.",
         )
     host = ""

@@ -1,4 +1,4 @@
-"""MLflow's database next to the runs, after its project was moved or copied.
+"""MLflow's database in the folder of the runs, after its project was moved or copied.
 
 MLflow keeps whole addresses of the folders with a run's files, and has no command to change them. The files lie next to
 the database, so where they are is known: addresses that name another place are those of the project before its move.

@@ -7,9 +7,10 @@ the workers of a node ended lies in that node's own folder.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from llm.config import ModelConfig, TrainingConfig
 from llm.storage import Manifest, Objects, open_objects, write_atomically
@@ -65,13 +66,13 @@ class TrainingPlan(BaseModel):
 
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None while the speed that decides them is not measured."""
-        if self.training.max_steps is not None:
-            return self.training.max_steps
+        if self.training.length.steps is not None:
+            return self.training.length.steps
         content = self.objects.read(STEPS)
         return None if content is None else int(json.loads(content))
 
     def fix_steps(self, steps: int) -> None:
-        """Keep the number of steps that fit into `training.minutes`, so that a resume has the same plan."""
+        """Keep the number of steps that fit into `training.length.minutes`, so that a resume has the same plan."""
         self.objects.write(STEPS, json.dumps(steps).encode())
 
 
@@ -83,6 +84,8 @@ class Outcome(BaseModel):
     exit_code: int
     """0: done; otherwise as in `llm.errors`."""
     message: str = ""
+    at: float = Field(default_factory=time.time)
+    """Seconds since 1970."""
 
     @staticmethod
     def reserve(folder: Path) -> None:

@@ -20,7 +20,7 @@ from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.storage.products import CheckpointCounts
-from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
+from llm.training.checkpoint.find import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
@@ -85,7 +85,7 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
     vault = plan.objects
     try:
         plan.write(folder)
-        launch(folder, vault, node, plan.training.processes, lambda: _last_checkpoint(vault))
+        launch(folder, vault, node, plan.training.parallel.processes, lambda: _last_checkpoint(vault))
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(folder, error) from error
@@ -98,11 +98,12 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
+    chosen = (training.optimizer, training.schedule, training.parallel.backend, *training.callbacks)
     return Recipe(
         "training",
         {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        code=(__name__,),
+        code=(__name__, *sorted({type(section).__module__ for section in chosen})),
     )
 
 
@@ -136,7 +137,7 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         for name in (*MODEL, HISTORY):
             shutil.copyfile(checkpoint.fetch(name, folder / ".fetched"), stage.path / name)
         lines = [json.loads(line) for line in (stage.path / HISTORY).read_text().splitlines()]
-        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
+        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.batch.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
         return stage.commit(CheckpointCounts(steps=state.step, tokens=state.tokens, **losses))

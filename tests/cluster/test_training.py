@@ -109,7 +109,7 @@ def test_pods_are_nearly_as_fast_as_two_ranks_here(
 
 
 def _train_here(case: Case, run: str) -> tuple[Manifest, str]:
-    context = open_context(case.config(run, "training.processes=2", store=f"-{run}"))
+    context = open_context(case.config(run, "training.parallel.processes=2", store=f"-{run}"))
     return run_step("train", context, case.given), context.folder.events.read_text()
 
 

@@ -30,7 +30,8 @@ def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: E
 
     def run_plan(plan_uri: str) -> None:
         spec = TrainJobSpec(
-            run=run, task=TASK, pool=pool, nodes=training.nodes, processes=training.processes,
+            run=run, task=TASK, pool=pool, nodes=training.parallel.nodes,
+            processes=training.parallel.processes,
             command=(*POD, plan_uri),
         )  # fmt: skip
         api = connect(cluster)

@@ -41,7 +41,7 @@ class RunConfig(Section):
     """Tokenizer."""
     model: ModelConfig = ModelConfig()
     """Model."""
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Training."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""

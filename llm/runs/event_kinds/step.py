@@ -30,7 +30,7 @@ class StepExplained(Event):
     reused: bool
     """Whether the store has it."""
     why: list[str] = Field(default_factory=list)
-    """What changed since the nearest earlier recipe, in words: `config training.lr 0.003 -> 0.001`."""
+    """What changed since the nearest earlier recipe, in words: `config training.optimizer.lr 0.003 -> 0.001`."""
 
 
 class StepFinished(Event):

@@ -13,7 +13,7 @@ KINDS: tuple[Kind, ...] = ("config", "input", "parent", "library", "code")
 
 @dataclass(frozen=True)
 class Change:
-    """One part that differs: `training.lr`, `llm/data/readers.py`, `polars`, `x.jsonl`, a parent's kind."""
+    """One part that differs: `training.optimizer.lr`, `llm/data/readers.py`, `polars`, `x.jsonl`, a parent's kind."""
 
     kind: Kind
     name: str
@@ -22,7 +22,7 @@ class Change:
     how: Literal["changed", "new", "gone"] = "changed"
 
     def __str__(self) -> str:
-        """The change in a few words: `config training.lr 0.003 -> 0.001`, `library polars 1.30.0 -> 1.31.0`."""
+        """The change in a few words: `config training.seed 1 -> 2`, `library polars 1.30.0 -> 1.31.0`."""
         if self.how != "changed":
             return f"{self.kind} {self.name} ({self.how})"
         values = f" {self.before} -> {self.now}" if self.kind in ("config", "library") else ""

@@ -73,7 +73,7 @@ def test_a_version_names_the_products_that_it_was_made_from(folder: RunFolder, m
     assert registered.tags["gristmill.uri.evaluate"] == f"evaluation/{manifests['evaluate'].id}"
     assert registered.tags["gristmill.store"] == "store"
     assert run.data.metrics["test/bits_per_byte"] == 2.1
-    assert run.data.params["training.lr"] == "0.003"
+    assert run.data.params["training.optimizer.lr"] == "0.003"
     kept = next((folder.runs / "mlartifacts").rglob("manifests/export.json"))
     assert json.loads(kept.read_text())["id"] == manifests["export"].id
 

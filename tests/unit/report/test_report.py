@@ -130,9 +130,9 @@ def test_a_failed_run_shows_the_reason_and_what_there_was(sample_run: Callable[.
     run = sample_run().do(*STEPS[:4])
     run.emit(StepStarted(step="train"))
     run.train(80)
-    page = page_of(run.fail("train", "the loss is nan at step 81\n  Lower training.lr."))
+    page = page_of(run.fail("train", "the loss is nan at step 81\n  Lower training.optimizer.lr."))
     assert "Failed in train" in page.text
-    assert "Lower training.lr." in page.text
+    assert "Lower training.optimizer.lr." in page.text
     assert "80 of 200" in page.text
     assert page.headings == ["Training", "Data", "Tokenizer", "Steps", "Lineage", "To repeat it"]
 

@@ -12,6 +12,7 @@ import pytest
 
 from llm.config import compose, to_yaml
 from llm.errors import Preempted, UserError
+from llm.process.signals import STOP_SIGNALS
 from llm.process.stop import RUNNER_PID
 from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested
 from llm.steps import STEPS, Step, figures, open_context, run_component, run_step
@@ -69,7 +70,7 @@ def test_a_product_made_from_another_than_the_one_beside_it_is_refused(overrides
     vocabulary = run_step("tokenizer", context, {"ingest": corpus})
     (tmp_path / "texts" / "new.txt").write_text("One more text, and the corpus is another.")
     other = run_step("ingest", context, {})
-    with pytest.raises(UserError, match=r"what tokenizer left was made from another corpus.*\n  Run tokenizer again"):
+    with pytest.raises(UserError, match=r"of step tokenizer comes from another corpus.*\n  Run tokenizer again"):
         run_step("tokenize", context, {"ingest": other, "tokenizer": vocabulary})
 
 
@@ -125,23 +126,27 @@ def test_a_component_ends_with_the_exit_code_and_no_traceback(overrides: list[st
     assert not (tmp_path / "corpus").exists()
 
 
-def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(overrides: list[str], tmp_path: Path):
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(
+    overrides: list[str], tmp_path: Path, number: signal.Signals
+):
     script = (
         "import os, signal, sys; from llm.steps import run_component\n"
         "import llm.data.ingest as ingest\n"
         "def stopped(config, store, log):\n"
         "    from llm.storage import Recipe\n"
         "    with store.stage('corpus', Recipe('ingest', {})) as stage:\n"
-        "        (stage.path / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        (stage.path / 'half').write_text('half'); os.kill(os.getpid(), int(sys.argv[2]))\n"
         "ingest.ingest = stopped\n"
         "run_component('ingest', sys.stdin.read(), {}, sys.argv[1])"
     )
     config = to_yaml(compose(overrides))
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "out")], input=config, capture_output=True, text=True
-    )
+        [sys.executable, "-c", script, str(tmp_path / "out"), str(int(number))],
+        input=config, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
     assert ended.returncode == 75, ended.stderr
-    assert "stopped by SIGTERM" in ended.stderr
+    assert f"stopped by {number.name}" in ended.stderr
     assert list((tmp_path / "store" / "corpus").iterdir()) == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from llm.config import TrainingConfig
 from llm.storage import LocalObjects, Store
 from llm.training.plan import TrainingPlan
 from llm.training.trainer import Trainer
-from tests.training_case import MODEL, TRAINING, token_shards
+from tests.training_case import MODEL, token_shards, training
 
 
 @pytest.fixture
@@ -36,10 +35,10 @@ def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
     folder = tmp_path / "work"
     folder.mkdir()
 
-    def make(vault: str = folder.as_uri(), **settings: Any) -> Trainer:
-        training = TrainingConfig.model_validate({**TRAINING.model_dump(), "processes": 1, **settings})
+    def make(settings: Mapping[str, Any] = {}, vault: str = folder.as_uri()) -> Trainer:
+        config = training({"parallel.processes": 1, **settings})
         plan = TrainingPlan(
-            model=MODEL, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
+            model=MODEL, training=config, shards=shards, tokenizer=tokenizer, end_of_text=0,
             store=store.objects.uri, vault=vault, recipe="", events=str(tmp_path / "events.jsonl"),
         )  # fmt: skip
         return Trainer(plan, folder)

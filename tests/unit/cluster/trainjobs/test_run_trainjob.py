@@ -9,6 +9,7 @@ import pytest
 
 from llm.cluster.trainjobs.trainjob import manifest
 from llm.errors import Preempted, ServiceError, UserError
+from llm.process.signals import STOP_SIGNALS
 from llm.runs.event_kinds import Event, Progress, TrainJobBegun, TrainStarted, Warned
 from llm.runs.events import EventLog
 from tests.fake_cluster import FakeCluster, Training
@@ -106,7 +107,7 @@ def test_one_that_is_deleted_by_others_ends_as_stopped(cluster: FakeCluster, run
     assert "the TrainJob is being deleted" in told(log, Progress)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_deletes_the_trainjob_before_anything_else(cluster: FakeCluster, run: Run, number: signal.Signals):
     asked: list[int] = []
 

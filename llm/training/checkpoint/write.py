@@ -24,7 +24,8 @@ from llm.errors import GristmillError, UserError
 from llm.model import Decoder
 from llm.model.weights import save
 from llm.storage import FileEntry, Objects, disk_full, is_disk_full
-from llm.training.checkpoint import (
+from llm.training.checkpoint.find import (
+    CALLBACKS,
     FILES,
     HISTORY,
     STATE,
@@ -45,6 +46,7 @@ def save_checkpoint(
     end_of_text: int,
     rank_state: dict[str, Any] | None,
     history: list[dict[str, Any]],
+    callbacks: list[dict[str, Any]],
     keep: int,
 ) -> None:
     """Write this step's checkpoint together with all other ranks, and drop the oldest beyond `keep`.
@@ -58,7 +60,7 @@ def save_checkpoint(
     place = vault.below(name)
 
     def begin() -> None:
-        _remove(vault, name)  # damaged, cut off, or it would have been the one to go on from
+        _remove(vault, name)  # it is damaged or was cut off, since nobody continued from it
 
     def write() -> list[FileEntry]:
         shutil.rmtree(partial, ignore_errors=True)
@@ -67,6 +69,7 @@ def save_checkpoint(
             save(model, partial, end_of_text)
             (partial / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in history))
             (partial / STATE).write_text(json.dumps(asdict(state)) + "\n")
+            (partial / CALLBACKS).write_text(json.dumps(callbacks) + "\n")
         if rank_state is not None:
             with (partial / f"rank-{rank}.pt").open("wb") as file:
                 torch.save(rank_state, file)
