@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from llm.config import TrackingConfig
 from llm.errors import UserError
-from llm.registry.standing import CHALLENGER, LAST_CHAMPION, NONE, record_champion, standing
+from llm.registry.lost_champion import CHALLENGER, LAST_CHAMPION, NONE, read_aliases, record_champion
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, is_s3, store_hint
 from llm.tracking.mlflow_server import is_server, tracking_uri
@@ -65,7 +65,7 @@ def register(config: TrackingConfig, folder: RunFolder, manifests: Mapping[str, 
         number = int(version.version)
         for name in sorted(tags.keys() - {name for name, value in version.tags.items() if value == tags.get(name)}):
             client.set_model_version_tag(config.model, str(number), name, tags[name])
-        if standing(client, config.model).champion != number:
+        if read_aliases(client, config.model).champion != number:
             client.set_registered_model_alias(config.model, CHALLENGER, str(number))
         record_champion(client, config.model)
         return ModelVersion(config.model, number, str(version.run_id))

@@ -49,7 +49,7 @@ def this_machine_alone() -> Node:
     return Node(0, ("--standalone", "--local-addr=127.0.0.1"), loopback)
 
 
-def launch(folder: Path, vault: Objects, node: Node, processes: int, last_checkpoint: Callable[[], str]) -> None:
+def launch(folder: Path, workspace: Objects, node: Node, processes: int, last_checkpoint: Callable[[], str]) -> None:
     """Run the plan in `folder` to its end on that many ranks here; a stop signal is passed on to them.
 
     `last_checkpoint` says in words where a training that was cut off continues. Raises what the workers raised for the
@@ -66,7 +66,7 @@ def launch(folder: Path, vault: Objects, node: Node, processes: int, last_checkp
         # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=_environment(vault, node, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
+            env=_environment(workspace, node, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
         )  # fmt: skip
         stop_requested = _wait(process)
     outcome, faults = Outcome.take(folder), take_faults(folder)
@@ -83,16 +83,16 @@ def die_with_launcher() -> None:
     die_with_parent(lambda: _parent_of(os.getppid()) == launcher)
 
 
-def _environment(vault: Objects, node: Node, processes: int) -> dict[str, str]:
-    threads = str(_threads(vault, node, processes))
+def _environment(workspace: Objects, node: Node, processes: int) -> dict[str, str]:
+    threads = str(_threads(workspace, node, processes))
     return {**of_a_child(), "OMP_NUM_THREADS": threads, LAUNCHER_PID: str(os.getpid()), **node.environment}
 
 
-def _threads(vault: Objects, node: Node, processes: int) -> int:
+def _threads(workspace: Objects, node: Node, processes: int) -> int:
     """Threads of a rank, fixed at the first launch: their number decides the order of sums, and so the last bits."""
     name = f"threads-{node.number}.json"
-    vault.write(name, json.dumps(max(1, _cores() // processes)).encode(), if_absent=True)
-    return int(json.loads(vault.read(name) or b"1"))
+    workspace.write(name, json.dumps(max(1, _cores() // processes)).encode(), if_absent=True)
+    return int(json.loads(workspace.read(name) or b"1"))
 
 
 def _cores() -> int:

@@ -1,6 +1,6 @@
 """What the parent hands to its workers, and what they leave for it: small JSON documents.
 
-The plan and what must hold for every attempt (`steps.json`) lie in the training's vault, which all nodes reach; how
+The plan and what must hold for every attempt (`steps.json`) lie in the training's workspace, which all nodes reach; how
 the workers of a node ended lies in that node's own folder.
 """
 
@@ -34,7 +34,7 @@ class TrainingPlan(BaseModel):
     end_of_text: int
     store: str
     """URI of the store that the checkpoint is published in."""
-    vault: str
+    workspace: str
     """URI of the training's place in the store: its checkpoints are here."""
     recipe: str
     """Key of the training's recipe."""
@@ -48,8 +48,8 @@ class TrainingPlan(BaseModel):
 
     @property
     def objects(self) -> Objects:
-        """The training's vault."""
-        return open_objects(self.vault)
+        """The training's workspace."""
+        return open_objects(self.workspace)
 
     def write(self, folder: Path) -> None:
         """Put the plan into the folder of a node's workers."""

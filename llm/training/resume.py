@@ -49,10 +49,10 @@ def _chosen(trainer: Trainer) -> Checkpoint | None:
     """The checkpoint that rank 0 found, so that all ranks agree."""
     choice: list[Any] = [None, None]
     if trainer.rank == 0:
-        newest, damaged = newest_checkpoint(trainer.vault)
+        newest, damaged = newest_checkpoint(trainer.workspace)
         for line in damaged:
             trainer.log.emit(Warned(message=line))
         if newest is not None:
             choice = [newest.name, newest.files]
     dist.broadcast_object_list(choice)
-    return None if choice[0] is None else Checkpoint(choice[0], choice[1], trainer.vault.below(choice[0]))
+    return None if choice[0] is None else Checkpoint(choice[0], choice[1], trainer.workspace.below(choice[0]))

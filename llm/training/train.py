@@ -46,27 +46,27 @@ def train(
     a stop, BusyError if another process trains this recipe, UserError for what the user must change.
     """
     recipe = training_recipe(model, training, shards, tokenizer)
-    folder, vault = store.working_folder(recipe), store.working_objects(recipe)
+    folder, workspace = store.working_folder(recipe), store.working_objects(recipe)
     with only_process_in(folder, wait_seconds=10):
         if (done := store.find(recipe)) is not None:
             if retrain:
                 store.found.discard(done.id)  # made in this attempt, or to be made
             if not retrain or _was_discarded(log, recipe):
-                _clear(folder, vault, store)  # what a kill between publishing and clearing left
+                _clear(folder, workspace, store)  # what a kill between publishing and clearing left
                 return done
             log.emit(TrainingDiscarded(recipe=recipe.key))
             store.forget(recipe)
-            _clear(folder, vault, store)
+            _clear(folder, workspace, store)
         plan = TrainingPlan(
             model=model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=_end_of_text(shards),
-            store=store.objects.uri, vault=vault.uri, recipe=recipe.key, events=str(log.path.resolve()),
+            store=store.objects.uri, workspace=workspace.uri, recipe=recipe.key, events=str(log.path.resolve()),
         )  # fmt: skip
         if elsewhere is None:
             manifest = run_here(plan, folder, this_machine_alone())
             assert manifest is not None
         else:
-            manifest = _run_elsewhere(plan, vault, recipe, store, elsewhere)
-        _clear(folder, vault, store)
+            manifest = _run_elsewhere(plan, workspace, recipe, store, elsewhere)
+        _clear(folder, workspace, store)
         return manifest
 
 
@@ -82,10 +82,10 @@ def _was_discarded(log: EventLog, recipe: Recipe) -> bool:
 
 def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
     """Run this node's ranks to the end; node 0 publishes the checkpoint and returns it, the others return None."""
-    vault = plan.objects
+    workspace = plan.objects
     try:
         plan.write(folder)
-        launch(folder, vault, node, plan.training.parallel.processes, lambda: _last_checkpoint(vault))
+        launch(folder, workspace, node, plan.training.parallel.processes, lambda: _last_checkpoint(workspace))
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(folder, error) from error
@@ -107,9 +107,11 @@ def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manife
     )
 
 
-def _run_elsewhere(plan: TrainingPlan, vault: Objects, recipe: Recipe, store: Store, elsewhere: Elsewhere) -> Manifest:
-    vault.write(PLAN, plan.document())
-    elsewhere(f"{vault.uri}/{PLAN}")
+def _run_elsewhere(
+    plan: TrainingPlan, workspace: Objects, recipe: Recipe, store: Store, elsewhere: Elsewhere
+) -> Manifest:
+    workspace.write(PLAN, plan.document())
+    elsewhere(f"{workspace.uri}/{PLAN}")
     manifest = store.find(recipe)
     if manifest is None:
         raise GristmillError(f"the training ended well, and {store.objects.uri} has no checkpoint of it")
@@ -117,9 +119,9 @@ def _run_elsewhere(plan: TrainingPlan, vault: Objects, recipe: Recipe, store: St
     return manifest
 
 
-def _last_checkpoint(vault: Objects) -> str:
+def _last_checkpoint(workspace: Objects) -> str:
     """In words, where a training that was cut off goes on."""
-    checkpoint, _ = newest_checkpoint(vault)
+    checkpoint, _ = newest_checkpoint(workspace)
     return (
         "There is no checkpoint yet."
         if checkpoint is None
@@ -151,7 +153,7 @@ def _end_of_text(shards: Manifest) -> int:
     return int(json.loads(shards.file("meta.json").read_text())["end_of_text"])
 
 
-def _clear(folder: Path, vault: Objects, store: Store) -> None:
+def _clear(folder: Path, workspace: Objects, store: Store) -> None:
     """Drop checkpoints, then what they were planned with; the lock and the workers' log stay."""
     for path in sorted(folder.iterdir(), key=Path.is_file):
         if path.is_dir():
@@ -160,4 +162,4 @@ def _clear(folder: Path, vault: Objects, store: Store) -> None:
             with suppress(PermissionError):  # another user's, who trained this and was killed before this
                 path.unlink()
     if store.is_remote:
-        vault.remove("")
+        workspace.remove("")

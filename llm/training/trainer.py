@@ -45,7 +45,7 @@ class Trainer:
 
     def __init__(self, plan: TrainingPlan, folder: Path) -> None:
         self.plan, self.scratch, self.config = plan, folder, plan.training
-        self.vault = plan.objects
+        self.workspace = plan.objects
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.log = EventLog(plan.events)
         self.history: list[dict[str, Any]] = []

@@ -75,7 +75,7 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(
     assert case.train_job("cancelled") is None
     assert not pods_of(case.namespace, name)
     assert not objects(case.namespace, "jobsets", "--field-selector", f"metadata.name={name}")
-    newest, _ = newest_checkpoint(case.vault(config))
+    newest, _ = newest_checkpoint(case.workspace(config))
     assert newest is not None
     assert newest.state().step >= 5
     assert case.end(launcher) == "Failed"

@@ -96,7 +96,7 @@ class Case:
         assert found is not None
         return found
 
-    def vault(self, config: RunConfig) -> Objects:
+    def workspace(self, config: RunConfig) -> Objects:
         """Where the training keeps its checkpoints until it is done."""
         return open_context(config).store.working_objects(self._recipe(config))
 

@@ -144,8 +144,8 @@ def test_a_stop_of_one_node_saves_on_all_and_the_next_attempt_ends_as_if_nothing
     shards = token_shards(store)
     plan = plan_in(s3, log, {"length.steps": 200, "checkpoints.every_steps": 1000})
     assert nodes.stop_at(3, plan, signal.SIGTERM, rank=1) == [75, 75]
-    vault = open_objects(plan.rpartition("/")[0])
-    newest, _ = newest_checkpoint(vault)
+    workspace = open_objects(plan.rpartition("/")[0])
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
     stopped_at = newest.state().step
     assert 3 <= stopped_at < 200

@@ -25,7 +25,7 @@ class Save(Callback):
         """Save now, together with all other ranks; raises UserError or ServiceError on all of them if one fails."""
         started = time.perf_counter()
         save_checkpoint(
-            trainer.vault, trainer.scratch, trainer.training_state(step), trainer.model, trainer.plan.end_of_text,
+            trainer.workspace, trainer.scratch, trainer.training_state(step), trainer.model, trainer.plan.end_of_text,
             trainer.backend.state_dict(), trainer.history, [callback.state() for callback in trainer.added],
             trainer.config.checkpoints.keep,
         )  # fmt: skip

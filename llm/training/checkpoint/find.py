@@ -1,13 +1,13 @@
 """Checkpoints of a training in progress: complete or absent, and the newest whole one is used.
 
-    <vault>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
-                             history.jsonl                    rank 0: losses so far
-                             state.json                       rank 0: step, ranks, backend, order of the data
-                             callbacks.json                   rank 0: states of the added callbacks, in their order
-                             rank-0.pt …                      optimizer state of a rank
-                             files.json                       written last: every file's size and sha256
+    <workspace>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
+                                 history.jsonl                    rank 0: losses so far
+                                 state.json                       rank 0: step, ranks, backend, order of the data
+                                 callbacks.json                   rank 0: states of the added callbacks, in their order
+                                 rank-0.pt …                      optimizer state of a rank
+                                 files.json                       written last: every file's size and sha256
 
-The *vault* is the training's place in the store: a folder here, or a prefix in S3 that all nodes reach. This is how
+The *workspace* is the training's place in the store: a folder here, or a prefix in S3 that all nodes reach. This is how
 checkpoints are found, judged and read, without torch; `llm.training.checkpoint.write` makes them.
 """
 
@@ -73,11 +73,11 @@ class Checkpoint:
         return own if any(entry.path == own for entry in self.files) else "rank-0.pt"
 
 
-def newest_checkpoint(vault: Objects) -> tuple[Checkpoint | None, list[str]]:
+def newest_checkpoint(workspace: Objects) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a line for each newer one that is not whole."""
     damaged: list[str] = []
-    for name in reversed(checkpoint_names(vault)):
-        place = vault.below(name)
+    for name in reversed(checkpoint_names(workspace)):
+        place = workspace.below(name)
         entries = _entries(place)
         problem = f"{FILES} is missing or broken" if entries is None else _problem(place, entries)
         if entries is not None and problem is None:
@@ -86,14 +86,14 @@ def newest_checkpoint(vault: Objects) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
-def checkpoint_names(vault: Objects) -> list[str]:
+def checkpoint_names(workspace: Objects) -> list[str]:
     """Names of all checkpoints, whole or not, the oldest first."""
-    return sorted({name.partition("/")[0] for name in vault.names(STEP)})
+    return sorted({name.partition("/")[0] for name in workspace.names(STEP)})
 
 
-def complete_names(vault: Objects) -> list[str]:
+def complete_names(workspace: Objects) -> list[str]:
     """Names of those whose writing came to its end, the oldest first."""
-    return sorted(name.partition("/")[0] for name in vault.names(STEP) if name.endswith(f"/{FILES}"))
+    return sorted(name.partition("/")[0] for name in workspace.names(STEP) if name.endswith(f"/{FILES}"))
 
 
 def checkpoint_name(step: int) -> str:

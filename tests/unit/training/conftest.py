@@ -29,17 +29,17 @@ def alone(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
-    """Build a trainer of one rank, as the worker does; its vault and its folder are `tmp_path / "work"`."""
+    """Build a trainer of one rank, as the worker does; its workspace and its folder are `tmp_path / "work"`."""
     store = Store(tmp_path / "store")
     shards, tokenizer = token_shards(store)
     folder = tmp_path / "work"
     folder.mkdir()
 
-    def make(settings: Mapping[str, Any] = {}, vault: str = folder.as_uri()) -> Trainer:
+    def make(settings: Mapping[str, Any] = {}, workspace: str = folder.as_uri()) -> Trainer:
         config = training({"parallel.processes": 1, **settings})
         plan = TrainingPlan(
             model=MODEL, training=config, shards=shards, tokenizer=tokenizer, end_of_text=0,
-            store=store.objects.uri, vault=vault, recipe="", events=str(tmp_path / "events.jsonl"),
+            store=store.objects.uri, workspace=workspace, recipe="", events=str(tmp_path / "events.jsonl"),
         )  # fmt: skip
         return Trainer(plan, folder)
 
@@ -47,6 +47,6 @@ def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> LocalObjects:
+def workspace(tmp_path: Path) -> LocalObjects:
     """Where the trainer's checkpoints are."""
     return LocalObjects(tmp_path / "work")

@@ -38,11 +38,11 @@ def test_what_a_rank_said_to_the_user_reaches_them_unchanged(code: int, kind: ty
 
 def test_a_resumed_training_keeps_the_threads_of_its_first_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Their number decides the order in which sums are formed."""
-    vault, node = LocalObjects(tmp_path), this_machine_alone()
+    workspace, node = LocalObjects(tmp_path), this_machine_alone()
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert _environment(vault, node, 2)["OMP_NUM_THREADS"] == "4"
+    assert _environment(workspace, node, 2)["OMP_NUM_THREADS"] == "4"
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
-    assert _environment(vault, node, 2)["OMP_NUM_THREADS"] == "4"
+    assert _environment(workspace, node, 2)["OMP_NUM_THREADS"] == "4"
 
 
 def test_a_pod_uses_the_processors_that_it_asked_for_not_those_of_its_machine(

@@ -60,13 +60,13 @@ def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
 
 
 def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
-    make_trainer: Make, tmp_path: Path, vault: LocalObjects
+    make_trainer: Make, tmp_path: Path, workspace: LocalObjects
 ):
     straight = make_trainer({"checkpoints.every_steps": 4})
     straight.train(12)
-    newest, _ = newest_checkpoint(vault)
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
-    vault.remove(f"{newest.name}/files.json")  # damage the last one: the one before it is used
+    workspace.remove(f"{newest.name}/files.json")  # damage the last one: the one before it is used
     resumed = make_trainer({"checkpoints.every_steps": 4})
     resumed.train(12)
     events = EventLog(tmp_path / "events.jsonl")
@@ -76,32 +76,32 @@ def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
     assert resumed.history == straight.history
 
 
-def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, vault: LocalObjects):
+def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer()
     trainer.request_stop(signal.SIGTERM)
     with pytest.raises(Preempted, match="stopped on request at step 1 of 12"):
         trainer.train(12)
-    newest, _ = newest_checkpoint(vault)
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
     assert newest.name == "step-00000001"
 
 
-def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
+def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer()
     with torch.no_grad():
         trainer.model.model.norm.weight.fill_(float("inf"))
     diverged = r"the loss is nan at step 1: the training diverged(.|\n)*Lower training\.optimizer\.lr"
     with pytest.raises(UserError, match=diverged):
         trainer.train(12)
-    assert newest_checkpoint(vault) == (None, [])
+    assert newest_checkpoint(workspace) == (None, [])
 
 
-def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
+def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer({"checkpoints.every_steps": 1})
     trainer.model.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(UserError, match=r"the gradient norm is (inf|nan) at step 1"):
         trainer.train(12)
-    assert newest_checkpoint(vault) == (None, [])
+    assert newest_checkpoint(workspace) == (None, [])
 
 
 def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
@@ -121,13 +121,13 @@ def test_minutes_fix_the_number_of_steps_once(make_trainer: Make):
     assert trainer.plan.steps() == steps
 
 
-def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, vault: LocalObjects):
+def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, workspace: LocalObjects):
     from transformers import AutoModelForCausalLM
 
     trainer = make_trainer()
     trainer.train(2)
-    newest, _ = newest_checkpoint(vault)
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
     inputs = torch.arange(10)[None] % VOCABULARY
-    peer = AutoModelForCausalLM.from_pretrained(vault.root / newest.name).eval()
+    peer = AutoModelForCausalLM.from_pretrained(workspace.root / newest.name).eval()
     torch.testing.assert_close(peer(inputs).logits, trainer.model(inputs), atol=1e-4, rtol=1e-4)
