@@ -4,8 +4,8 @@
 
 The plain loop runs in two arrangements, one process with all cores and DDP over the ranks, and the faster one is
 what we are measured against. All four take turns in one run, a few steps each, so that a busy machine slows all of
-them alike; the figures are medians over the rounds. Ours go through `Trainer.step` and the record of each step: loading,
-logging, the agreement on stops and the refusal of a diverged loss are in the time.
+them alike; the figures are medians over the rounds. Ours go through `Trainer.step` and the record of each step, so the
+time holds loading, logging, the agreement on stops and the refusal of a diverged loss.
 """
 
 from __future__ import annotations

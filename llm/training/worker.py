@@ -1,6 +1,6 @@
 """One rank: `torchrun … -m llm.training.worker FOLDER`, started by `llm.training.launch`.
 
-It leaves in the folder how it ended, for the parent. A mistake of the user is told there in words; a traceback is a
+It leaves in the folder how it ended, for the parent. It says a mistake of the user in words; a traceback is a
 fault of ours.
 Heavy imports wait until the kernel knows which process this one must not outlive.
 """

@@ -1,4 +1,4 @@
-"""What a callback is told, and when."""
+"""What a callback learns of the training, and when."""
 
 from __future__ import annotations
 
