@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: configuration, events, command line, components.
+"""Write the pages that follow from a source: configuration, events, command line, components, values of the charts.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+import chart_reference
 import cli_reference
 
 from llm.config.load import section_of_entries
@@ -28,6 +29,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield PROJECT / "docs" / "events.md", events()
     for component in sorted((PROJECT / "components").glob("*/component.py")):
         yield component.with_name("README.md"), component_page(component)
+    yield from chart_reference.pages()
 
 
 def configuration() -> str:
@@ -141,6 +143,7 @@ def main() -> int:
             print(f"stale: {path.relative_to(PROJECT)}; run make reference", file=sys.stderr)
         return 1 if stale else 0
     for path, text in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     return 0
 
