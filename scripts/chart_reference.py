@@ -1,12 +1,13 @@
 """What follows from a chart's values.yaml: its schema, its README's table, and what a key means that is missing.
 
-A key has a comment `# -- …` (meaning, default, when to set it). Lines `# @schema …` below the comment say what the type of
-the default does not: the name of a type of charts/definitions.yaml, or keywords of JSON Schema as one YAML flow mapping. A
-key whose children have comments is a section. A line `# @gone KEY: REMEDY` names a key that earlier charts had.
+A key has a comment `# -- …` (meaning, default, when to set it). Lines `# @schema …` below the comment say what the type
+of the default does not: the name of a type of charts/definitions.yaml, or keywords of JSON Schema as a YAML flow
+mapping without its braces. A key whose children have comments is a section. A line `# @gone KEY: REMEDY` names a key
+that earlier charts had.
 
-No key is required. Helm removes a key that a user sets to null, and `--reuse-values` lacks the keys that are newer than the
-release; the templates fill both from files/keys.yaml. There a missing key means "nothing" (the empty text, list or map) where
-nothing is allowed, and its default elsewhere.
+No key is required. Helm removes a key that a user sets to null, and `--reuse-values` lacks the keys that are newer than
+the release; the templates fill both from files/keys.yaml. There a missing key means "nothing" (the empty text, list or
+map) where nothing is allowed, and its default elsewhere.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ NAMES = ("gristmill-platform", "gristmill-serving")
 TYPES = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object"}
 OPENS = {"properties": "object", "patternProperties": "object", "items": "array"}
 KEYS_HEADER = """\
-# Made from values.yaml by `make reference`. `unset` says what a key means that is null or missing; `gone`, which keys of earlier
-# charts are no longer read.
+# Made from values.yaml by `make reference`. `unset` says what a key means that is null or missing; `gone` names the
+# keys of earlier charts that are no longer read.
 """
 TABLE = ("<!-- values -->\n", "<!-- /values -->")
 
@@ -174,8 +175,9 @@ def _of_key(key: Key, definitions: Schema, nullable: bool) -> Schema:
     if "$ref" in node:
         node = {**copy.deepcopy(definitions[node.pop("$ref")]), **node}
     kind = node.setdefault("type", TYPES.get(type(key.value)))
-    if kind == "array" and "items" not in node or kind == "object" and not {*OPENS, "additionalProperties"} & set(node):
-        raise ValueError(f"values.yaml: {'.'.join(key.path)} would take anything: say with `# @schema` what it takes")
+    takes_anything = {"array": "items" not in node, "object": not {*OPENS, "additionalProperties"} & set(node)}
+    if takes_anything.get(str(kind)):
+        raise ValueError(f"values.yaml: {'.'.join(key.path)} would take anything: `# @schema` must say what it takes")
     if nullable:
         node["type"] = [*([kind] if isinstance(kind, str) else kind), "null"]
     return {**node, "description": key.said}

@@ -36,7 +36,7 @@ restart immutable. `rollback` does not come by here.
 {{- $wanted := include "gristmill-platform.failurePolicy" (index . 2) | fromYaml }}
 {{- $has := $live.spec.template.spec.failurePolicy | default dict }}
 {{- if or (ne (int64 $wanted.maxRestarts) (int64 $has.maxRestarts)) (ne (toJson $wanted.rules) (toJson $has.rules)) }}
-{{- fail (printf "\nerror: the rules of restart of pool %s change (maxRestarts: %d, now %d), which the API server does not allow\n  Delete the pool's TrainingRuntime, which waits for trainings that use it; the upgrade makes it anew:\n    kubectl --namespace %s delete trainingruntime %s\n" $name (int64 $wanted.maxRestarts) (int64 $has.maxRestarts) $root.Release.Namespace $name) }}
+{{- fail (printf "\nerror: the rules of restart of pool %s change (maxRestarts: %d, now %d), which the API server does not allow\n  Delete the pool's TrainingRuntime, which waits for trainings that use it; the upgrade makes it again:\n    kubectl --namespace %s delete trainingruntime %s\n" $name (int64 $wanted.maxRestarts) (int64 $has.maxRestarts) $root.Release.Namespace $name) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -77,7 +77,7 @@ restart immutable. `rollback` does not come by here.
 {{- fail (printf "\nerror: %s=%s: namespace %s has no such Secret\n  Make it (and the namespace, if need be: kubectl create namespace %s):\n    %s\n  Where the chart is rendered without a look at the cluster (Argo CD): --set verifySecrets=false\n" $value $name $namespace $namespace $make) }}
 {{- end }}
 {{- if $missing }}
-{{- fail (printf "\nerror: %s=%s: the Secret in namespace %s lacks %s\n  Make it anew:\n    kubectl --namespace %s delete secret %s\n    %s\n" $value $name $namespace (join ", " $missing) $namespace $name $make) }}
+{{- fail (printf "\nerror: %s=%s: the Secret in namespace %s lacks %s\n  Make it again:\n    kubectl --namespace %s delete secret %s\n    %s\n" $value $name $namespace (join ", " $missing) $namespace $name $make) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -28,7 +28,7 @@
 {{- end }}
 {{- end }}
 {{- if le (int64 $pool.deadlineSeconds) (int64 $pool.terminationGracePeriodSeconds) }}
-{{- fail (printf "\nerror: %s.deadlineSeconds=%d leaves no time beside terminationGracePeriodSeconds=%d\n  Raise the deadline: it is the longest that an attempt of a training may take.\n" $where (int64 $pool.deadlineSeconds) (int64 $pool.terminationGracePeriodSeconds)) }}
+{{- fail (printf "\nerror: %s.deadlineSeconds=%d is not above terminationGracePeriodSeconds=%d\n  Raise the deadline: it is the longest that an attempt of a training may take.\n" $where (int64 $pool.deadlineSeconds) (int64 $pool.terminationGracePeriodSeconds)) }}
 {{- end }}
 {{- end }}
 

@@ -57,7 +57,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }
 {{- toYaml $merged }}
 {{- end }}
 
-{{/* What is called otherwise than the steps of a submitted run expect (components/environment.py, which a test holds this to), a line each. */}}
+{{/* Objects with another name than the steps of a submitted run look for (components/environment.py; a test compares), a line each. */}}
 {{- define "gristmill-platform.renamed" -}}
 {{- if ne (include "gristmill-platform.fullname" .) "gristmill" }}
 fullnameOverride: gristmill   # ConfigMap gristmill-environment, here {{ include "gristmill-platform.name" (list . "environment") }}

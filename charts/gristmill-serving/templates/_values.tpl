@@ -28,18 +28,14 @@ values of an earlier chart, which lack the newer keys. Every template calls this
 {{- if contains "." . }}{{ splitList "." . | first }}{{ end }}
 {{- end }}
 
-{{/* Take away the keys that are null, at any depth. Helm itself does it only for keys of the chart's values.yaml. */}}
+{{/* Take away the keys of a map that are null, at any depth. Helm itself does it only for keys of the chart's values.yaml. */}}
 {{- define "gristmill-serving.dropNulls" -}}
-{{- $node := . }}
-{{- if kindIs "slice" $node }}
-{{- range $node }}{{ include "gristmill-serving.dropNulls" . }}{{ end }}
-{{- else if kindIs "map" $node }}
-{{- range $key, $value := $node }}
+{{- $map := . }}
+{{- range $key, $value := $map }}
 {{- if kindIs "invalid" $value }}
-{{- $_ := unset $node $key }}
-{{- else }}
+{{- $_ := unset $map $key }}
+{{- else if kindIs "map" $value }}
 {{- include "gristmill-serving.dropNulls" $value }}
-{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
