@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRITON_READY := .venv-triton/.ready
 
+# As it was written, whatever quotes and dollars it holds: the shell gets it as a variable, not as text of a command.
+override export DATA := $(value DATA)
+
 .DEFAULT_GOAL := help
 .PHONY: help reference setup pretrain test check lint types layers unit integration mlflow triton images cluster-test kind-test lock golden benchmark clean
 
@@ -30,8 +33,8 @@ $(TRITON_READY): scripts/make_triton.py requirements/triton.txt
 	touch $@
 
 pretrain: $(READY) ## run the whole path on this machine: text to a served model
-	$(strip $(BIN)/gristmill run pretrain $(if $(DATA),'data.path=$(DATA)') $(if $(MODEL),model=$(MODEL)) \
-	  $(if $(MINUTES),training.minutes=$(MINUTES) training.max_steps=null) $(if $(RETRAIN),--retrain) $(ARGS))
+	$(strip $(BIN)/gristmill run pretrain $(if $(DATA),"data.path=$$DATA") $(if $(MODEL),model=$(MODEL)) \
+	  $(if $(MINUTES),training.length.minutes=$(MINUTES) training.length.steps=null) $(if $(RETRAIN),--retrain) $(ARGS))
 
 # Tests run on all cores; those that measure run alone, afterwards.
 PYTEST := $(BIN)/python -m pytest

@@ -8,7 +8,7 @@ other one; it gets as many threads as the pod has (GRISTMILL_CPUS, 1 unless set)
 
 Two processes of one server differ by up to a tenth for as long as they live, wherever they run, so several pairs are
 measured: COMMAND, run by the shell, replaces the pod and waits for its successor (`kubectl delete pod …`, then
-`kubectl rollout status …`); without it, the server here alone is started anew. Eight clients stream from one and then
+`kubectl rollout status …`); without it, only the server here is started again. Eight clients stream from one and then
 from the other, in short turns and with the order changing, so that a busy machine slows both alike. The figure is the
 median of all turns' ratios.
 """

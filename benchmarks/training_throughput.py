@@ -4,8 +4,8 @@
 
 The plain loop runs in two arrangements, one process with all cores and DDP over the ranks, and the faster one is
 what we are measured against. All four take turns in one run, a few steps each, so that a busy machine slows all of
-them alike; the figures are medians over the rounds. Ours go through `Trainer.advance`: loading, logging, the agreement
-on stops and the refusal of a diverged loss are in the time.
+them alike; the figures are medians over the rounds. Ours go through `Trainer.step` and the record of each step, so the
+time holds loading, logging, the agreement on stops and the refusal of a diverged loss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROUNDS = 15
+ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "15"))
+"""Turns that count; a test takes one."""
 STEPS = 4
 VOCABULARY = 4096
 TARGETS = {"torch": 0.95, "deepspeed": 0.90}
@@ -30,7 +31,7 @@ def main() -> int:
     """Start the ranks; their rank 0 prints."""
     from llm.config import compose
 
-    processes = compose(sys.argv[1:]).training.processes
+    processes = compose(sys.argv[1:]).training.parallel.processes
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     environment = {
         **os.environ,
@@ -82,8 +83,8 @@ def _plain_loops() -> dict[str, Callable[[], None]]:
 
     config = compose(sys.argv[1:])
     training = config.training
-    sequences = training.global_batch_tokens // training.sequence_length
-    batch = torch.randint(0, VOCABULARY, (sequences, training.sequence_length + 1))
+    length = training.batch.sequence_length
+    batch = torch.randint(0, VOCABULARY, (training.batch.tokens // length, length + 1))
 
     def loop(own: torch.Tensor, distributed: bool) -> Callable[[], None]:
         model = Decoder(config.model, VOCABULARY)
@@ -94,7 +95,7 @@ def _plain_loops() -> dict[str, Callable[[], None]]:
             else model
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-        parts = own.split(training.micro_batch_size)
+        parts = own.split(training.batch.micro_batch_size)
 
         def step() -> None:
             for index, part in enumerate(parts):
@@ -102,7 +103,7 @@ def _plain_loops() -> dict[str, Callable[[], None]]:
                     wrapped.require_backward_grad_sync = index == len(parts) - 1
                 logits = wrapped(part[:, :-1])
                 (cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten()) / len(parts)).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=False)
 
@@ -116,32 +117,36 @@ def _plain_loops() -> dict[str, Callable[[], None]]:
 def _our_loops(folder: Path) -> dict[str, Callable[[], None]]:
     import torch.distributed as dist
 
-    from llm.config import compose
-    from llm.training.meters import Speedometer
+    from llm.config import TrainingConfig, compose
     from llm.training.plan import TrainingPlan
     from llm.training.trainer import Trainer
 
     config = compose(sys.argv[1:])
-    shards = [_shards(folder, config.training.global_batch_tokens)] if dist.get_rank() == 0 else [None]
-    dist.broadcast_object_list(shards)
+    made = [_shards(folder, config.training.batch.tokens)] if dist.get_rank() == 0 else [None]
+    dist.broadcast_object_list(made)
+    shards, tokenizer = made[0]
     loops = {}
     for backend in TARGETS:
-        training = config.training.model_copy(update={"backend": backend})
+        parallel = {**config.training.parallel.model_dump(), "backend": {"name": backend}}
+        training = TrainingConfig.model_validate({**config.training.model_dump(), "parallel": parallel})
+        (folder / backend).mkdir(exist_ok=True)
         plan = TrainingPlan(
-            model=config.model, training=training, shards=shards[0], vocab_size=VOCABULARY, end_of_text=0,
+            model=config.model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
+            store=(folder / "store").as_uri(), vault=(folder / backend).as_uri(), recipe="",
             events=str(folder / f"{backend}.jsonl"),
         )  # fmt: skip
-        loops[backend] = _stepper(Trainer(plan, folder), Speedometer(training.global_batch_tokens, 1, 1.0))
+        loops[backend] = _stepper(Trainer(plan, folder / backend))
     return loops
 
 
-def _stepper(trainer, speed) -> Callable[[], None]:
-    done = 0
+def _stepper(trainer) -> Callable[[], None]:
+    record, number = trainer.callbacks[0], 0
+    record.started(trainer, 0, 10_000)
 
     def step() -> None:
-        nonlocal done
-        trainer.advance(done, 10_000, speed)
-        done += 1
+        nonlocal number
+        record.step_ended(trainer, trainer.step(number, 10_000))
+        number += 1
 
     return step
 
@@ -151,13 +156,18 @@ def _shards(folder: Path, tokens: int):
 
     from llm.data.shards import ShardWriter, write_meta
     from llm.storage import Recipe, Store
+    from llm.storage.products import TokenizerCounts
 
-    with Store(folder / "store").stage("shards", Recipe("shards", {})) as stage:
+    store = Store(folder / "store")
+    with store.stage("tokenizer", Recipe("tokenizer", {})) as stage:
+        (stage.path / "tokenizer.json").write_text("{}")
+        tokenizer = stage.commit(TokenizerCounts(vocab_size=VOCABULARY, documents_round_tripped=0, bytes_per_token={}))
+    with store.stage("shards", Recipe("shards", {})) as stage:
         for split in ("train", "validation", "test"):
             with ShardWriter(stage.path, split, VOCABULARY) as writer:
                 writer.add(np.random.default_rng(0).integers(0, VOCABULARY, 4 * tokens), "noise")
         write_meta(stage.path, VOCABULARY, 0)
-        return stage.commit()
+        return stage.commit(), tokenizer
 
 
 def _print(seconds: dict[str, list[float]]) -> None:
@@ -172,8 +182,8 @@ def _print(seconds: dict[str, list[float]]) -> None:
     print(f"{datetime.now(UTC).date()}  commit {commit or 'n/a'}  {machine}  torch {torch.__version__}")
     print(f"settings: {' '.join(sys.argv[1:]) or 'the defaults'}")
     for name, times in seconds.items():
-        speed = training.global_batch_tokens / statistics.median(times)
-        print(f"{name:12} {speed:8.0f} tokens/s   (fastest round {training.global_batch_tokens / min(times):.0f})")
+        speed = training.batch.tokens / statistics.median(times)
+        print(f"{name:12} {speed:8.0f} tokens/s   (fastest round {training.batch.tokens / min(times):.0f})")
     plain = min(("one process", "DDP ranks"), key=lambda name: statistics.median(seconds[name]))
     for backend, target in TARGETS.items():
         ratio = statistics.median(p / ours for p, ours in zip(seconds[plain], seconds[backend], strict=True))

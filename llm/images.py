@@ -1,8 +1,8 @@
 """The images of this tree: what `make images` built, and whether it was built from the sources that are here now.
 
-`make images` leaves `build/images.json` beside the sources. An image is named by its digest only while the sources are
-the ones that it was built from; otherwise by its tag, and whoever compiles a package says so. Without a build folder
-(an installed wheel, inside an image) there are tags only.
+`make images` leaves `build/images.json` next to the sources. While the sources are the ones that an image was built
+from, its digest names it. After a change its tag names it, and the command that compiles a package says so. Without a
+build folder (an installed wheel, inside an image) there are tags only.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def record(images: Mapping[str, Image], project: Path = PROJECT) -> None:
 
 
 def references(*names: str, project: Path = PROJECT) -> list[str]:
-    """What pods are told to run: each image by its digest if it was built from these sources, else by its tag."""
+    """The images for pods to run: each by its digest if it was built from these sources, else by its tag."""
     images = built(project)
     here = fingerprint(project) if images else None
     prefix = (os.environ.get(PREFIX) or DEFAULT_PREFIX).rstrip("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 MISSING = "n/a"
@@ -49,6 +50,12 @@ def scaled(number: float | None) -> str:
 def local_time(seconds: float) -> str:
     """A time since the epoch as local ISO 8601 to the second."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def in_one_line(reasons: Sequence[str], shown: int = 4) -> str:
+    """The first reasons, and how many more there are: `config training.optimizer.lr; library polars; and 3 more`."""
+    more = len(reasons) - shown
+    return "; ".join([*reasons[:shown], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def shortened(text: str, characters: int = QUOTED_CHARACTERS) -> str:

@@ -39,7 +39,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for path in stale:
-        print(f"error: {path.relative_to(PROJECT)} is stale; `make lock` writes it anew", file=sys.stderr)
+        print(f"error: {path.relative_to(PROJECT)} is stale; `make lock` writes it again", file=sys.stderr)
     return 1 if stale else 0
 
 

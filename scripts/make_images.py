@@ -5,7 +5,7 @@
 Leaves `build/images.json` (llm/images.py says what stands there), an OCI archive of each image below `build/images/`
 for clusters that pull from nowhere, and docker's output in `build/images/NAME.log`. The build sees a copy of the
 sources, so that somebody who edits them meanwhile does not make an image of two states. What is up to date is left
-alone; after a change of ours only the last layers are made anew. As many are built at a time as there are cores.
+alone; after a change of ours only the last layers are made again. As many are built at a time as there are cores.
 
 Where there is no GPU, torch is the CPU build (TORCH chooses: see scripts/install_torch.py). In the end what only the
 build needed is removed; with KEEP_LAYERS=1 it stays, and the next build after a change of ours takes seconds.
@@ -235,7 +235,7 @@ def _archived(name: str, reference: str, identity: str, sources: str) -> Image:
         _docker("save", f"--output={saved}", reference)
         written = oci_archive.convert(saved, fresh, reference)
         if _identity(reference) != identity:
-            raise UserError(f"{reference} was built anew by somebody else meanwhile", "Run it again.")
+            raise UserError(f"{reference} was built again by another process at the same time", "Run it again.")
         fresh.replace(archive)
     where = archive.relative_to(PROJECT).as_posix()
     return Image(reference, identity, written.digest, written.size_bytes, where, sources)

@@ -1,4 +1,4 @@
-"""Write the pages that follow from a source: configuration, events, command line, components, values of the charts.
+"""Write what follows from the code: pages of configuration, events, command line; components; charts.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import chart_reference
 import cli_reference
+import configuration_reference
+from component_sources import sources
 
-from llm.config.load import section_of_entries
-from llm.config.sections import RunConfig, Section
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
 
@@ -23,38 +23,17 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Path and content of every generated page."""
-    yield PROJECT / "docs" / "configuration.md", configuration()
+    """Path and content of every generated file."""
+    yield PROJECT / "docs" / "configuration.md", configuration_reference.page()
     yield PROJECT / "docs" / "cli.md", cli_reference.page()
     yield PROJECT / "docs" / "events.md", events()
-    for component in sorted((PROJECT / "components").glob("*/component.py")):
-        yield component.with_name("README.md"), component_page(component)
+    components = PROJECT / "components"
+    made = dict(sources(components))
+    yield from made.items()
+    for name in ("report", *STEPS):
+        path = components / name / "component.py"
+        yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
     yield from chart_reference.pages()
-
-
-def configuration() -> str:
-    """Every key with its default and meaning, by section."""
-    lines = [
-        "# Configuration",
-        "",
-        "Made from `llm/config/sections/` by `make reference`. Set a key with `KEY=VALUE` on the command line",
-        "(`gristmill run pretrain training.lr=1e-3`); named settings of a group with `model=small`, `training=cpu`.",
-    ]
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type)
-        assert issubclass(section, Section)
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            inspect.getdoc(section) or "",
-            "",
-            "| key | default | meaning |",
-            "| --- | --- | --- |",
-        ]
-        lines += list(_rows(section, name))
-    return "\n".join(lines) + "\n"
 
 
 def events() -> str:
@@ -82,10 +61,8 @@ def events() -> str:
     return "\n".join(lines) + "\n"
 
 
-def component_page(component: Path) -> str:
+def component_page(name: str, source: str) -> str:
     """What a component takes and gives, from its docstring."""
-    name = component.parent.name
-    source = component.read_text()
     document = re.search(r'"""(.*?)"""', source[source.index("def ") :], re.DOTALL)
     assert document is not None
     purpose, _, arguments = inspect.cleandoc(document[1]).partition("\n\nArgs:\n")
@@ -103,23 +80,6 @@ def component_page(component: Path) -> str:
     if name not in STEPS:
         lines[-2:] = ["", "The exit handler: it runs whatever happened. By hand: `gristmill report`."]
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _rows(section: type[Section], prefix: str) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from _rows(inner, f"{prefix}.{name}")
-            continue
-        meaning = _cell(field.description)
-        entries = section_of_entries(inner)
-        default = field.get_default(call_default_factory=True)
-        if entries is not None:
-            default = {key: one.model_dump(mode="json") for key, one in default.items()}
-        shown = "must be given" if field.is_required() else f"`{default!r}`"
-        yield f"| `{prefix}.{name}` | {shown} | {meaning} |"
-        if entries is not None:
-            yield from _rows(entries, f"{prefix}.{name}.NAME")
 
 
 def _fields(model: type[Event], names: Set[str]) -> Iterator[str]:

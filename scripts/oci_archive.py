@@ -3,7 +3,7 @@
 A digest is what Kubernetes and a registry know an image by, and docker gives an image one only when it is pushed.
 Here the manifest is written by us: the configuration as docker has it and the layers uncompressed, so that the same
 image always has the same digest. Docker saves them so, or with gzip where containerd keeps its images (as a new Docker
-29 does). What an archive is tagged with stands beside the manifest, not in it.
+29 does). The tag of an archive stands in its index, not in the manifest.
 
 Law: the digest of `convert(save(image))` is a function of the image's configuration.
 Layers are streamed, never held in memory.

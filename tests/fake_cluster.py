@@ -212,7 +212,7 @@ class FakeTransport:
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
 
-    def twin(self, timeout_seconds: float) -> FakeTransport:
+    def new_connection(self, timeout_seconds: float) -> FakeTransport:
         return self
 
     def close(self) -> None:

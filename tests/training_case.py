@@ -1,11 +1,13 @@
 """The smallest real training: shards of a made-up language, a two-layer model, and the call in a process of its own.
 
-Used by the unit and the integration tests of training. `python -m tests.training_case FOLDER KEY=VALUE…` trains.
+Used by the unit and the integration tests of training. `python -m tests.training_case FOLDER KEY=VALUE…` trains; a KEY
+is one below `training`, such as `length.steps`.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,26 @@ from llm.storage.products import TokenizerCounts
 VOCABULARY = 64
 MODEL = ModelConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
                     num_key_value_heads=1, max_position_embeddings=32)  # fmt: skip
-TRAINING = TrainingConfig(
-    backend="torch", processes=2, sequence_length=16, global_batch_tokens=16 * 8, micro_batch_size=2,
-    max_steps=12, checkpoint_every_steps=4, validate_every_steps=6, lr=1e-2,
-)  # fmt: skip
+TRAINING = TrainingConfig.model_validate({
+    "batch": {"tokens": 16 * 8, "sequence_length": 16, "micro_batch_size": 2},
+    "length": {"steps": 12},
+    "optimizer": {"name": "adamw", "lr": 1e-2},
+    "parallel": {"processes": 2, "backend": {"name": "torch"}},
+    "checkpoints": {"every_steps": 4},
+    "validation": {"every_steps": 6},
+})  # fmt: skip
+
+
+def training(settings: Mapping[str, Any]) -> TrainingConfig:
+    """TRAINING with other settings, by dotted keys such as `optimizer.lr`."""
+    document = TRAINING.model_dump()
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        section = document
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return TrainingConfig.model_validate(document)
 
 
 def token_shards(store: Store) -> tuple[Manifest, Manifest]:
@@ -45,21 +63,21 @@ def token_shards(store: Store) -> tuple[Manifest, Manifest]:
         return stage.commit(), tokenizer
 
 
-def run(folder: Path, *, retrain: bool = False, **settings: Any) -> Manifest:
+def run(folder: Path, settings: Mapping[str, Any], *, retrain: bool = False) -> Manifest:
     """Train with these settings into `folder/store`, events in `folder/events.jsonl`."""
     from llm.training.train import train
 
     store = Store(folder / "store")
     shards, tokenizer = token_shards(store)
-    training = TrainingConfig.model_validate({**TRAINING.model_dump(), **settings})
-    return train(MODEL, training, shards, tokenizer, store, EventLog(folder / "events.jsonl"), retrain=retrain)
+    log = EventLog(folder / "events.jsonl")
+    return train(MODEL, training(settings), shards, tokenizer, store, log, retrain=retrain)
 
 
 def main(folder: str, *overrides: str) -> int:
     """Train as a step would, and end with its exit code."""
     settings = {key: yaml.safe_load(value) for key, value in (override.split("=", 1) for override in overrides)}
     try:
-        run(Path(folder), **settings)
+        run(Path(folder), settings)
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

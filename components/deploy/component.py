@@ -1,4 +1,4 @@
-"""Component deploy."""
+"""Component deploy. Made from `llm/steps/bodies/deploy.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Model, Output

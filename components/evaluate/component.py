@@ -1,4 +1,4 @@
-"""Component evaluate."""
+"""Component evaluate. Made from `llm/steps/bodies/evaluate.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Metrics, Output

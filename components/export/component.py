@@ -1,4 +1,4 @@
-"""Component export."""
+"""Component export. Made from `llm/steps/bodies/export.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Model, Output

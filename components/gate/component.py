@@ -1,4 +1,4 @@
-"""Component gate."""
+"""Component gate. Made from `llm/steps/bodies/gate.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output
@@ -26,10 +26,5 @@ def gate(
     """
     from llm.steps import run_component
 
-    manifest = run_component(
-        "gate",
-        config,
-        {"evaluate": scores.path, "ingest": corpus.path},
-        judgement.path,
-    )
+    manifest = run_component("gate", config, {"evaluate": scores.path, "ingest": corpus.path}, judgement.path)
     return int(manifest.counts["passed"])

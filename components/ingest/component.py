@@ -1,4 +1,4 @@
-"""Component ingest."""
+"""Component ingest. Made from `llm/steps/bodies/ingest.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Metrics, Output

@@ -1,4 +1,4 @@
-"""Component promote."""
+"""Component promote. Made from `llm/steps/bodies/promote.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output

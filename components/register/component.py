@@ -1,4 +1,4 @@
-"""Component register."""
+"""Component register. Made from `llm/steps/bodies/register.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output

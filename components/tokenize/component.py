@@ -1,4 +1,4 @@
-"""Component tokenize."""
+"""Component tokenize. Made from `llm/steps/bodies/tokenize.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Output

@@ -1,4 +1,4 @@
-"""Component tokenizer."""
+"""Component tokenizer. Made from `llm/steps/bodies/tokenizer.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Metrics, Output

@@ -1,4 +1,4 @@
-"""Component train."""
+"""Component train. Made from `llm/steps/bodies/train.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output

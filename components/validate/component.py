@@ -1,4 +1,4 @@
-"""Component validate."""
+"""Component validate. Made from `llm/steps/bodies/validate.py` by `make reference`."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output

@@ -16,6 +16,8 @@ import click
 
 from llm import __version__
 from llm.errors import EXIT_FAULT, GristmillError, UserError
+from llm.process.home import ensure_home
+from llm.steps import STEPS
 
 VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
@@ -30,14 +32,11 @@ VERBS = {
     "serve": ("llm.cli.serve", "Serve the champion with Triton."),
     "fetch": ("llm.cli.fetch", "Fetch a served model out of the store into a folder, checked."),
     "rollback": ("llm.cli.rollback", "Make the previous champion the champion again."),
-    "plan": ("llm.cli.plan", "Print parameters, memory, FLOPs and time of a run before it starts."),
+    "plan": ("llm.cli.plan", "Print the size, the memory and the length of a training before it starts."),
     "doctor": ("llm.cli.doctor", "Check this machine: libraries, processors, disk, Triton."),
     "config": ("llm.cli.config", "Print the resolved configuration."),
 }
 STEP_MODULE = "llm.cli.step"
-STEPS = ("ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "gate", "export", "register", "promote",
-         "deploy")  # fmt: skip
-"""The steps as commands; a test holds this list to `llm.steps.STEPS`, which is slower to import."""
 
 
 class LazyGroup(click.Group):
@@ -73,6 +72,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the process ends with the exit code of `llm.errors`."""
+    ensure_home()
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -14,7 +14,7 @@ from llm.storage import folder_of
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 overrides: Decorator = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-"""Overrides of the configuration, as in `model=small training.lr=1e-3`."""
+"""Overrides of the configuration, as in `model=small training.optimizer.lr=1e-3`."""
 
 
 def runs_folder() -> Decorator:

@@ -28,7 +28,7 @@ def load_pipeline(name: str) -> Callable[..., Any]:
 @click.command("run")
 @click.argument("pipeline")
 @overrides
-@click.option("--retrain", is_flag=True, help="Train anew although this training was already finished.")
+@click.option("--retrain", is_flag=True, help="Train again, although this training was already finished.")
 @click.option(
     "--runner",
     type=click.Choice(["subprocess", "docker"]),
@@ -36,14 +36,22 @@ def load_pipeline(name: str) -> Callable[..., Any]:
     show_default=True,
     help="Run each step as a subprocess, or in a container of its image (`make images`).",
 )
-def command(pipeline: str, overrides: tuple[str, ...], retrain: bool, runner: str) -> int:
+@click.option("--dry-run", is_flag=True, help="Print which steps would be reused or made again and why; do no work.")
+def command(pipeline: str, overrides: tuple[str, ...], retrain: bool, runner: str, dry_run: bool) -> int:
     """Run PIPELINE (pretrain) on this machine, from text to a served model.
 
-    What was done before and would come out the same is reused; an interrupted run goes on where it stopped.
+    A step whose recipe was done before is reused, and a run that was interrupted continues where it stopped. A step
+    that is made again says which part of its recipe changed: a setting, an input, a library or a source of ours.
     """
     if pipeline not in PIPELINES:
         raise UserError(f"there is no pipeline {pipeline}", nearest(pipeline, PIPELINES))
     config = compose([*overrides, *(["run.retrain=true"] if retrain else [])])
+    if dry_run:
+        from llm.runner.dry_run import dry_run as foresee
+
+        for line in foresee(pipeline, config):
+            click.echo(line)
+        return 0
     function = load_pipeline(pipeline)
     from llm.runner import Containers, Subprocesses, run_locally
     from llm.runner.summary import summary

@@ -18,7 +18,7 @@ def command_for(name: str) -> click.Command:
     step = STEPS[name]
     reads = f" Reads what {', '.join(step.reads)} left there." if step.reads else ""
 
-    @click.command(name, help=f"{step.purpose}\n\nWorks in the run folder that --run names.{reads}")
+    @click.command(name, help=f"{step.purpose} {step.body.__doc__}\n\nWorks in the run folder that --run names.{reads}")
     @click.option("--run", "run", required=True, help="Name of the run; its folder is made if it is not there.")
     @overrides
     def command(run: str, overrides: tuple[str, ...]) -> None:
@@ -33,7 +33,7 @@ def command_for(name: str) -> click.Command:
         for figure, value in figures(manifest).items():
             click.echo(f"{figure} = {f'{value:,.0f}' if value.is_integer() else f'{value:g}'}")
         click.echo(f"{manifest.kind} {manifest.id} at {manifest.uri}")
-        if name == "gate":
+        if step.verdict is not None:
             _end_as_judged(manifest)
 
     return command

@@ -16,7 +16,7 @@ from llm.cluster.patience import CLOCK, Clock, Tell, patiently, silent
 from llm.cluster.transport import HttpTransport, Json, Query
 from llm.config import ClusterConfig
 from llm.errors import UserError
-from llm.storage import home_folder
+from llm.process.home import home_folder
 
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -42,7 +42,7 @@ class Transport(Protocol):
     def server(self) -> str:
         """The server's address."""
 
-    def twin(self, timeout_seconds: float) -> Transport:
+    def new_connection(self, timeout_seconds: float) -> Transport:
         """The same server through connections of its own."""
 
     def request(self, method: str, path: str, doing: str, query: Query, body: Json | None) -> Json:
@@ -80,9 +80,9 @@ class Api:
         """How long one answer may take."""
         return self._transport.timeout_seconds
 
-    def twin(self, timeout_seconds: float, namespace: str | None = None) -> Api:
+    def new_connection(self, timeout_seconds: float, namespace: str | None = None) -> Api:
         """The same server through connections of its own, without patience: for a signal handler or a thread."""
-        api = Api(self._transport.twin(timeout_seconds), namespace or self.namespace, self.clock)
+        api = Api(self._transport.new_connection(timeout_seconds), namespace or self.namespace, self.clock)
         api.patience_seconds = 0.0
         return api
 

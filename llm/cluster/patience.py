@@ -43,28 +43,26 @@ def patiently(
     ask: Callable[[], Answer], seconds: float, tell: Tell, server: str, *,
     clock: Clock = CLOCK, pause: Callable[[float], None] | None = None, meanwhile: str = "",
 ) -> Answer:  # fmt: skip
-    """The answer to `ask`, which is asked again after each OutageError until `seconds` have passed since the first one.
+    """The answer to `ask`, which is asked again after each OutageError until `seconds` have passed since the first try.
 
     `tell` gets one line when an outage begins, with `meanwhile` at its end, and one when `server` answers again.
     Raises the last OutageError, and whatever else `ask` or `pause` raises.
     """
-    deadline: float | None = None
-    wait = FIRST_WAIT_SECONDS
+    deadline, wait, is_out = clock.now() + seconds, FIRST_WAIT_SECONDS, False
     while True:
         try:
             answer = ask()
         except OutageError as error:
             now = clock.now()
-            is_first = deadline is None
-            deadline = now + seconds if deadline is None else deadline
             if now >= deadline:
                 raise
-            if is_first:
+            if not is_out:
+                is_out = True
                 first_line = str(error).partition("\n")[0]
                 tell(f"{first_line}; trying again for {duration(seconds)}{meanwhile}")
             (pause or clock.sleep)(min(wait, deadline - now))
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         else:
-            if deadline is not None:
+            if is_out:
                 tell(f"{server} answers again")
             return answer

@@ -31,7 +31,7 @@ class HttpTransport:
         """The server's address."""
         return str(self._configuration.host)
 
-    def twin(self, timeout_seconds: float) -> HttpTransport:
+    def new_connection(self, timeout_seconds: float) -> HttpTransport:
         """The same server through connections of its own."""
         return HttpTransport(self._configuration, self.source, timeout_seconds)
 

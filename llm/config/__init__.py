@@ -1,7 +1,8 @@
 """One validated, frozen configuration for a whole run."""
 
 from llm.config.check import check_across_sections
-from llm.config.load import SETTINGS, compose, from_yaml, nearest, to_yaml, validated
+from llm.config.decides import Decides, deciding, marked
+from llm.config.load import SETTINGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated
 from llm.config.parameter import to_parameter
 from llm.config.secrets import without_secrets
 from llm.config.sections import (
@@ -21,11 +22,13 @@ from llm.config.sections import (
     TrainingConfig,
     ValidationConfig,
 )
+from llm.config.spelling import nearest
 
 __all__ = [
     "SETTINGS",
     "ClusterConfig",
     "DataConfig",
+    "Decides",
     "EvaluationConfig",
     "ExportConfig",
     "GateConfig",
@@ -41,7 +44,10 @@ __all__ = [
     "ValidationConfig",
     "check_across_sections",
     "compose",
+    "deciding",
+    "from_earlier_yaml",
     "from_yaml",
+    "marked",
     "nearest",
     "to_parameter",
     "to_yaml",

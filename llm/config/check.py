@@ -7,6 +7,8 @@ from llm.config.sections import ModelConfig, RunConfig, TrainingConfig
 from llm.errors import UserError
 from llm.storage import is_s3
 
+ONNX_HEAD_MULTIPLE = 16
+
 
 def check_across_sections(config: RunConfig) -> None:
     """Raise UserError for a combination that cannot work."""
@@ -19,6 +21,7 @@ def check_across_sections(config: RunConfig) -> None:
     _check_splits(config)
     _check_served(config)
     _check_vocabulary(config)
+    _check_head_size(config)
     check_tracking(config.tracking)
 
 
@@ -45,55 +48,58 @@ def check_model(model: ModelConfig) -> None:
 
 def check_batch(training: TrainingConfig) -> None:
     """The global batch must be whole sequences, shared equally by the ranks, in whole micro batches."""
-    sequences, rest = divmod(training.global_batch_tokens, training.sequence_length)
+    batch, parallel = training.batch, training.parallel
+    sequences, rest = divmod(batch.tokens, batch.sequence_length)
     if rest or not sequences:
         raise UserError(
-            f"training.global_batch_tokens={training.global_batch_tokens} is not a multiple of"
-            f" training.sequence_length={training.sequence_length}",
-            f"nearest: {max(1, sequences) * training.sequence_length}",
+            f"training.batch.tokens={batch.tokens} is not a multiple of"
+            f" training.batch.sequence_length={batch.sequence_length}",
+            f"nearest: {max(1, sequences) * batch.sequence_length}",
         )
-    share, rest = divmod(sequences, training.world_size)
+    share, rest = divmod(sequences, parallel.world_size)
     if rest:
-        ranks = f"training.processes={training.processes}"
-        if training.nodes > 1:
-            ranks = f"training.nodes={training.nodes} times {ranks}"
+        ranks = f"training.parallel.processes={parallel.processes}"
+        if parallel.nodes > 1:
+            ranks = f"training.parallel.nodes={parallel.nodes} times {ranks}"
         raise UserError(
             f"{ranks} do not divide the global batch of {sequences} sequences",
-            f"allowed: {_divisors(sequences)} ranks. Set training.processes, or change training.global_batch_tokens.",
+            f"allowed: {_divisors(sequences)} ranks. Set training.parallel.processes, or change training.batch.tokens.",
         )
-    if share % training.micro_batch_size:
+    if share % batch.micro_batch_size:
         raise UserError(
-            f"training.micro_batch_size={training.micro_batch_size} does not divide a rank's share of the batch",
-            f"global batch {training.global_batch_tokens} tokens = {sequences} sequences of"
-            f" {training.sequence_length}; {training.world_size} ranks -> {share} sequences each",
-            f"allowed: {_divisors(share)}. Set training.micro_batch_size, or change training.global_batch_tokens.",
+            f"training.batch.micro_batch_size={batch.micro_batch_size} does not divide a rank's share of the batch",
+            f"global batch {batch.tokens} tokens = {sequences} sequences of"
+            f" {batch.sequence_length}; {parallel.world_size} ranks -> {share} sequences each",
+            f"allowed: {_divisors(share)}. Set training.batch.micro_batch_size, or change training.batch.tokens.",
         )
 
 
 def _check_length(config: RunConfig) -> None:
-    if config.training.sequence_length > config.model.max_position_embeddings:
+    sequence_length = config.training.batch.sequence_length
+    if sequence_length > config.model.max_position_embeddings:
         raise UserError(
-            f"training.sequence_length={config.training.sequence_length} is longer than the model's context,"
+            f"training.batch.sequence_length={sequence_length} is longer than the model's context,"
             f" model.max_position_embeddings={config.model.max_position_embeddings}",
             "Shorten the sequences or widen the context.",
         )
 
 
 def _check_duration(training: TrainingConfig) -> None:
-    if (training.max_steps is None) == (training.minutes is None):
+    length = training.length
+    if (length.steps is None) == (length.minutes is None):
         raise UserError(
-            f"training.max_steps={training.max_steps} and training.minutes={training.minutes}:"
+            f"training.length.steps={length.steps} and training.length.minutes={length.minutes}:"
             " exactly one must be given",
-            "For a length in time: training.minutes=60 training.max_steps=null.",
+            "For a length in time: training.length.minutes=60 training.length.steps=null.",
         )
 
 
 def _check_pool(config: RunConfig) -> None:
     training = config.training
-    if training.nodes > 1 and training.pool is None:
+    if training.parallel.nodes > 1 and training.pool is None:
         raise UserError(
-            f"training.nodes={training.nodes} without a pool to take them from",
-            "Name one with training.pool=…, or train on this machine with training.nodes=1.",
+            f"training.parallel.nodes={training.parallel.nodes} without a pool to take them from",
+            "Name one with training.pool=…, or train on this machine with training.parallel.nodes=1.",
         )
     if training.pool is not None and not is_s3(config.storage.uri):
         raise UserError(
@@ -151,6 +157,29 @@ def _check_vocabulary(config: RunConfig) -> None:
                 " ONNX Runtime GenAI's model builder would take that layer for the output head",
                 f"Choose another vocabulary: tokenizer.vocab_size={vocab_size + 1}, for example.",
             )
+
+
+def _check_head_size(config: RunConfig) -> None:
+    """ONNX Runtime runs our attention as its operator GroupQueryAttention with `do_rotary`, which asks for this.
+
+    Source: `group_query_attention_helper.h` of onnxruntime 1.32, "head_size must be a multiple of 8" and, with rotary
+    embeddings, "head_size shall be a multiple of 16"; it says so when the model runs first, after the training.
+    """
+    model = config.model
+    head_size = model.hidden_size // model.num_attention_heads
+    if config.export.onnx and head_size % ONNX_HEAD_MULTIPLE:
+        fitting = [
+            heads
+            for heads in range(1, model.hidden_size + 1)
+            if model.hidden_size % (heads * ONNX_HEAD_MULTIPLE) == 0 and heads % model.num_key_value_heads == 0
+        ]
+        raise UserError(
+            f"a head of {head_size} (model.hidden_size={model.hidden_size} over model.num_attention_heads="
+            f"{model.num_attention_heads}) cannot be exported: ONNX Runtime needs a multiple of {ONNX_HEAD_MULTIPLE}",
+            f"allowed with this width: model.num_attention_heads={' or '.join(map(str, fitting))}."
+            if fitting
+            else f"Choose model.hidden_size as a multiple of {ONNX_HEAD_MULTIPLE} times model.num_attention_heads.",
+        )
 
 
 def _divisors(number: int) -> str:

@@ -55,7 +55,7 @@ def _remedy(uri: str) -> str:
     """What was probably meant."""
     if uri.startswith((".", "/", "~", "file:")):
         return (
-            "MLflow stores no more runs in a folder of files. Leave tracking.uri out for a SQLite database beside the"
+            "MLflow stores no more runs in a folder of files. Leave tracking.uri out for a SQLite database next to the"
             " runs, or name a file: tracking.uri=sqlite:///mlflow.db."
         )
     host, _, port = uri.partition(":")

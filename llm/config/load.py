@@ -1,23 +1,25 @@
 """From named settings and overrides to one validated configuration, and back to YAML.
 
-`compose(["model=small", "training.lr=1e-3"])` reads Hydra groups from `settings/`; every mistake names the key,
-the value and what is allowed. Law: `from_yaml(to_yaml(c)) == c`.
+`compose(["model=small", "training.optimizer.lr=1e-3"])` reads Hydra groups from `settings/`. Every mistake names the
+key, the value and what is allowed. Law: `from_yaml(to_yaml(c)) == c`.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, get_args, get_origin
+from typing import Any, cast, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llm.config.check import check_across_sections
-from llm.config.renamed import what_replaces
+from llm.config.decides import is_section, section_of_entries
+from llm.config.named import NamedSection, choice, is_seam
+from llm.config.renamed import up_to_date, what_replaces
 from llm.config.sections import RunConfig, Section
+from llm.config.spelling import nearest
 from llm.errors import UserError
 
 SETTINGS = Path(__file__).resolve().parent / "settings"
@@ -39,19 +41,34 @@ def compose(overrides: Sequence[str] = (), settings: Path = SETTINGS) -> RunConf
         composed = hydra_compose("config", [f"{key}={value}" for key, value, is_group in parsed if is_group])
     document = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(document, dict)
-    for key, value, is_group in parsed:
-        if not is_group:
-            _set(document, key.split("."), value)
+    values = [(key.split("."), value) for key, value, is_group in parsed if not is_group]
+    for path, value in sorted(values, key=lambda one: _seam_that_is_chosen(one[0]) is None):  # the choices first
+        _set(document, path, value)
     return validated(document)
 
 
 def from_yaml(text: str) -> RunConfig:
     """The configuration that a YAML document holds; raises UserError for any mistake."""
+    return validated(_parsed(text))
+
+
+def from_earlier_yaml(text: str) -> RunConfig:
+    """The configuration of an earlier run, which an earlier version may have written.
+
+    Renamed keys are read under their new names, and keys that this version does not know are left out. Sections are
+    not checked against each other: that run is over. Raises UserError for what still cannot be read.
+    """
+    document = up_to_date(_parsed(text))
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError("the configuration is not YAML", str(error)) from error
-    return validated(document)
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        for problem in error.errors():
+            if problem["type"] == "extra_forbidden":
+                _forget(document, problem["loc"])
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise UserError(*_explain(error, document)) from error
 
 
 def to_yaml(config: RunConfig) -> str:
@@ -64,16 +81,9 @@ def validated(document: Any) -> RunConfig:
     try:
         config = RunConfig.model_validate(document)
     except ValidationError as error:
-        raise UserError(*_explain(error)) from error
+        raise UserError(*_explain(error, document)) from error
     check_across_sections(config)
     return config
-
-
-def nearest(name: str, allowed: Iterable[str], prefix: str = "") -> str:
-    """A hint with the closest allowed name, or all of them, each behind `prefix`."""
-    allowed = sorted(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"Did you mean {prefix}{close[0]}?" if close else f"Allowed: {', '.join(prefix + a for a in allowed)}."
 
 
 def _parse(override: str, settings: Path) -> tuple[str, Any, bool]:
@@ -84,7 +94,9 @@ def _parse(override: str, settings: Path) -> tuple[str, Any, bool]:
         raise UserError(f"{override!a} is not UTF-8", "Rename what it names.") from error
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(f"{override} is not an override", "Write key=value, such as training.lr=1e-3 or model=small.")
+        raise UserError(
+            f"{override} is not an override", "Write key=value, such as training.optimizer.lr=1e-3 or model=small."
+        )
     if "." not in key and (settings / key).is_dir():
         options = [path.stem for path in (settings / key).glob("*.yaml")]
         if text not in options:
@@ -107,10 +119,12 @@ def _field(key: str) -> FieldInfo:
     here = ""
     parts = key.split(".")
     for place, part in enumerate(parts, start=1):
+        if is_seam(section) and part not in section.model_fields:
+            return FieldInfo(annotation=object)  # the choice may know it, and the choice is not known yet
         if part not in section.model_fields:
             raise UserError(f"unknown config key {key}", nearest(part, section.model_fields, here))
         field = section.model_fields[part]
-        if not _is_section(field.annotation):
+        if not is_section(field.annotation):
             if place < len(parts) and get_origin(field.annotation) is not dict:
                 raise UserError(f"unknown config key {key}", f"{here}{part} is a value, and has no keys of its own.")
             return field
@@ -120,32 +134,39 @@ def _field(key: str) -> FieldInfo:
     )
 
 
-def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
-def section_of_entries(annotation: Any) -> type[Section] | None:
-    """The section that each entry of a mapping is (`dict[str, MetricRule]`); None for any other type."""
-    if get_origin(annotation) is dict and _is_section(get_args(annotation)[1]):
-        found: type[Section] = get_args(annotation)[1]
-        return found
-    return None
+def _seam_that_is_chosen(path: Sequence[str]) -> type[NamedSection] | None:
+    """The seam whose choice this key names, as `training.schedule.name` does; None for other keys."""
+    section: Any = RunConfig
+    *parents, last = path
+    for parent in parents:
+        field = section.model_fields.get(parent)
+        if field is None or not is_section(field.annotation):
+            return None
+        section = field.annotation
+    return section if last == "name" and is_seam(section) else None
 
 
 def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
-    """Put a value at its place; a mapping that gets one key keeps the others that it has by default."""
+    """Put a value at its place; a mapping that gets one key keeps the others that it has by default.
+
+    Another choice of a seam drops the settings that only the choice before it knows.
+    """
     *parents, last = path
     section: type[BaseModel] | None = RunConfig
     for parent in parents:
         field = section.model_fields.get(parent) if section is not None else None
-        section = field.annotation if field is not None and _is_section(field.annotation) else None
+        section = field.annotation if field is not None and is_section(field.annotation) else None
         document = document.setdefault(parent, _mapping_by_default(field))
+    seam = _seam_that_is_chosen(path)
+    if seam is not None and document.get("name", seam.default) != value:
+        for key in [key for key in document if key not in seam.model_fields]:
+            del document[key]
     document[last] = value
 
 
 def _mapping_by_default(field: FieldInfo | None) -> dict[str, Any]:
     """The entries of a field that is a mapping, as plain data; {} for any other field."""
-    if field is None or _is_section(field.annotation):
+    if field is None or is_section(field.annotation):
         return {}
     default = field.get_default(call_default_factory=True)
     if not isinstance(default, dict):
@@ -153,14 +174,29 @@ def _mapping_by_default(field: FieldInfo | None) -> dict[str, Any]:
     return {name: one.model_dump(mode="json") if isinstance(one, Section) else one for name, one in default.items()}
 
 
-def _explain(error: ValidationError) -> list[str]:
+def _forget(document: Any, path: Sequence[Any]) -> None:
+    """Remove a key."""
+    *parents, last = path
+    for parent in parents:
+        document = document[parent]
+    del document[last]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError("the configuration is not YAML", str(error)) from error
+
+
+def _explain(error: ValidationError, document: Any) -> list[str]:
     lines: list[str] = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "the configuration"
         if problem["type"] == "extra_forbidden" and (replaced := what_replaces(key)) is not None:
             lines += replaced
         elif problem["type"] == "extra_forbidden":
-            lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig))]
+            lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig, document))]
         elif problem["type"] == "missing":
             lines.append(f"{key} must be given")
         else:
@@ -169,12 +205,17 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
-def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def _all_keys(section: type[BaseModel], document: Any, prefix: str = "") -> list[str]:
+    """Every key that may be said; of a seam, those of its choice."""
+    document = document if isinstance(document, dict) else {}
+    if is_seam(section):
+        seam = cast("type[NamedSection]", section)
+        section = choice(seam, str(document.get("name", seam.default)))
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if _is_section(field.annotation):
-            keys += _all_keys(field.annotation, f"{prefix}{name}.")
+        if is_section(field.annotation):
+            keys += _all_keys(field.annotation, document.get(name), f"{prefix}{name}.")
         elif (inner := section_of_entries(field.annotation)) is not None:
-            keys += _all_keys(inner, f"{prefix}{name}.NAME.")
+            keys += _all_keys(inner, None, f"{prefix}{name}.NAME.")
     return keys

@@ -8,6 +8,7 @@ add one line here; nothing else needs to know.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 RENAMED: Mapping[str, str] = {
     "gate.bootstrap_resamples": "evaluation.bootstrap_resamples",
@@ -16,6 +17,26 @@ RENAMED: Mapping[str, str] = {
     "gate.max_domain_bits_per_byte": "gate.metrics.bits_per_byte.domain_floors",
     "gate.non_inferiority_margin": "gate.metrics.bits_per_byte.margin",
     "gate.seed": "evaluation.seed",
+    "training.global_batch_tokens": "training.batch.tokens",
+    "training.sequence_length": "training.batch.sequence_length",
+    "training.micro_batch_size": "training.batch.micro_batch_size",
+    "training.max_steps": "training.length.steps",
+    "training.minutes": "training.length.minutes",
+    "training.lr": "training.optimizer.lr",
+    "training.max_grad_norm": "training.optimizer.max_grad_norm",
+    "training.weight_decay": "training.optimizer.weight_decay",
+    "training.beta1": "training.optimizer.beta1",
+    "training.beta2": "training.optimizer.beta2",
+    "training.warmup_fraction": "training.schedule.warmup_fraction",
+    "training.min_lr_fraction": "training.schedule.min_lr_fraction",
+    "training.precision": "training.compute.precision",
+    "training.nodes": "training.parallel.nodes",
+    "training.processes": "training.parallel.processes",
+    "training.backend": "training.parallel.backend.name",
+    "training.zero_stage": "training.parallel.backend.zero_stage",
+    "training.checkpoint_every_steps": "training.checkpoints.every_steps",
+    "training.keep_checkpoints": "training.checkpoints.keep",
+    "training.validate_every_steps": "training.validation.every_steps",
 }
 """Old dotted key to new dotted key."""
 REMOVED: Mapping[str, str] = {
@@ -36,3 +57,32 @@ def what_replaces(key: str) -> tuple[str, str] | None:
         if old in REMOVED:
             return f"{key} is no longer a setting", REMOVED[old]
     return None
+
+
+def up_to_date(document: Any) -> Any:
+    """What an earlier version wrote, with its old keys under their new names and without those that are gone.
+
+    A value that has its new name already wins. Law: `up_to_date(d) == d` for a document of today.
+    """
+    moved: Any = _copied(document)
+    for old in (*RENAMED, *REMOVED):
+        value = _taken(moved, old.split("."))
+        if value is not None and old in RENAMED:
+            *parents, last = RENAMED[old].split(".")
+            place = moved
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place.setdefault(last, value[0])
+    return moved
+
+
+def _copied(document: Any) -> Any:
+    return {key: _copied(value) for key, value in document.items()} if isinstance(document, dict) else document
+
+
+def _taken(document: Any, path: list[str]) -> tuple[Any] | None:
+    """Remove a key and return its value; None if it is not there."""
+    *parents, last = path
+    for parent in parents:
+        document = document.get(parent) if isinstance(document, dict) else None
+    return (document.pop(last),) if isinstance(document, dict) and last in document else None

@@ -12,9 +12,8 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
-from llm.config import DataConfig
+from llm.config import DataConfig, deciding
 from llm.data.documents import OVERALL, SPLITS, CorpusWriter, Document
 from llm.data.duplicates import Deduplicator
 from llm.data.sources import Found, InputFile, Reason, Rejection, Source, code_of, source_of
@@ -27,18 +26,6 @@ from llm.storage.products import Amount, CorpusCounts, LeftOut, SplitAmount
 
 NAMED = 5
 PROGRESS_SHARE = 0.1
-CODE = (
-    "llm.data.documents",
-    "llm.data.duplicates",
-    "llm.data.ingest",
-    "llm.data.sources.discovery",
-    "llm.data.sources.formats.decode",
-    "llm.data.sources.formats.record",
-    "llm.data.sources.local_file",
-    "llm.data.sources.protocol",
-    "llm.data.split",
-)
-"""What takes part whatever is read; `code_of` adds the source and the formats."""
 EXPLAINED = {Reason.BINARY: "binary", Reason.NOT_UTF8: "not UTF-8", Reason.EMPTY: "empty"}
 
 
@@ -52,13 +39,12 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
     files = source.files(config.path)
     recipe = Recipe(
         "ingest",
-        config.model_dump(mode="json", exclude={"path"}),  # the files decide, not how their place is written
-        code=(*CODE, *code_of(source, files)),
+        deciding(config),
+        code=(__name__, *code_of(source, files)),
         inputs={
             "source": type(source).__name__,
-            "files": [(file.name, file.size_bytes, file.fingerprint()) for file in files],
+            "file": {file.name: [file.size_bytes, file.fingerprint()] for file in files},
             "python": platform.python_version(),
-            "pyarrow": version("pyarrow"),
         },
     )
     if (done := store.find(recipe)) is not None:

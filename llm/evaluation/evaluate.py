@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from llm.config.sections import EvaluationConfig
+from llm.config import EvaluationConfig, deciding
 from llm.data.documents import read_split
 from llm.evaluation.gate.comparison import finite
 from llm.evaluation.metric import Metric, Subject, check_items, find_metrics, source_of
@@ -34,18 +34,6 @@ from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import EvaluationCounts, MetricKind
 from llm.tokenizer import tokenizer_of
 
-CODE = (
-    "llm.model",
-    "llm.generation",
-    "llm.tokenizer",
-    "llm.evaluation.evaluate",
-    "llm.evaluation.metric",
-    "llm.evaluation.selection",
-    "llm.evaluation.statistics.bootstrap",
-    "llm.evaluation.statistics.intervals",
-    "llm.evaluation.statistics.pairing",
-)
-"""Sources that decide an evaluation's numbers, with those of its metrics."""
 SAMPLE_TOKENS = 64
 SAMPLE_TEMPERATURE = 0.8
 SAMPLE_TOP_P = 0.95
@@ -60,8 +48,10 @@ def evaluate(
     that is not there or gives items that are none.
     """
     metrics = find_metrics(config.metrics)
-    code = (*CODE, *(source_of(name)[0] for name in config.metrics))
-    recipe = Recipe("evaluation", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=code)
+    recipe = Recipe(
+        "evaluation", deciding(config), [checkpoint, tokenizer, corpus],
+        code=(__name__, *(source_of(name)[0] for name in config.metrics)),
+    )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
     generator = Generator.open(checkpoint, tokenizer)

@@ -98,7 +98,7 @@ class Metric:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     """How it is measured: two models are compared only if this is equal. Change it when the meaning changes."""
     references: Callable[[Subject, pl.DataFrame], Figures] = nothing
-    """Other yardsticks for a set of items, in the metric's own unit: gzip beside a model, chance beside an accuracy."""
+    """Other yardsticks for a set of items, in the metric's own unit: gzip for text, chance for an accuracy."""
     details: Callable[[Subject, pl.DataFrame], Figures] = nothing
     """Further figures of a set of items, each in its own unit."""
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import ExportConfig
+from llm.config import ExportConfig, deciding
 from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
@@ -28,8 +27,6 @@ from llm.storage.products import ModelCounts
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
 
-LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
-CODE = ("llm.export", "llm.model", "llm.tokenizer")
 CHECKS = {"fp32": onnx_check.check_fp32, "int4": onnx_check.check_int4}
 
 
@@ -44,8 +41,8 @@ def export(
     if (skipped := tensorrt.skipped_because(config.tensorrt)) is not None:
         log.emit(Warned(message=f"no TensorRT engine is built: {skipped}"))
     recipe = Recipe(
-        "export", config.model_dump(mode="json"), [checkpoint, tokenizer, corpus], code=CODE,
-        inputs={**{name: version(name) for name in LIBRARIES}, "tensorrt": _engine_is_for(config, skipped)},
+        "export", deciding(config), [checkpoint, tokenizer, corpus], code=(__name__,),
+        inputs={"tensorrt": _engine_is_for(config, skipped)},
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done

@@ -1,8 +1,8 @@
 """ONNX with a key/value cache: folders that ONNX Runtime GenAI runs as they are.
 
 Built by GenAI's own model builder from the Hugging Face folder: grouped-query attention with rotary embeddings as
-one operator; int4 is round-to-nearest in blocks of 32. Equal weights give equal bytes. The builder talks a lot:
-that goes to a log file beside the run's events.
+one operator; int4 is round-to-nearest in blocks of 32. Equal weights give equal bytes. The builder prints a lot:
+its output goes to a log file next to the run's events.
 """
 
 from __future__ import annotations

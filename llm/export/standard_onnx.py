@@ -33,7 +33,7 @@ def read_weights(checkpoint: Path) -> Weights:
 
 
 def write(config: ModelConfig, weights: Weights, path: Path) -> None:
-    """Write the graph of a Llama with these weights (Hugging Face's names); the weights lie beside it."""
+    """Write the graph of a Llama with these weights (Hugging Face's names); the weights lie next to it."""
     graph = _Graph(config, weights)
     model = helper.make_model(graph.build(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)

@@ -1,15 +1,14 @@
-"""Ctrl-C and SIGTERM while a run goes on elsewhere: an exception where we wait, never in the middle of a request that
-makes or ends something.
+"""A stop signal while a run goes on elsewhere: it becomes an exception where we wait, and never in the middle of a
+request that makes or ends something.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import ExitStack, contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from llm.process.signals import while_signals
 
 
 class Interrupted(BaseException):
@@ -19,24 +18,25 @@ class Interrupted(BaseException):
         """Take the signal's number."""
         super().__init__(signal.Signals(number).name)
         self.by_keyboard = number == signal.SIGINT
+        self.by_hangup = number == signal.SIGHUP
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into `Interrupted` between `with` and its end."""
+    """Turns stop signals into `Interrupted` between `with` and its end."""
 
     def __init__(self) -> None:
         self._is_held = False
         self._pending: int | None = None
+        self._signals = ExitStack()
 
     def __enter__(self) -> Interrupts:
         """Begin."""
-        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._signals.enter_context(while_signals(self._handle))
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Leave the signals as they were."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._signals.close()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class Interrupts:
         if number is not None:
             raise Interrupted(number)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int) -> None:
         if self._is_held:
             self._pending = number
             return

@@ -8,9 +8,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from llm.errors import Preempted
+from llm.process.signals import ignore_stop_signals, while_signals
 
 RUNNER_PID = "GRISTMILL_RUNNER_PID"
 """Environment variable with the process that a step must not outlive."""
@@ -18,19 +18,14 @@ RUNNER_PID = "GRISTMILL_RUNNER_PID"
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into Preempted, so that the work unwinds and cleans up behind itself."""
+    """Turn a stop signal into Preempted, so that the work unwinds and cleans up behind itself."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):  # a second one (Ctrl-C reaches us and our runner) must not cut
-            signal.signal(one, signal.SIG_IGN)  # what the first has begun
+    def stop(number: int) -> None:
+        ignore_stop_signals()
         raise Preempted(f"stopped by {signal.Signals(number).name}", "Run the same command again to go on.")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with while_signals(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def die_with_runner() -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from llm.config import TrackingConfig
 from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, UserError
-from llm.registry.standing import (
+from llm.registry.lost_champion import (
     CHALLENGER,
     CHAMPION,
     LAST_CHAMPION,
     NONE,
     PREVIOUS,
+    read_aliases,
     record_champion,
     refuse_lost_champion,
-    standing,
 )
 from llm.registry.versions import RETRIES
 from llm.runs.folder import RunFolder, runs_folder
@@ -37,7 +37,7 @@ def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: st
             "Only PASS leads to promotion; gate.json and the report say what was missing.",
         )
     with connection(config, folder.runs, retries=RETRIES) as client:
-        now = standing(client, config.model)
+        now = read_aliases(client, config.model)
         old = now.champion
         if old != version:
             refuse_lost_champion(client, config.model, now)
@@ -52,7 +52,7 @@ def promote(config: TrackingConfig, folder: RunFolder, version: int, verdict: st
                 client.set_registered_model_alias(config.model, PREVIOUS, str(old))
             client.set_registered_model_alias(config.model, CHAMPION, str(version))
         record_champion(client, config.model)
-        if now.aliases.get(CHALLENGER) == version:
+        if now.versions.get(CHALLENGER) == version:
             client.delete_registered_model_alias(config.model, CHALLENGER)
 
 
@@ -65,8 +65,8 @@ def rollback(config: TrackingConfig, run: RunSection) -> int:
     if is_untouched(config, runs):
         raise _no_previous(config.model, None)
     with connection(config, runs, retries=RETRIES) as client:
-        now = standing(client, config.model)
-        previous = now.aliases.get(PREVIOUS)
+        now = read_aliases(client, config.model)
+        previous = now.versions.get(PREVIOUS)
         if previous is None:
             raise _no_previous(config.model, now.champion)
         client.set_registered_model_alias(config.model, CHAMPION, str(previous))
@@ -87,14 +87,14 @@ def forget_champion(config: TrackingConfig, run: RunSection) -> int | None:
     if is_untouched(config, runs):
         raise nothing
     with connection(config, runs, retries=RETRIES) as client:
-        now = standing(client, config.model)
+        now = read_aliases(client, config.model)
         try:
             client.set_registered_model_tag(config.model, LAST_CHAMPION, NONE)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise nothing from error
-        for alias in {CHAMPION, PREVIOUS} & set(now.aliases):
+        for alias in {CHAMPION, PREVIOUS} & set(now.versions):
             client.delete_registered_model_alias(config.model, alias)
         last = now.last_champion
         return now.champion or (int(last) if last is not None and last != NONE else None)

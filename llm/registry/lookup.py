@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from llm.config import TrackingConfig
 from llm.config.sections import RunSection
 from llm.errors import UserError
-from llm.registry.standing import refuse_lost_champion, standing
+from llm.registry.lost_champion import read_aliases, refuse_lost_champion
 from llm.registry.versions import STORE, uri_tag
 from llm.runs.folder import runs_folder
 from llm.storage import Manifest, Store, store_at
@@ -35,7 +35,7 @@ def champion(config: TrackingConfig, run: RunSection, store: Store) -> Registere
     if is_untouched(config, runs):
         return None
     with connection(config, runs) as client:
-        now = standing(client, config.model)
+        now = read_aliases(client, config.model)
         refuse_lost_champion(client, config.model, now)
         version = now.champion
         if version is None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from llm.config import TrackingConfig
 from llm.errors import UserError
-from llm.registry.standing import CHALLENGER, LAST_CHAMPION, NONE, record_champion, standing
+from llm.registry.lost_champion import CHALLENGER, LAST_CHAMPION, NONE, read_aliases, record_champion
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest, is_s3, store_hint
 from llm.tracking.mlflow_server import is_server, tracking_uri
-from llm.tracking.mlflow_sink import Courier
+from llm.tracking.mlflow_sink import Uploader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,9 +50,9 @@ def register(config: TrackingConfig, folder: RunFolder, manifests: Mapping[str, 
     if MODEL_STEP not in manifests:
         raise UserError("there is no exported model to register", "Run export first.")
     model = manifests[MODEL_STEP]
-    courier = Courier(folder, config)
-    with courier.working(retries=RETRIES) as client:
-        run_id = courier.send()
+    uploader = Uploader(folder, config)
+    with uploader.working(retries=RETRIES) as client:
+        run_id = uploader.send()
         tags = {MODEL_ID: model.id, **lineage(manifests), **_store(model, config, folder)}
         _describe_run(client, run_id, manifests, tags)
         if folder.report.is_file():
@@ -65,7 +65,7 @@ def register(config: TrackingConfig, folder: RunFolder, manifests: Mapping[str, 
         number = int(version.version)
         for name in sorted(tags.keys() - {name for name, value in version.tags.items() if value == tags.get(name)}):
             client.set_model_version_tag(config.model, str(number), name, tags[name])
-        if standing(client, config.model).champion != number:
+        if read_aliases(client, config.model).champion != number:
             client.set_registered_model_alias(config.model, CHALLENGER, str(number))
         record_champion(client, config.model)
         return ModelVersion(config.model, number, str(version.run_id))
@@ -79,10 +79,10 @@ def lineage(manifests: Mapping[str, Manifest]) -> dict[str, str]:
 
 
 def _store(model: Manifest, config: TrackingConfig, folder: RunFolder) -> dict[str, str]:
-    """The tag of the store: a server may serve several projects, a database beside the runs moves with its own."""
+    """The tag of the store: a server may serve several projects, a local database moves with its own."""
     store = model.uri.removesuffix(f"/{model.address}")
-    beside = not is_server(tracking_uri(config, folder.runs))
-    return {STORE: store_hint(store, folder.runs.parent) if beside else store} if store != model.uri else {}
+    is_local = not is_server(tracking_uri(config, folder.runs))
+    return {STORE: store_hint(store, folder.runs.parent) if is_local else store} if store != model.uri else {}
 
 
 def id_tag(step: str) -> str:

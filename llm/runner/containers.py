@@ -19,9 +19,10 @@ from llm.config import RunConfig
 from llm.data.sources import source_of
 from llm.errors import ServiceError, UserError
 from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
+from llm.process.home import home_folder
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
-from llm.storage import cache_folder, home_folder, is_s3
+from llm.storage import cache_folder, is_s3
 from llm.storage.lock import LOCKS
 from llm.storage.uri import CACHE
 

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, TextIO
 
 from llm.config import RunConfig, to_parameter, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.process.memory import MemorySampler
+from llm.process.signals import while_signals
 from llm.process.stop import RUNNER_PID
 from llm.report import write_report
 from llm.runner.preflight import preflight
@@ -41,6 +41,7 @@ from llm.runs.event_kinds import (
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder, run_folder, run_name
 from llm.runs.origin import machine, versions
+from llm.steps import Step, steps_of
 from llm.storage import only_process_in, sha256_of_json
 from llm.storage.products import GateCounts
 from llm.tracking.progress import Follower
@@ -57,6 +58,11 @@ class RunOutcome:
     step_seconds: dict[str, float]
     reused: tuple[str, ...]
     peak_memory_bytes: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every step ended that had to: the run did not stop or fail on its way."""
+        return self.exit_code in (EXIT_OK, GateNotPassed.exit_code)
 
     @property
     def overhead_seconds_per_step(self) -> float | None:
@@ -137,7 +143,7 @@ def _run(
         _run_with_kfp(pipeline, config, folder, steps)
     seconds = time.monotonic() - started
     events = log.read()[before:]
-    exit_code, message = _verdict(events, folder)
+    exit_code, message = _verdict(name, events, folder)
     log.emit(RunFinished(exit_code=exit_code, seconds=round(seconds, 3), peak_memory_bytes=memory.peak_bytes))
     write_report(folder)  # once more, with the whole time and the peak of memory
     ended = [event for event in events if isinstance(event, StepFinished | StepFailed)]
@@ -172,29 +178,41 @@ def _run_with_kfp(pipeline: Callable[..., Any], config: RunConfig, folder: RunFo
     shutil.rmtree(root, ignore_errors=True)  # small copies of the manifests, which the run folder has
 
 
-def _verdict(events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
-    """Exit code and reason of this invocation: the failed step's, else the gate's, else a fault of ours."""
+def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, str | None]:
+    """Exit code and reason of this invocation: a failed or killed step's, else the gate's, else a fault of ours."""
     for event in events:
         if isinstance(event, StepFailed):
             return EXIT_FAULT if event.exit_code is None else event.exit_code, f"{event.step}: {event.message}"
     finished = {event.step for event in events if isinstance(event, StepFinished)}
-    if "deploy" not in finished and any(isinstance(event, StopRequested) for event in events):
+    killed = [event.step for event in events if isinstance(event, StepStarted) and event.step not in finished]
+    if killed:  # an error of any kind is told by the step itself
+        return Preempted.exit_code, (
+            f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
+            f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."
+        )
+    left = [step for step in steps_of(name) if step.name not in finished]
+    if (left or not finished) and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
-    if "register" not in finished:
+    refusal = next((step for step in steps_of(name) if step.name in finished and _refused(step, folder)), None)
+    excused = [step for step in left if refusal is not None and step.only_if == refusal.name]
+    if not finished or len(excused) < len(left):
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
-    verdict = GateCounts.of(folder.manifest("gate")).verdict
-    if verdict != "PASS":
-        return GateNotPassed.exit_code, f"the gate said {verdict}: the model is registered, but not promoted"
-    if "deploy" not in finished:
-        return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
+    if refusal is not None:
+        verdict = GateCounts.of(folder.manifest(refusal.name)).verdict
+        return GateNotPassed.exit_code, f"the {refusal.name} said {verdict}: {refusal.verdict}"
     return EXIT_OK, None
+
+
+def _refused(step: Step, folder: RunFolder) -> bool:
+    """Whether a step judged, and its verdict is not PASS."""
+    return step.verdict is not None and not GateCounts.of(folder.manifest(step.name)).passed
 
 
 @contextmanager
 def _passing_on_signals(log: EventLog) -> Iterator[None]:
-    """While the run lasts, SIGINT and SIGTERM stop the step that runs, or else the next one, before its work."""
+    """While the run lasts, a stop signal stops the step that runs, or else the next one, before its work."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int) -> None:
         log.emit(StopRequested())  # each step looks for this after it has told its pid, so none slips through
         running = None
         for event in log.read():
@@ -206,12 +224,8 @@ def _passing_on_signals(log: EventLog) -> Iterator[None]:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(running, signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with while_signals(pass_on):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from llm.data.sources import Source, source_of
 from llm.data.validation import suite_path
 from llm.data.validation.suite import is_path
 from llm.errors import UserError
-from llm.storage import cache_folder, folder_of, home_folder, is_s3
+from llm.process.home import home_folder
+from llm.storage import cache_folder, folder_of, is_s3
 from llm.storage.lock import LOCKS
 
 THE_IMAGES_OWN = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt/gristmill", "/proc", "/sbin", "/sys", "/usr")

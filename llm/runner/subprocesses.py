@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from llm.config import RunConfig
+from llm.process.environment import of_a_child
 from llm.runs.folder import RunFolder
 
 
@@ -24,10 +25,10 @@ class Subprocesses:
 
     @contextmanager
     def ready(self, pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder) -> Iterator[Any]:
-        """KFP's runner, while `python3` means this interpreter."""
+        """KFP's runner, while `python3` means this interpreter, and the environment is that of a child."""
         from kfp import local
 
-        with _python3_is_this_one():
+        with _environment_of_a_child(), _python3_is_this_one():
             yield local.SubprocessRunner(use_venv=False)
 
     def details(self) -> dict[str, Any]:
@@ -37,6 +38,23 @@ class Subprocesses:
     def processes(self) -> list[int]:
         """None but this process's own descendants."""
         return []
+
+
+@contextmanager
+def _environment_of_a_child() -> Iterator[None]:
+    """KFP hands on this process's own environment, so it is changed for as long as steps run."""
+    before = dict(os.environ)
+    _set_environment(of_a_child())
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @contextmanager

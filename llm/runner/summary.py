@@ -51,7 +51,7 @@ def _cost(outcome: RunOutcome) -> Iterator[str]:
     overhead = outcome.overhead_seconds_per_step
     memory = "n/a" if outcome.peak_memory_bytes is None else f"{outcome.peak_memory_bytes / 2**30:.1f} GiB"
     yield f"time {outcome.seconds:.0f} s, of which training {training:.0f} s ({share}); peak memory {memory}"
-    if overhead is not None and "register" in outcome.step_seconds:  # of a run that ended early it says nothing
+    if overhead is not None and outcome.is_whole:  # of a run that ended early it says nothing
         yield f"KFP and Python start-up: {overhead:.2f} s a step (budget 1.5 s)"
     if outcome.reused:
         yield f"reused: {', '.join(outcome.reused)}"

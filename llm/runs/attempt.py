@@ -9,13 +9,22 @@ id of their run in Kubeflow Pipelines: the same id is the same attempt. Steps th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from llm.errors import EXIT_OK, GateNotPassed, Preempted
-from llm.runs.event_kinds import Event, RunFinished, RunStarted, StepFailed, StepFinished, StepStarted, Versions
+from llm.runs.event_kinds import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StepExplained,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    Versions,
+)
 from llm.runs.events import read_events
 
 E = TypeVar("E", bound=Event)
@@ -35,6 +44,10 @@ class StepOutcome:
     seconds: float | None
     message: str | None = None
     exit_code: int | None = None
+    why: tuple[str, ...] = ()
+    """Why its work was done again; empty if it was reused, or a log from before does not say it."""
+    product: str | None = None
+    """The name of its product that people can read, `corpus/RUN@1`."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +64,26 @@ class Attempt:
     def steps(self) -> dict[str, StepOutcome]:
         """How each step that was begun stands, in the order of their beginnings."""
         found: dict[str, StepOutcome] = {}
+
+        def why(step: str) -> tuple[str, ...]:
+            return found[step].why if step in found else ()
+
         for event in self.events:
             match event:
                 case StepStarted():
                     found[event.step] = StepOutcome(event.step, "unfinished", None)
+                case StepExplained(reused=False) if event.step in found:
+                    so_far = found[event.step]
+                    found[event.step] = replace(so_far, why=(*so_far.why, *event.why))
                 case StepFinished():
-                    found[event.step] = StepOutcome(event.step, "reused" if event.reused else "done", event.seconds)
+                    state: Literal["reused", "done"] = "reused" if event.reused else "done"
+                    found[event.step] = StepOutcome(
+                        event.step, state, event.seconds, why=why(event.step), product=event.name
+                    )
                 case StepFailed():
-                    found[event.step] = StepOutcome(event.step, "failed", event.seconds, event.message, event.exit_code)
+                    found[event.step] = StepOutcome(
+                        event.step, "failed", event.seconds, event.message, event.exit_code, why(event.step)
+                    )
         return found
 
     @property

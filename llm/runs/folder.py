@@ -3,6 +3,7 @@
     <runs>/<name>/config.yaml            the resolved configuration
     <runs>/<name>/events.jsonl           what happened, by every attempt at this run
     <runs>/<name>/manifests/<step>.json  what each step made
+    <runs>/<name>/recipes/<step>-<recipe>.json  what each recipe was made of: a rerun says what changed since
     <runs>/<name>/report.html            all of it for a reader
     <runs>/<name>/tracking/              how far MLflow has been told
 
@@ -15,11 +16,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.config import RunConfig, from_yaml
+from llm.config import Decides, RunConfig, deciding, from_earlier_yaml
 from llm.storage import Manifest, cache_folder, folder_of, is_held, is_s3, sha256_of_json, write_atomically
-
-NOT_IN_THE_NAME = {"cluster", "run", "tracking"}
-"""Sections that say where a run is kept and told about, not what it does."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class RunFolder:
 
     def read_config(self) -> RunConfig | None:
         """The configuration of the latest attempt; None if there is none. Raises UserError if it is not valid."""
-        return from_yaml(self.config.read_text(encoding="utf-8")) if self.config.is_file() else None
+        return from_earlier_yaml(self.config.read_text(encoding="utf-8")) if self.config.is_file() else None
 
     def is_held(self) -> bool:
         """Whether a process works in this folder now (`llm.storage.only_process_in`)."""
@@ -106,8 +104,11 @@ def run_folder(folder: str, name: str) -> RunFolder:
 
 
 def run_name(pipeline: str, config: RunConfig) -> str:
-    """Name of the run that this pipeline and configuration make, such as `pretrain-3f9a61c2`."""
-    return f"{pipeline}-{sha256_of_json(config.model_dump(mode='json', exclude=NOT_IN_THE_NAME))[:8]}"
+    """Name of the run that this pipeline and configuration make, such as `pretrain-3f9a61c2`.
+
+    Only settings that decide the result or choose the input take part: another port is no other run.
+    """
+    return f"{pipeline}-{sha256_of_json(deciding(config, Decides.RESULT, Decides.INPUT))[:8]}"
 
 
 def all_runs(root: Path) -> list[RunFolder]:

@@ -4,6 +4,7 @@ Each step of a run on a cluster is a pod of its own. It begins with what the ste
 
     <run.folder>/<name>/events/<time>-<step>.jsonl   what this step appended to the event log
     <run.folder>/<name>/manifests/<step>.json        what it made
+    <run.folder>/<name>/recipes/<step>-<recipe>.json what that was made of
     <run.folder>/<name>/tracking/<server>.json       how much MLflow has of it
     <run.folder>/<name>/report.html, config.yaml
 
@@ -22,7 +23,7 @@ from llm.errors import GristmillError
 from llm.runs.folder import RunFolder
 from llm.storage import Objects
 
-EVENTS, MANIFESTS, TRACKING = "events/", "manifests/", "tracking/"
+EVENTS, MANIFESTS, RECIPES, TRACKING = "events/", "manifests/", "recipes/", "tracking/"
 WHOLE = ("report.html", "config.yaml")
 FLUSH_SECONDS = 20.0
 
@@ -69,7 +70,7 @@ class _Part:
         log = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
         self._folder.events.write_bytes(log)
         self._offset = len(log)
-        for name in [*self._home.names(MANIFESTS), *self._home.names(TRACKING), *WHOLE]:
+        for name in [*(name for folder in (MANIFESTS, RECIPES, TRACKING) for name in self._home.names(folder)), *WHOLE]:
             if (content := self._home.read(name)) is not None:
                 path = self._folder.path / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ class _Part:
                 self._before[name] = content
 
     def push(self) -> None:
-        self._write(self._changed(f"{MANIFESTS}*.json", *WHOLE))
+        self._write(self._changed(f"{MANIFESTS}*.json", f"{RECIPES}*.json", *WHOLE))
         self.push_events()
 
     def push_events(self) -> None:

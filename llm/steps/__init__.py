@@ -1,6 +1,35 @@
-"""The steps of a run: one body each, behind the command and the KFP component."""
+"""The steps of a run: one module each (`llm.steps.bodies`), behind the command and the KFP component.
 
-from llm.steps.bodies import STEPS, Context, Step
-from llm.steps.run import figures, open_context, report_component, run_component, run_step
+The list of the steps loads nothing heavy; what runs one (`llm.steps.run`) is loaded when it is asked for.
+"""
 
-__all__ = ["STEPS", "Context", "Step", "figures", "open_context", "report_component", "run_component", "run_step"]
+from typing import TYPE_CHECKING, Any
+
+from llm.steps.registry import STEPS, steps_of
+from llm.steps.step import Context, Given, Product, Step
+
+if TYPE_CHECKING:
+    from llm.steps.run import figures, open_context, report_component, run_component, run_step
+
+__all__ = [
+    "STEPS",
+    "Context",
+    "Given",
+    "Product",
+    "Step",
+    "figures",
+    "open_context",
+    "report_component",
+    "run_component",
+    "run_step",
+    "steps_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `llm.steps.run`, loaded now."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from llm.steps import run
+
+    return getattr(run, name)

@@ -15,15 +15,28 @@ from pathlib import Path
 
 from llm.config import RunConfig, from_yaml, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
+from llm.process.home import ensure_home
 from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import last_attempt
-from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested, Versions, Warned
+from llm.runs.event_kinds import (
+    RunStarted,
+    StepExplained,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    StopRequested,
+    Versions,
+    Warned,
+)
 from llm.runs.events import EventLog
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
 from llm.runs.origin import kfp_run, versions
-from llm.steps.bodies import STEPS, Context
-from llm.storage import Manifest, Store, is_s3, open_objects, sha256_of_json
+from llm.steps.registry import STEPS
+from llm.steps.step import Context, Step
+from llm.steps.why import record, why_made
+from llm.storage import Manifest, Recipe, Store, is_s3, open_objects, sha256_of_json
+from llm.storage.names import give_name
 from llm.tracking.progress import Follower
 
 POD_LINE_SECONDS = 5.0
@@ -44,14 +57,15 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
     missing = [source for source in step.reads if source not in given]
     if missing:
         raise UserError(f"{name} reads what {', '.join(missing)} made, and it is not there", f"Run {missing[0]} first.")
-    _refuse_strangers(given)
+    _refuse_mixed_inputs(given)
     with stoppable():
         context.log.emit(StepStarted(step=name, pid=os.getpid()))
         started = time.monotonic()
         try:
             if last_attempt(context.log.path).of_kind(StopRequested):
                 raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
-            manifest = step.body(context, given)
+            with _explained(step, context):
+                manifest = step.body(context, given)
             context.folder.keep(name, manifest)
         except BaseException as error:
             code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
@@ -61,18 +75,54 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
             raise
         reused = manifest.id in context.store.found
         context.log.emit(StepFinished(step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
-                                      product=manifest.uri))  # fmt: skip
+                                      product=manifest.uri, name=_named(manifest, context)))  # fmt: skip
     return manifest
 
 
-def _refuse_strangers(given: Mapping[str, Manifest]) -> None:
-    """Raise UserError if one of the given products was made from another of their kind than the one that is given."""
+def _named(manifest: Manifest, context: Context) -> str | None:
+    """The product's name that people can read; None for an outcome outside of the store.
+
+    A name is for people: a store that does not take it does not fail the step.
+    """
+    if not manifest.files:
+        return None
+    with suppress(GristmillError, OSError):
+        return give_name(context.store.objects, manifest.kind, manifest.id, context.folder.name)
+    return None
+
+
+@contextmanager
+def _explained(step: Step, context: Context) -> Iterator[None]:
+    """Say, as soon as the step looks for its product, whether it is there or which part of the recipe changed.
+
+    At a good end the run keeps what the recipes were made of, to be compared with next time.
+    """
+    sought: dict[str, Recipe] = {}
+
+    def explain(recipe: Recipe, found: Manifest | None) -> None:
+        if recipe.key in sought:  # a training on a pool looks again when it is done
+            return
+        sought[recipe.key] = recipe
+        why = [] if found is not None else why_made(step, recipe, context.store, context.folder)
+        context.log.emit(StepExplained(step=step.name, sought=recipe.step, reused=found is not None, why=why))
+
+    context.store.on_find = explain
+    try:
+        yield
+        for recipe in sought.values():
+            record(context.folder, step, recipe)
+    finally:
+        context.store.on_find = None
+
+
+def _refuse_mixed_inputs(given: Mapping[str, Manifest]) -> None:
+    """Raise UserError if a given product was made from an input that is not the given input of the same kind."""
     for source, manifest in given.items():
         for read in STEPS[source].reads:
             made_from = [parent.id for parent in manifest.parents if read in given and parent.kind == given[read].kind]
             if made_from and given[read].id not in made_from:
                 raise UserError(
-                    f"what {source} left was made from another {given[read].kind} than what {read} left since",
+                    f"the product of step {source} comes from another {given[read].kind} than step {read} made last",
                     f"Run {source} again.",
                 )
 
@@ -83,6 +133,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
     A GristmillError ends the process with its exit code and its message, without a traceback.
     """
     die_with_runner()
+    ensure_home()
     try:
         context = open_context(from_yaml(config))
         manifests = {source: Manifest.read(path, context.store.objects.uri) for source, path in given.items()}
@@ -99,6 +150,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
 def report_component(config: str, page: str) -> None:
     """The exit handler's body: write the report and tell the sinks how the run ended, whatever happened."""
     die_with_runner()
+    ensure_home()
     from llm.report import write_report
     from llm.tracking.sink import open_sinks
 
@@ -107,7 +159,7 @@ def report_component(config: str, page: str) -> None:
         with _shared_folder(context, "report"):
             attempt = last_attempt(context.folder.events)
             died = any(step.state == "unfinished" for step in attempt.steps.values())
-            exit_code = EXIT_FAULT if died else EXIT_OK
+            exit_code = Preempted.exit_code if died else EXIT_OK  # a step tells every error itself, so it was killed
             if attempt.failure is not None and attempt.failure.exit_code is not None:
                 exit_code = attempt.failure.exit_code
             shutil.copyfile(write_report(context.folder), _made(page))

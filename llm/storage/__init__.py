@@ -10,7 +10,7 @@ from llm.storage.objects import FileEntry, Objects
 from llm.storage.open import open_objects
 from llm.storage.recipe import Recipe
 from llm.storage.store import Stage, Store
-from llm.storage.uri import cache_folder, folder_of, home_folder, is_s3, local_path, store_at, store_hint, user_path
+from llm.storage.uri import cache_folder, folder_of, is_s3, local_path, store_at, store_hint, user_path
 
 __all__ = [
     "NOT_ALLOWED",
@@ -25,7 +25,6 @@ __all__ = [
     "cache_folder",
     "disk_full",
     "folder_of",
-    "home_folder",
     "identity",
     "is_disk_full",
     "is_held",

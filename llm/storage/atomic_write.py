@@ -44,7 +44,7 @@ def write_atomically(path: Path, content: str | bytes, mode: int = READABLE) -> 
 
 
 def fresh_file(target: Path, mode: int = READABLE) -> tuple[int, Path]:
-    """An open empty file with a hidden name of its own beside `target`, and its path."""
+    """An open empty file with a hidden name of its own in the folder of `target`, and its path."""
     path = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), path
 

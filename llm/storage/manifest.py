@@ -108,25 +108,23 @@ class Manifest(BaseModel):
 
         The store of a whole address, as earlier versions wrote it, comes last.
         """
-        if (name := self._name_in_store()) is None:
-            return self
-        before = [] if self.uri == name else [self.uri.removesuffix(f"/{name}")]
-        candidates = list(dict.fromkeys([*stores, *before]))
-        if len(candidates) < 2:  # no choice, and nothing to ask a server about
+        before = self._store()
+        candidates = list(dict.fromkeys([*stores, *([before] if before else [])]))
+        if (name := self._name_in_store()) is None or len(candidates) < 2:  # no choice: no server is asked
             return self.at(candidates[0]) if candidates else self
         has_it = (one for one in candidates if open_objects(f"{one}/{name}").read(MANIFEST_NAME) is not None)
         return self.at(next(has_it, candidates[0]))
 
     def at(self, store: str) -> Manifest:
         """The manifest with the addresses that it and its parents have in a store."""
-        parents = tuple(
-            parent.model_copy(update={"uri": f"{store}/{parent.kind}/{parent.id}"})
-            if parent.uri.endswith(f"{parent.kind}/{parent.id}")
-            else parent
-            for parent in self.parents
-        )
-        name = self._name_in_store()
-        return self.model_copy(update={"uri": self.uri if name is None else f"{store}/{name}", "parents": parents})
+        before = self._store()
+        parents = []
+        for parent in self.parents:
+            name = f"{parent.kind}/{parent.id}"
+            is_here = parent.uri in (name, f"{before}/{name}")  # and not in another store
+            parents.append(parent.model_copy(update={"uri": f"{store}/{name}"}) if is_here else parent)
+        own = self._name_in_store()
+        return self.model_copy(update={"uri": self.uri if own is None else f"{store}/{own}", "parents": tuple(parents)})
 
     def write(self, path: Path | str, project: Path | None = None) -> None:
         """Write the document atomically; with `project`, also where the store is, seen from that folder."""
@@ -134,17 +132,30 @@ class Manifest(BaseModel):
 
     def document(self, project: Path | None = None) -> bytes:
         """The document as it is written: addresses relative to the store."""
-        name = self._name_in_store()
-        home = "" if name is None else self.uri.removesuffix(name)
+        store = self._store()
         parents = tuple(
-            parent.model_copy(update={"uri": f"{parent.kind}/{parent.id}"})
-            if home and parent.uri == f"{home}{parent.kind}/{parent.id}"
-            else parent
+            parent.model_copy(update={"uri": parent.uri.removeprefix(f"{store}/")}) if store else parent
             for parent in self.parents
         )
-        store = store_hint(home.rstrip("/"), project) if project is not None and home else None
-        document = _Document.model_validate({**dict(self), "uri": name or self.uri, "parents": parents, "store": store})
-        return (document.model_dump_json(indent=1, exclude=None if store else {"store"}) + "\n").encode()
+        document = _Document.model_validate(
+            {
+                **dict(self), "uri": self.address, "parents": parents,
+                "store": store_hint(store, project) if store and project is not None else None,
+            }
+        )  # fmt: skip
+        left_out = set() if document.store else {"store"}
+        return (document.model_dump_json(indent=1, exclude=left_out) + "\n").encode()
+
+    def _store(self) -> str | None:
+        """URI of the store, by the whole address of the product or, if it is in no store, of a parent."""
+        products: tuple[Manifest | Parent, ...] = (self, *self.parents)
+        for one in products:
+            name = f"{one.kind}/{one.id}"
+            if one.uri.endswith(f"/{name}"):
+                return one.uri.removesuffix(f"/{name}")
+            if one.uri == name:
+                return None
+        return None
 
     def _name_in_store(self) -> str | None:
         """The product's name in its store; None for what is in none (a version of the registry)."""

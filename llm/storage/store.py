@@ -2,6 +2,8 @@
 
     <store>/<kind>/<id>/            a product: its files and, written last, manifest.json
     <store>/recipes/<recipe>.json   the manifest that this recipe led to
+    <store>/recipes/newest/<step>.json  what the step's latest recipe was made of: so a rerun can say what changed
+    <store>/names/<kind>/<run>@<n>  the id of a product, under a name that people can read
     <store>/training/<recipe>/      a training in progress (its own checkpoints live there)
 
 A *recipe* is all that decides a result: the step, its config, its parents and the sources of the code that
@@ -14,14 +16,16 @@ store's own place, so a store can be moved, copied or mounted elsewhere.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from llm.errors import DamagedError
 from llm.storage.atomic_write import make_folder, sync, warn_once
@@ -32,7 +36,7 @@ from llm.storage.manifest import MANIFEST_NAME, Manifest, Parent, describe_files
 from llm.storage.objects import Objects
 from llm.storage.open import open_objects
 from llm.storage.products.counts import Counts
-from llm.storage.recipe import Recipe, recipe_name
+from llm.storage.recipe import Parts, Recipe, newest_name, recipe_name
 from llm.storage.s3 import S3Objects
 from llm.storage.uri import cache_folder, folder_of, is_s3
 
@@ -69,6 +73,7 @@ class Stage:
         )
         self._store.place(self.path, manifest)
         self._store.objects.write(recipe_name(self._recipe), manifest.document())
+        self._store.keep_parts(self._recipe)
         return manifest
 
 
@@ -89,20 +94,44 @@ class Store:
         """Whether other machines can reach it."""
         self.found: set[str] = set()
         """Ids of the products that `find` gave out: work that was not done again."""
+        self.on_find: Callable[[Recipe, Manifest | None], None] | None = None
+        """Called with what `find` looked for and what it found, before the work that depends on it."""
 
     def find(self, recipe: Recipe) -> Manifest | None:
         """The manifest that this recipe led to, if it is there; else None.
 
         Contents are checked by whoever opens the product, not here.
         """
+        manifest = self.led_to(recipe)
+        if manifest is not None and open_objects(manifest.uri).read(MANIFEST_NAME) is None:
+            manifest = None
+        if manifest is not None:
+            self.found.add(manifest.id)
+        if self.on_find is not None:
+            self.on_find(recipe, manifest)
+        return manifest
+
+    def led_to(self, recipe: Recipe) -> Manifest | None:
+        """The manifest that this recipe led to, whether its product is still there or not; None if it led to none."""
         content = self.objects.read(recipe_name(recipe))
         if content is None:
             return None
-        manifest = Manifest.parsed(content, f"{self.objects.uri}/{recipe_name(recipe)}").at(self.objects.uri)
-        if open_objects(manifest.uri).read(MANIFEST_NAME) is None:
+        return Manifest.parsed(content, f"{self.objects.uri}/{recipe_name(recipe)}").at(self.objects.uri)
+
+    def keep_parts(self, recipe: Recipe) -> None:
+        """Remember what the newest recipe of its step is made of."""
+        self.objects.write(newest_name(recipe.step), json.dumps(recipe.parts, default=str).encode())
+
+    def newest_parts(self, step: str) -> Parts | None:
+        """What the newest recipe of a step is made of; None if there is no record, or one that cannot be read."""
+        try:
+            return cast("Parts", json.loads(self.objects.read(newest_name(step)) or b"null"))
+        except ValueError:
             return None
-        self.found.add(manifest.id)
-        return manifest
+
+    def has_made(self, step: str) -> bool:
+        """Whether any recipe of this step led to a product here."""
+        return bool(self.objects.below("recipes").names(f"{step}-"))
 
     @contextmanager
     def stage(self, kind: str, recipe: Recipe) -> Iterator[Stage]:

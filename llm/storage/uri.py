@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from llm.errors import UserError
+from llm.process.home import home_folder
 
 CACHE = "GRISTMILL_CACHE"
 """Environment variable with the folder for what was fetched from S3."""
@@ -35,7 +36,7 @@ def local_path(uri: str) -> Path:
     scheme, _, rest = uri.partition(":")
     if scheme.lower() != "file":
         raise UserError(
-            f"{uri} is neither a folder, a file: URI nor s3://BUCKET/PREFIX",
+            f"{uri} is not a folder, a file: URI or s3://BUCKET/PREFIX",
             f"For a folder of this name write ./{uri}." if SCHEME.match(uri) else "Stores are folders, or are in S3.",
         )
     host = ""
@@ -66,16 +67,6 @@ def user_path(text: str) -> Path:
 
 
 NO_HOME = "you have no home folder: HOME is not set, and your user id has no entry in the password file"
-
-
-def home_folder() -> Path | None:
-    """The user's home: HOME, else what the password file says; None if neither is there, as in many pods."""
-    if named := os.environ.get("HOME"):
-        return Path(named)
-    try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:
-        return None
 
 
 def bucket_and_prefix(uri: str) -> tuple[str, str]:

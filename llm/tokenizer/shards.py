@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import numpy as np
 
 from llm.data.documents import read_split
@@ -22,13 +20,7 @@ BATCH_DOCUMENTS = 512
 
 def write_shards(corpus: Manifest, tokenizer: Manifest, store: Store, log: EventLog) -> Manifest:
     """Encode the train and validation splits; counts: documents, tokens and bytes of each."""
-    recipe = Recipe(
-        "tokenize",
-        {},
-        [corpus, tokenizer],
-        code=("llm.tokenizer", "llm.data.documents", "llm.data.shards"),
-        inputs={"gigatoken": version("gigatoken")},
-    )
+    recipe = Recipe("tokenize", {}, [corpus, tokenizer], code=(__name__,))
     if (done := store.find(recipe)) is not None:
         return done
     corpus.verify()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import TokenizerConfig
+from llm.config import TokenizerConfig, deciding
 from llm.data.documents import read_split
 from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Progress
@@ -26,10 +25,9 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
     """
     recipe = Recipe(
         "tokenizer",
-        config.model_dump(mode="json"),
+        deciding(config),
         [corpus],
-        code=("llm.tokenizer", "llm.data.documents"),
-        inputs={"gigatoken": version("gigatoken")},
+        code=(__name__,),
     )
     if (done := store.find(recipe)) is not None:
         return done
@@ -50,7 +48,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
 
 
 def write_files(document: str, folder: Path) -> None:
-    """Write `tokenizer.json`, and what `transformers.AutoTokenizer` needs beside it."""
+    """Write `tokenizer.json`, and what `transformers.AutoTokenizer` needs besides."""
     (folder / TOKENIZER).write_text(document, encoding="utf-8")
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -1,4 +1,4 @@
-"""MLflow's SQLite database beside the runs: where it is, how it comes to be, and what it says without MLflow.
+"""MLflow's SQLite database next to the runs: where it is, how it comes to be, and what it says without MLflow.
 
 MLflow makes its tables in about fifty migrations and does not expect company: of two processes that do so at once one
 dies, and the database stays half made. So one process makes it under another name while the others wait, and it gets
@@ -24,7 +24,7 @@ NOT_IN_A_PATH = "?%"
 
 
 def database(runs: Path) -> Path:
-    """The SQLite database beside the runs."""
+    """The SQLite database next to the runs."""
     return runs.resolve() / DATABASE
 
 

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 def tracking_uri(config: TrackingConfig, runs: Path) -> str:
-    """The configured server, or the SQLite database beside the runs."""
+    """The configured server, or the SQLite database next to the runs."""
     return config.uri or f"sqlite:///{database(runs)}"
 
 
 def is_untouched(config: TrackingConfig, runs: Path) -> bool:
-    """Whether the database beside the runs is not there yet, so that nobody needs to import MLflow."""
+    """Whether the database next to the runs is not there yet, so that nobody needs to import MLflow."""
     return config.uri is None and not database(runs).is_file()
 
 
 def artifact_location(config: TrackingConfig, runs: Path) -> str | None:
-    """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
+    """Where a new experiment keeps its files: next to the database; None leaves it to the server."""
     return (runs.resolve() / ARTIFACTS).as_uri() if config.uri is None else None
 
 
@@ -83,7 +83,7 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
                 "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",
-                "Set tracking.uri to another server, or leave it out for a database beside the runs.",
+                "Set tracking.uri to another server, or leave it out for a database next to the runs.",
             ) from error
 
 

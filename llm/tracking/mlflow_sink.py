@@ -57,37 +57,37 @@ class Delivered(BaseModel):
 
 def deliver(folder: RunFolder, config: TrackingConfig) -> Delivery:
     """Send what MLflow has not got yet; never raises for a server that does not answer or refuses."""
-    courier = Courier(folder, config)
+    uploader = Uploader(folder, config)
     try:
-        with courier.working():
-            courier.send()
+        with uploader.working():
+            uploader.send()
     except GristmillError as error:
-        return Delivery(courier.sent, courier.pending(), str(error))
-    return Delivery(courier.sent, courier.pending())
+        return Delivery(uploader.sent, uploader.pending(), str(error))
+    return Delivery(uploader.sent, uploader.pending())
 
 
 def finish(folder: RunFolder, config: TrackingConfig, exit_code: int) -> Delivery:
     """Deliver, add the report, and tell MLflow how the run ended; as `deliver`, never raises for MLflow's sake."""
-    courier = Courier(folder, config)
+    uploader = Uploader(folder, config)
     try:
-        with courier.working() as client:
-            run_id = courier.send()
+        with uploader.working() as client:
+            run_id = uploader.send()
             if folder.report.is_file():
                 client.log_artifact(run_id, str(folder.report))
             client.set_terminated(run_id, status(exit_code))
     except GristmillError as error:
-        return Delivery(courier.sent, courier.pending(), str(error))
-    return Delivery(courier.sent, courier.pending())
+        return Delivery(uploader.sent, uploader.pending(), str(error))
+    return Delivery(uploader.sent, uploader.pending())
 
 
-class Courier:
+class Uploader:
     """One delivery in the making."""
 
     _client: MlflowClient
 
     def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
         self._folder, self._config = folder, config
-        self._path = self._file(config.uri or DATABASE)  # the database beside the runs moves with them
+        self._path = self._file(config.uri or DATABASE)  # the database next to the runs moves with them
         self._before = self._file(tracking_uri(config, folder.runs))  # where earlier versions kept it
         self._delivered = self._read()
         self.sent = 0

@@ -1,6 +1,6 @@
-"""MLflow's database beside the runs, after its project was moved or copied.
+"""MLflow's database in the folder of the runs, after its project was moved or copied.
 
-MLflow keeps whole addresses of the folders with a run's files, and has no command to change them. The files lie beside
+MLflow keeps whole addresses of the folders with a run's files, and has no command to change them. The files lie next to
 the database, so where they are is known: addresses that name another place are those of the project before its move.
 """
 
@@ -14,7 +14,7 @@ WAIT_SECONDS = 30.0
 
 
 def settle(database: Path, artifacts: str) -> None:
-    """Let the experiments that we made, and their runs, name the folder of files that is beside the database now.
+    """Let the experiments that we made, and their runs, name the folder of files that is next to the database now.
 
     `artifacts` is the URI of that folder. Raises sqlite3.Error for a file that is not such a database.
     """

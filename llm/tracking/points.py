@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from llm.config import RunConfig
+from llm.config import Decides, RunConfig, deciding
 from llm.errors import EXIT_OK, Preempted
 from llm.runs.event_kinds import (
     CheckpointSaved,
@@ -22,8 +22,6 @@ from llm.runs.event_kinds import (
     Versions,
 )
 
-NOT_PARAMETERS = {"run", "storage", "tracking"}
-"""Sections that say where a run and its records are kept, not what it does."""
 TRAINING_METRICS = ("loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory_bytes")
 ORIGIN = ("pipeline", "command", "config_sha256", "kfp_run")
 STOPPED = Preempted.exit_code
@@ -49,8 +47,8 @@ def points(event: Event) -> list[Point]:
 
 
 def parameters(config: RunConfig) -> dict[str, str]:
-    """The configuration by dotted key, without the sections that do not decide a result."""
-    return dict(_flatten("", config.model_dump(mode="json", exclude=NOT_PARAMETERS)))
+    """The settings by dotted key that decide the result or choose the input."""
+    return dict(_flatten("", deciding(config, Decides.RESULT, Decides.INPUT)))
 
 
 def tags(event: Event) -> dict[str, str]:

@@ -16,9 +16,11 @@ from typing import TextIO
 from llm.runs.event_kinds import (
     Event,
     Progress,
+    StepExplained,
     StepFailed,
     StepFinished,
     StepStarted,
+    TrainingDiscarded,
     TrainJobBegun,
     TrainPlan,
     TrainResumed,
@@ -27,7 +29,7 @@ from llm.runs.event_kinds import (
     Warned,
 )
 from llm.runs.events import read_events
-from llm.words import duration, scaled, size
+from llm.words import duration, in_one_line, scaled, size
 
 POLL_SECONDS = 0.2
 LINE_EVERY_SECONDS = 30.0
@@ -124,7 +126,12 @@ def lasting_line(event: Event) -> str | None:
     """The line that an event leaves for good; None if it leaves none."""
     match event:
         case StepFinished():
-            return f"{event.step:<10} {'reused' if event.reused else f'done in {duration(event.seconds)}'}"
+            how = "reused" if event.reused else f"done in {duration(event.seconds)}"
+            return f"{event.step:<10} {how}{f' ({event.name})' if event.name else ''}"
+        case StepExplained(reused=False):
+            return f"{event.step:<10} made again: {in_one_line(event.why)}" if event.why else None
+        case TrainingDiscarded():
+            return f"{'train':<10} made again: run.retrain=true"
         case StepFailed():
             first = event.message.partition("\n")[0]
             return f"{event.step:<10} failed after {duration(event.seconds)}: {first}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,11 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from llm.errors import Preempted, as_error
+from llm.errors import as_error
 from llm.process.children import die_with_parent, dying_with_this_process
+from llm.process.environment import of_a_child
+from llm.process.signals import while_signals
 from llm.storage import Objects
+from llm.training.death import death, take_faults
 from llm.training.plan import Outcome
 
 WORKER_LOG = "workers.log"
@@ -31,10 +32,6 @@ LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
 STOP_SECONDS = 120
 """How long the ranks may take to save after a stop was asked for."""
 POLL_SECONDS = 0.2
-LAST_LINES = 15
-
-_RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", re.DOTALL)
-"""How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,15 @@ def this_machine_alone() -> Node:
     return Node(0, ("--standalone", "--local-addr=127.0.0.1"), loopback)
 
 
-def launch(folder: Path, vault: Objects, node: Node, processes: int, last_checkpoint: Callable[[], str]) -> None:
-    """Run the plan in `folder` to its end on that many ranks here; SIGTERM and SIGINT are passed on to them.
+def launch(folder: Path, workspace: Objects, node: Node, processes: int, last_checkpoint: Callable[[], str]) -> None:
+    """Run the plan in `folder` to its end on that many ranks here; a stop signal is passed on to them.
 
-    `last_checkpoint` says in words where a training that was cut off goes on. Raises what the workers raised for the
-    user; Preempted if a rank was killed; RuntimeError, with the last lines of their log, for a fault of ours.
+    `last_checkpoint` says in words where a training that was cut off continues. Raises what the workers raised for the
+    user; Preempted if a rank or torchrun was killed; RuntimeError, with the last lines of the rank that failed, for a
+    fault of ours.
     """
     Outcome.reserve(folder)
+    take_faults(folder)  # of an attempt that was killed
     log = folder / WORKER_LOG
     command = [sys.executable, "-m", "torch.distributed.run", *node.torchrun,
                f"--nproc-per-node={processes}", f"--log-dir={os.devnull}",
@@ -67,14 +66,15 @@ def launch(folder: Path, vault: Objects, node: Node, processes: int, last_checkp
         # In a session of its own: Ctrl-C in a terminal reaches us, and we pass it on once.
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=_environment(vault, node, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
+            env=_environment(workspace, node, processes), start_new_session=True, preexec_fn=dying_with_this_process(),
         )  # fmt: skip
-        asked_to_stop = _wait(process)
-    outcome = Outcome.take(folder)
-    if outcome is None:
-        raise _death(log, asked_to_stop, last_checkpoint())
-    if outcome.exit_code:
+        stop_requested = _wait(process)
+    outcome, faults = Outcome.take(folder), take_faults(folder)
+    if outcome is not None and outcome.exit_code == 0:
+        return
+    if outcome is not None and not any(fault.at < outcome.at and not fault.lost_a_rank for fault in faults):
         raise as_error(outcome.exit_code, outcome.message)
+    raise death(log, faults, process.returncode, stop_requested, last_checkpoint())
 
 
 def die_with_launcher() -> None:
@@ -83,16 +83,16 @@ def die_with_launcher() -> None:
     die_with_parent(lambda: _parent_of(os.getppid()) == launcher)
 
 
-def _environment(vault: Objects, node: Node, processes: int) -> dict[str, str]:
-    threads = str(_threads(vault, node, processes))
-    return {**os.environ, "OMP_NUM_THREADS": threads, LAUNCHER_PID: str(os.getpid()), **node.environment}
+def _environment(workspace: Objects, node: Node, processes: int) -> dict[str, str]:
+    threads = str(_threads(workspace, node, processes))
+    return {**of_a_child(), "OMP_NUM_THREADS": threads, LAUNCHER_PID: str(os.getpid()), **node.environment}
 
 
-def _threads(vault: Objects, node: Node, processes: int) -> int:
+def _threads(workspace: Objects, node: Node, processes: int) -> int:
     """Threads of a rank, fixed at the first launch: their number decides the order of sums, and so the last bits."""
     name = f"threads-{node.number}.json"
-    vault.write(name, json.dumps(max(1, _cores() // processes)).encode(), if_absent=True)
-    return int(json.loads(vault.read(name) or b"1"))
+    workspace.write(name, json.dumps(max(1, _cores() // processes)).encode(), if_absent=True)
+    return int(json.loads(workspace.read(name) or b"1"))
 
 
 def _cores() -> int:
@@ -102,38 +102,36 @@ def _cores() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the end; a stop asked of us is asked of the ranks, which save first. Returns whether it was."""
-    asked_at: float | None = None
-    told: set[int] = set()
+    """Wait for the end; a stop signal is passed on to the ranks, which save first. Returns whether one came."""
+    requested_at: float | None = None
+    stopped: set[int] = set()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked_at
-        asked_at = asked_at or time.monotonic()
+    def stop(number: int) -> None:
+        nonlocal requested_at
+        requested_at = requested_at or time.monotonic()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        while True:
-            try:
-                process.wait(POLL_SECONDS)
-                return asked_at is not None
-            except subprocess.TimeoutExpired:
-                if asked_at is not None:
-                    ranks = _children(process.pid)
-                    _tell_to_stop(ranks or (), told)
-                    if (ranks == [] and not told) or time.monotonic() > asked_at + STOP_SECONDS:
-                        process.kill()  # it waits for other nodes, and there is nothing to save; or it has had its time
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with while_signals(stop):
+        try:
+            while True:
+                try:
+                    process.wait(POLL_SECONDS)
+                    return requested_at is not None
+                except subprocess.TimeoutExpired:
+                    if requested_at is not None:
+                        ranks = _children(process.pid)
+                        _stop(ranks or (), stopped)
+                        if (ranks == [] and not stopped) or time.monotonic() > requested_at + STOP_SECONDS:
+                            process.kill()  # it waits for other nodes, with nothing to save; or its time is over
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
 
-def _tell_to_stop(ranks: Iterable[int], told: set[int]) -> None:
+def _stop(ranks: Iterable[int], stopped: set[int]) -> None:
     """Send SIGTERM to each rank once. Not to torchrun, which would kill the ranks after its own patience."""
-    for rank in set(ranks) - told:
-        told.add(rank)
+    for rank in set(ranks) - stopped:
+        stopped.add(rank)
         try:
             os.kill(rank, signal.SIGTERM)
         except ProcessLookupError:
@@ -153,19 +151,3 @@ def _parent_of(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None
-
-
-def _death(log: Path, asked_to_stop: bool, last_checkpoint: str) -> Exception:
-    """What to raise when the ranks ended without a word."""
-    go_on = f"{last_checkpoint} Run the same command to go on."
-    if asked_to_stop:
-        return Preempted("stopped on request before the first step", go_on)
-    text = log.read_text(errors="replace")
-    deaths = [(int(rank), -int(code)) for rank, code in _RANK_DEATH.findall(text)]
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):  # after a SIGKILL, torchrun sends others SIGTERM
-        for rank in (rank for rank, code in deaths if code == number):
-            return Preempted(
-                f"rank {rank} of the training was killed ({number.name})", "By hand, or for lack of memory.", go_on
-            )
-    last = "\n".join(text.splitlines()[-LAST_LINES:])
-    return RuntimeError(f"the training processes failed; the whole log is {log}\n{last}")

@@ -1,15 +1,16 @@
 """What the parent hands to its workers, and what they leave for it: small JSON documents.
 
-The plan and what must hold for every attempt (`steps.json`) lie in the training's vault, which all nodes reach; how
+The plan and what must hold for every attempt (`steps.json`) lie in the training's workspace, which all nodes reach; how
 the workers of a node ended lies in that node's own folder.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from llm.config import ModelConfig, TrainingConfig
 from llm.storage import Manifest, Objects, open_objects, write_atomically
@@ -33,7 +34,7 @@ class TrainingPlan(BaseModel):
     end_of_text: int
     store: str
     """URI of the store that the checkpoint is published in."""
-    vault: str
+    workspace: str
     """URI of the training's place in the store: its checkpoints are here."""
     recipe: str
     """Key of the training's recipe."""
@@ -47,8 +48,8 @@ class TrainingPlan(BaseModel):
 
     @property
     def objects(self) -> Objects:
-        """The training's vault."""
-        return open_objects(self.vault)
+        """The training's workspace."""
+        return open_objects(self.workspace)
 
     def write(self, folder: Path) -> None:
         """Put the plan into the folder of a node's workers."""
@@ -65,13 +66,13 @@ class TrainingPlan(BaseModel):
 
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None while the speed that decides them is not measured."""
-        if self.training.max_steps is not None:
-            return self.training.max_steps
+        if self.training.length.steps is not None:
+            return self.training.length.steps
         content = self.objects.read(STEPS)
         return None if content is None else int(json.loads(content))
 
     def fix_steps(self, steps: int) -> None:
-        """Keep the number of steps that fit into `training.minutes`, so that a resume has the same plan."""
+        """Keep the number of steps that fit into `training.length.minutes`, so that a resume has the same plan."""
         self.objects.write(STEPS, json.dumps(steps).encode())
 
 
@@ -83,6 +84,8 @@ class Outcome(BaseModel):
     exit_code: int
     """0: done; otherwise as in `llm.errors`."""
     message: str = ""
+    at: float = Field(default_factory=time.time)
+    """Seconds since 1970."""
 
     @staticmethod
     def reserve(folder: Path) -> None:

@@ -1,25 +1,26 @@
 """One node of a training as a pod: `python -m llm.training.pod PLAN_URI`, under the PET_* environment of Trainer.
 
-The main process of the pod. It reads the plan from the store, starts this node's ranks, passes SIGTERM on to them
-(torchrun would kill them) and ends with the exit code of `llm.errors`. The events of rank 0 go to stdout, one JSON
-object a line; the last words also go to the termination log, where they outlive the log of the pod.
+The main process of the pod. It reads the plan from the store, starts this node's ranks, asks them to stop when a signal
+comes (torchrun would kill them) and ends with the exit code of `llm.errors`. The events of rank 0 go to stdout, one
+JSON object a line. The last words also go to the termination log, where they outlive the log of the pod.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
+from llm.process.environment import TORCHRUN_PREFIX
+from llm.process.home import ensure_home
+from llm.process.signals import while_signals
 from llm.runs.events import event_line, read_events
 from llm.storage import cache_folder, open_objects
 from llm.training.launch import Node
@@ -34,7 +35,12 @@ ECHO_SECONDS = 0.25
 
 def main(plan_uri: str) -> int:
     """Run this node's share of the plan; returns the exit code."""
-    signal.signal(signal.SIGTERM, _stop)  # the kernel drops it for a first process that does not say what it does
+    ensure_home()
+    with while_signals(_stop):  # the kernel drops a signal to a first process that has no handler for it
+        return _run(plan_uri)
+
+
+def _run(plan_uri: str) -> int:
     try:
         plan = read_plan(plan_uri)
         folder = cache_folder() / "node"
@@ -77,14 +83,15 @@ def _of_another_tree(how: str) -> UserError:
     )
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """A stop before or after the ranks, of whom `launch` takes care; what is raised passes by a library's `except`."""
+def _stop(number: int) -> None:
+    """A stop while no rank runs. SystemExit, since no `except Exception` of a library catches it."""
     sys.exit(_last_words("stopped on request, while no rank ran", Preempted.exit_code))
 
 
 def node() -> Node:
     """This pod among the nodes, as Trainer's environment says; torchrun reads the rest of it itself."""
-    return Node(int(os.environ.get("PET_NODE_RANK", "0")), (), {})
+    trainers = {name: value for name, value in os.environ.items() if name.startswith(TORCHRUN_PREFIX)}
+    return Node(int(trainers.get("PET_NODE_RANK", "0")), (), trainers)
 
 
 @contextmanager

@@ -10,24 +10,19 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.config import ModelConfig, TrainingConfig
+from llm.config import ModelConfig, TrainingConfig, deciding
 from llm.errors import GristmillError
 from llm.runs import last_attempt
 from llm.runs.event_kinds import StepFinished, TrainingDiscarded
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.storage.products import CheckpointCounts
-from llm.training.checkpoint import HISTORY, MODEL, newest_checkpoint
+from llm.training.checkpoint.find import HISTORY, MODEL, newest_checkpoint
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
-
-CODE = ("llm.model", "llm.training", "llm.data.shards")
-NOT_IN_THE_RESULT = {"checkpoint_every_steps", "keep_checkpoints", "pool"}
-"""Settings that change how and where a training is done, not what comes out of it."""
 
 Elsewhere = Callable[[str], None]
 """Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
@@ -51,27 +46,27 @@ def train(
     a stop, BusyError if another process trains this recipe, UserError for what the user must change.
     """
     recipe = training_recipe(model, training, shards, tokenizer)
-    folder, vault = store.working_folder(recipe), store.working_objects(recipe)
+    folder, workspace = store.working_folder(recipe), store.working_objects(recipe)
     with only_process_in(folder, wait_seconds=10):
         if (done := store.find(recipe)) is not None:
             if retrain:
                 store.found.discard(done.id)  # made in this attempt, or to be made
             if not retrain or _was_discarded(log, recipe):
-                _clear(folder, vault, store)  # what a kill between publishing and clearing left
+                _clear(folder, workspace, store)  # what a kill between publishing and clearing left
                 return done
             log.emit(TrainingDiscarded(recipe=recipe.key))
             store.forget(recipe)
-            _clear(folder, vault, store)
+            _clear(folder, workspace, store)
         plan = TrainingPlan(
             model=model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=_end_of_text(shards),
-            store=store.objects.uri, vault=vault.uri, recipe=recipe.key, events=str(log.path.resolve()),
+            store=store.objects.uri, workspace=workspace.uri, recipe=recipe.key, events=str(log.path.resolve()),
         )  # fmt: skip
         if elsewhere is None:
             manifest = run_here(plan, folder, this_machine_alone())
             assert manifest is not None
         else:
-            manifest = _run_elsewhere(plan, vault, recipe, store, elsewhere)
-        _clear(folder, vault, store)
+            manifest = _run_elsewhere(plan, workspace, recipe, store, elsewhere)
+        _clear(folder, workspace, store)
         return manifest
 
 
@@ -87,10 +82,10 @@ def _was_discarded(log: EventLog, recipe: Recipe) -> bool:
 
 def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
     """Run this node's ranks to the end; node 0 publishes the checkpoint and returns it, the others return None."""
-    vault = plan.objects
+    workspace = plan.objects
     try:
         plan.write(folder)
-        launch(folder, vault, node, plan.training.processes, lambda: _last_checkpoint(vault))
+        launch(folder, workspace, node, plan.training.parallel.processes, lambda: _last_checkpoint(workspace))
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(folder, error) from error
@@ -103,20 +98,20 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
-    decides = training.model_dump(mode="json", exclude=NOT_IN_THE_RESULT)
-    libraries = ("torch", "deepspeed") if training.backend == "deepspeed" else ("torch",)
+    chosen = (training.optimizer, training.schedule, training.parallel.backend, *training.callbacks)
     return Recipe(
         "training",
-        {"model": model.model_dump(mode="json"), "training": decides},
+        {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        CODE,
-        {name: version(name).partition("+")[0] for name in libraries},
+        code=(__name__, *sorted({type(section).__module__ for section in chosen})),
     )
 
 
-def _run_elsewhere(plan: TrainingPlan, vault: Objects, recipe: Recipe, store: Store, elsewhere: Elsewhere) -> Manifest:
-    vault.write(PLAN, plan.document())
-    elsewhere(f"{vault.uri}/{PLAN}")
+def _run_elsewhere(
+    plan: TrainingPlan, workspace: Objects, recipe: Recipe, store: Store, elsewhere: Elsewhere
+) -> Manifest:
+    workspace.write(PLAN, plan.document())
+    elsewhere(f"{workspace.uri}/{PLAN}")
     manifest = store.find(recipe)
     if manifest is None:
         raise GristmillError(f"the training ended well, and {store.objects.uri} has no checkpoint of it")
@@ -124,9 +119,9 @@ def _run_elsewhere(plan: TrainingPlan, vault: Objects, recipe: Recipe, store: St
     return manifest
 
 
-def _last_checkpoint(vault: Objects) -> str:
+def _last_checkpoint(workspace: Objects) -> str:
     """In words, where a training that was cut off goes on."""
-    checkpoint, _ = newest_checkpoint(vault)
+    checkpoint, _ = newest_checkpoint(workspace)
     return (
         "There is no checkpoint yet."
         if checkpoint is None
@@ -144,7 +139,7 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         for name in (*MODEL, HISTORY):
             shutil.copyfile(checkpoint.fetch(name, folder / ".fetched"), stage.path / name)
         lines = [json.loads(line) for line in (stage.path / HISTORY).read_text().splitlines()]
-        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.sequence_length}
+        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.batch.sequence_length}
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
         return stage.commit(CheckpointCounts(steps=state.step, tokens=state.tokens, **losses))
@@ -158,7 +153,7 @@ def _end_of_text(shards: Manifest) -> int:
     return int(json.loads(shards.file("meta.json").read_text())["end_of_text"])
 
 
-def _clear(folder: Path, vault: Objects, store: Store) -> None:
+def _clear(folder: Path, workspace: Objects, store: Store) -> None:
     """Drop checkpoints, then what they were planned with; the lock and the workers' log stay."""
     for path in sorted(folder.iterdir(), key=Path.is_file):
         if path.is_dir():
@@ -167,4 +162,4 @@ def _clear(folder: Path, vault: Objects, store: Store) -> None:
             with suppress(PermissionError):  # another user's, who trained this and was killed before this
                 path.unlink()
     if store.is_remote:
-        vault.remove("")
+        workspace.remove("")

@@ -1,7 +1,8 @@
 """One rank: `torchrun … -m llm.training.worker FOLDER`, started by `llm.training.launch`.
 
-How it ended is left in the folder for the parent: a worker's traceback is a fault of ours, a user's mistake is not.
-Heavy imports wait until the kernel knows whom this process must not outlive.
+It leaves in the folder how it ended, for the parent. It says a mistake of the user in words; a traceback is a
+fault of ours.
+Heavy imports wait until the kernel knows which process this one must not outlive.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from llm.errors import GristmillError, OutageError, Preempted
+from llm.process.signals import ignore_stop_signals
 from llm.storage import disk_full, is_disk_full
+from llm.training.death import leave_fault
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
 
@@ -23,6 +26,14 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 def main(folder: Path) -> None:
     """Train as the plan in `folder` says, leave the outcome, and end the process."""
     die_with_launcher()
+    try:
+        _work(folder)
+    except Exception as error:
+        leave_fault(folder, int(os.environ["RANK"]), error)
+        raise
+
+
+def _work(folder: Path) -> None:
     warnings.simplefilter("ignore")  # DeepSpeed's and torch's, for other people's choices
     import torch.distributed as dist
 
@@ -30,6 +41,7 @@ def main(folder: Path) -> None:
     plan = TrainingPlan.read(folder)
     dist.init_process_group("gloo", timeout=COLLECTIVE_TIMEOUT)
     outcome = _train(plan, folder)
+    ignore_stop_signals()  # all is saved, and a stop has nothing left to do
     if outcome.exit_code or os.environ["LOCAL_RANK"] == "0":  # once a node
         outcome.write(folder)
     if not outcome.exit_code:

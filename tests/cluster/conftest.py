@@ -12,12 +12,15 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
+from tests.cluster.release_case import Models, Serving, make_models
 from tests.cluster.trainjob_case import POOLS, Case
 from tests.cluster_case import CHARTS, S3_SECRET, fresh_namespace, helm
+from tests.export_case import one_thread
 
 IMAGES = Path(__file__).parents[2] / "build" / "images.json"
 POD_ENDPOINT = "GRISTMILL_TEST_POD_S3_ENDPOINT"
@@ -92,17 +95,43 @@ def case(
         yield Case(namespace, store_uri, f"{repository}@{digest}", folder)
 
 
-FIGURES: dict[str, str] = {}
+@pytest.fixture(scope="module")
+def models(store_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setenv("GRISTMILL_CACHE", str(folder / "cache"))
+        yield make_models(store_uri, folder)
+
+
+@pytest.fixture(scope="module")
+def serving(namespace: str, images: dict[str, str], s3_secret: str, pod_endpoint: str) -> Serving:
+    return Serving(namespace, images["triton"], s3_secret, pod_endpoint)
+
+
+FIGURES = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture(scope="session")
-def record_figure() -> Callable[[str, str], None]:
+def record_figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Keep a measured figure for the end of the run's output."""
-    return FIGURES.__setitem__
+    return request.config.stash.setdefault(FIGURES, {}).__setitem__
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if FIGURES:
+    if figures := terminalreporter.config.stash.get(FIGURES, {}):
         terminalreporter.section("figures")
-        for name, value in FIGURES.items():
+        for name, value in figures.items():
             terminalreporter.write_line(f"{name:50}{value}")
+
+
+@pytest.hookimpl
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands its figures to the process that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = session.config.stash.get(FIGURES, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take a worker's figures."""
+    node.config.stash.setdefault(FIGURES, {}).update(getattr(node, "workeroutput", {}).get("figures", {}))

@@ -74,5 +74,5 @@ def test_a_trainer_of_another_version_is_named_with_the_one_that_is_needed(
 def train(namespace: str, store_uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"]
     given = ["data.path=stdlib", f"storage.uri={store_uri}", f"run.folder={folder / 'runs'}",
-             f"cluster.namespace={namespace}", "training.pool=cpu", "training.nodes=1"]  # fmt: skip
+             f"cluster.namespace={namespace}", "training.pool=cpu", "training.parallel.nodes=1"]  # fmt: skip
     return subprocess.run([*command, "run", "pretrain", *given], capture_output=True, text=True)

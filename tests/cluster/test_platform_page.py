@@ -25,7 +25,7 @@ from tests.integration.test_pretrain import SMALL
 
 PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs" / "platform.md"
-TRAIN = "training.pool=cpu training.nodes=2 training.processes=1"
+TRAIN = "training.pool=cpu training.parallel.nodes=2 training.parallel.processes=1"
 TIMEOUT_SECONDS = 900
 
 

@@ -11,40 +11,20 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException
 
 import pytest
 
-from benchmarks.serving_in_a_pod import TARGET, compare
-from llm.errors import UserError
 from llm.serving.triton.client import stream
-from llm.serving.triton.server import find_installation
 from llm.storage.uri import bucket_and_prefix
-from tests.cluster.release_case import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load, make_models
+from tests.cluster.release_case import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load
 from tests.cluster_case import Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
-from tests.export_case import one_thread
 from tests.helm_case import documents
 
 LONGEST = "a-release-name-of-fifty-three-characters-and-no-more0"
 NOWHERE = f"sha256:{'0' * 64}"
 """Digest of an image that no node has."""
 DEAD_ENDPOINT = "http://127.0.0.1:9"
-NOT_SLOWER = 0.8
-"""Below this the pod's Triton is slower for a reason, and not for what else the machine does."""
-
-
-@pytest.fixture(scope="module")
-def models(store_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-    folder = tmp_path_factory.mktemp("models")
-    with pytest.MonkeyPatch.context() as patch, one_thread():
-        patch.setenv("GRISTMILL_CACHE", str(folder / "cache"))
-        yield make_models(store_uri, folder)
-
-
-@pytest.fixture(scope="module")
-def serving(namespace: str, images: dict[str, str], s3_secret: str, pod_endpoint: str) -> Serving:
-    return Serving(namespace, images["triton"], s3_secret, pod_endpoint)
 
 
 def test_without_any_values_and_with_the_longest_name_the_tiny_model_is_served_and_nothing_is_left(
@@ -274,26 +254,6 @@ def answers(url: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def test_triton_in_a_pod_is_as_fast_as_on_the_host(
-    serving: Serving, models: Models, record_figure: Callable[[str, str], None]
-) -> None:
-    try:
-        find_installation()
-    except UserError as error:
-        pytest.skip(str(error))
-    soon_gone = ("drain.delaySeconds=1",)  # another_pod waits for the drain
-    serving.upgrade(models.default.uri, "resources.requests.cpu=500m", *soon_gone)
-    comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving))
-    record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
-    assert max(comparison.ratio, comparison.fastest) > NOT_SLOWER
-
-
-def another_pod(serving: Serving) -> None:
-    """Delete the only pod, wait for its successor: after a rollout, the old one would drain beside what is measured."""
-    kubectl("-n", serving.namespace, "delete", "pod", *serving.pods(), "--wait")
-    kubectl("-n", serving.namespace, "rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
 
 
 def test_an_uninstalled_release_leaves_nothing(serving: Serving, models: Models) -> None:

@@ -16,17 +16,17 @@ from tests.cluster_case import apply, kubectl, wait_for
 
 
 def test_a_bad_configuration_fails_the_step_with_the_trainers_own_words(case: Case):
-    config = case.config("diverging", *ON_THE_POOL, "training.lr=1e30", store="-diverging")
+    config = case.config("diverging", *ON_THE_POOL, "training.optimizer.lr=1e30", store="-diverging")
     launcher = case.launch(config)
     assert case.end(launcher) == "Failed"
-    assert re.search(r"error: .*the training diverged(.|\n)*Lower training.lr", case.log(launcher))
+    assert re.search(r"error: .*the training diverged(.|\n)*Lower training.optimizer.lr", case.log(launcher))
 
 
 @pytest.mark.parametrize(
     ("pool", "short"), [("gpu", r"Insufficient nvidia.com/gpu"), ("nowhere", r"node affinity/selector")]
 )
 def test_pods_that_no_node_has_room_for_name_what_is_short(case: Case, pool: str, short: str):
-    pods = [f"training.pool={pool}", "training.nodes=2", "training.processes=1"]
+    pods = [f"training.pool={pool}", "training.parallel.nodes=2", "training.parallel.processes=1"]
     config = case.config(f"short-{pool}", *pods, store="-short")
     launcher = case.launch(config)
     assert case.end(launcher) == "Failed"
@@ -43,10 +43,10 @@ def test_a_pool_that_is_not_there_is_refused_with_those_that_are(case: Case, tmp
 
 
 def test_two_runs_with_one_name_are_not_mixed(case: Case):
-    config = case.config("twice", *ON_THE_POOL, "training.max_steps=2000", store="-twice")
+    config = case.config("twice", *ON_THE_POOL, "training.length.steps=2000", store="-twice")
     launcher = case.launch(config)
     case.wait_for_step("twice", 1)
-    other = case.launch(case.config("twice", *ON_THE_POOL, "training.max_steps=2001", store="-twice"))
+    other = case.launch(case.config("twice", *ON_THE_POOL, "training.length.steps=2001", store="-twice"))
     assert case.end(other) == "Failed"
     assert re.search(r"error: .*twice", case.log(other))
     job = case.train_job("twice")

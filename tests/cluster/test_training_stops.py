@@ -14,13 +14,13 @@ from pathlib import Path
 
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
 from llm.runs import RunFolder
-from llm.training.checkpoint import newest_checkpoint
+from llm.training.checkpoint.find import newest_checkpoint
 from tests.cluster.trainjob_case import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
 from tests.cluster_case import kubectl, objects, phase, pods_of, wait_for
 
 
 def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_along(case: Case, tmp_path: Path):
-    arguments = case.workstation_arguments(tmp_path, *ON_THE_POOL, "training.max_steps=3000")
+    arguments = case.workstation_arguments(tmp_path, *ON_THE_POOL, "training.length.steps=3000")
     command = [*GRISTMILL, "run", "pretrain", *arguments]
     environment = {**os.environ, "GRISTMILL_TRAIN_IMAGE": case.image}
     errors = tmp_path / "stderr"
@@ -35,14 +35,14 @@ def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_alo
 
 def test_a_launcher_that_is_killed_a_second_after_its_sigterm_has_deleted_its_train_job(case: Case):
     """As Argo ends a step at Terminate. Its pod stays, so it is not the pod's end that takes the TrainJob along."""
-    launcher = _launched(case, "terminated", "training.max_steps=3000")
+    launcher = _launched(case, "terminated", "training.length.steps=3000")
     case.kill(launcher, "kill -TERM -1; sleep 1; kill -KILL -1")
     wait_for(lambda: case.train_job("terminated") is None, "the TrainJob to be gone", 90)
     wait_for(lambda: phase(case.namespace, launcher) == "Failed", "the launcher's end", 30)
 
 
 def test_a_train_job_whose_launcher_could_not_delete_it_goes_with_the_launchers_pod(case: Case):
-    launcher = _launched(case, "orphaned", "training.max_steps=3001")
+    launcher = _launched(case, "orphaned", "training.length.steps=3001")
     case.kill(launcher, "kill -KILL -1")
     wait_for(lambda: phase(case.namespace, launcher) == "Failed", "the launcher's end", 30)
     job = case.train_job("orphaned")
@@ -57,7 +57,7 @@ def test_a_train_job_whose_launcher_could_not_delete_it_goes_with_the_launchers_
 def test_cancel_leaves_a_checkpoint_and_nothing_else(
     case: Case, tmp_path: Path, record_figure: Callable[[str, str], None]
 ):
-    config = case.config("cancelled", *ON_THE_POOL, "training.checkpoint_every_steps=1000", store="-cancelled")
+    config = case.config("cancelled", *ON_THE_POOL, "training.checkpoints.every_steps=1000", store="-cancelled")
     launcher = case.launch(config)
     case.wait_for_step("cancelled", 5)
     job = case.train_job("cancelled")
@@ -75,7 +75,7 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(
     assert case.train_job("cancelled") is None
     assert not pods_of(case.namespace, name)
     assert not objects(case.namespace, "jobsets", "--field-selector", f"metadata.name={name}")
-    newest, _ = newest_checkpoint(case.vault(config))
+    newest, _ = newest_checkpoint(case.workspace(config))
     assert newest is not None
     assert newest.state().step >= 5
     assert case.end(launcher) == "Failed"
@@ -97,7 +97,7 @@ def test_a_pod_that_is_stopped_before_it_listens_ends_at_once(case: Case, tmp_pa
 
 def test_a_suspended_training_is_queued_and_goes_on_when_it_is_resumed(case: Case):
     """As a queue does it. Trainer (2.0 to 2.3) takes a change of spec.suspend at any time, and JobSet follows."""
-    config = case.config("queued", "training.pool=cpu", *ON_ONE_NODE, "training.max_steps=10", store="-stops")
+    config = case.config("queued", "training.pool=cpu", *ON_ONE_NODE, "training.length.steps=10", store="-stops")
     launcher = case.launch(config)
     name = wait_for(lambda: case.train_job("queued"), "the TrainJob")["metadata"]["name"]
     _suspend(case, name, True)
@@ -113,7 +113,7 @@ def test_a_training_that_outlasts_the_deadline_of_its_pool_fails_in_those_words(
     deadline = "/spec/template/spec/replicatedJobs/0/template/spec/activeDeadlineSeconds"
     shorter = [{"op": "replace", "path": deadline, "value": 15}]  # the chart gives no less than a minute
     kubectl("-n", case.namespace, "patch", "trainingruntime", "brief", "--type=json", "-p", json.dumps(shorter))
-    config = case.config("late", "training.pool=brief", *ON_ONE_NODE, "training.max_steps=10000", store="-stops")
+    config = case.config("late", "training.pool=brief", *ON_ONE_NODE, "training.length.steps=10000", store="-stops")
     launcher = case.launch(config)
     assert case.end(launcher) == "Failed"
     words = r"error: (.|\n)*The deadline of pool brief has passed \(its deadlineSeconds\)"

@@ -23,12 +23,12 @@ SMALL = [
     f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py", "data.domain=code", "tokenizer.vocab_size=512",
     "model.hidden_size=128", "model.intermediate_size=256", "model.num_hidden_layers=2",
     "model.num_attention_heads=4", "model.num_key_value_heads=2", "model.max_position_embeddings=128",
-    "training.sequence_length=128", "training.global_batch_tokens=4096", "training.micro_batch_size=4",
-    "training.max_steps=40", "training.checkpoint_every_steps=10", "training.validate_every_steps=20",
+    "training.batch.sequence_length=128", "training.batch.tokens=4096", "training.batch.micro_batch_size=4",
+    "training.length.steps=40", "training.checkpoints.every_steps=10", "training.validation.every_steps=20",
     "tracking.uri=http://127.0.0.1:9", "tracking.timeout_seconds=1", "cluster.unschedulable_after_seconds=10",
 ]  # fmt: skip
-ON_THE_POOL = ["training.pool=cpu", "training.nodes=2", "training.processes=1"]
-ON_ONE_NODE = ["training.nodes=1", "training.processes=1"]
+ON_THE_POOL = ["training.pool=cpu", "training.parallel.nodes=2", "training.parallel.processes=1"]
+ON_ONE_NODE = ["training.parallel.nodes=1", "training.parallel.processes=1"]
 POOLS = """
 pools:
   cpu: {resources: {requests: {cpu: 100m, memory: 512Mi}}, terminationGracePeriodSeconds: 60, maxRestarts: 5}
@@ -96,7 +96,7 @@ class Case:
         assert found is not None
         return found
 
-    def vault(self, config: RunConfig) -> Objects:
+    def workspace(self, config: RunConfig) -> Objects:
         """Where the training keeps its checkpoints until it is done."""
         return open_context(config).store.working_objects(self._recipe(config))
 

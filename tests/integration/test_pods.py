@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from llm.config import TrainingConfig
 from llm.errors import UserError
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store, open_objects
-from llm.training.checkpoint import newest_checkpoint
+from llm.training.checkpoint.find import newest_checkpoint
 from llm.training.pod import read_plan
 from llm.training.train import train
-from tests.training_case import MODEL, TRAINING, token_shards
+from tests.training_case import MODEL, token_shards, training
 
 PATIENCE_SECONDS = 120
 
@@ -92,8 +93,8 @@ class Nodes:
             time.sleep(0.02)
 
 
-def training(**settings: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate({**TRAINING.model_dump(), "nodes": 2, "processes": 1, **settings})
+def on_two_nodes(settings: Mapping[str, Any] = {}) -> TrainingConfig:
+    return training({"parallel.nodes": 2, "parallel.processes": 1, **settings})
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ class Stop(Exception):
     """The test took what it wanted."""
 
 
-def plan_in(s3: str, log: EventLog, **settings: Any) -> str:
+def plan_in(s3: str, log: EventLog, settings: Mapping[str, Any] = {}) -> str:
     """URI of a plan that a launcher would hand on."""
     uris: list[str] = []
 
@@ -119,16 +120,16 @@ def plan_in(s3: str, log: EventLog, **settings: Any) -> str:
 
     store = Store(s3)
     with pytest.raises(Stop):
-        train(MODEL, training(**settings), *token_shards(store), store, log, elsewhere=keep)
+        train(MODEL, on_two_nodes(settings), *token_shards(store), store, log, elsewhere=keep)
     return uris[0]
 
 
 def test_what_two_pods_train_is_what_two_ranks_here_train(s3: str, nodes: Nodes, log: EventLog, tmp_path: Path):
     store = Store(s3)
-    far = train(MODEL, training(), *token_shards(store), store, log, elsewhere=nodes.run)
+    far = train(MODEL, on_two_nodes(), *token_shards(store), store, log, elsewhere=nodes.run)
     assert far.id not in store.found, "it was made now"
     here = Store(tmp_path / "here")
-    near = train(MODEL, training(nodes=1, processes=2), *token_shards(here), here, log)
+    near = train(MODEL, on_two_nodes({"parallel.nodes": 1, "parallel.processes": 2}), *token_shards(here), here, log)
     weights = "model.safetensors"
     assert far.file(weights).read_bytes() == near.file(weights).read_bytes()
     assert [event["step"] for event in nodes.events("train_step")] == list(range(1, 13))
@@ -141,22 +142,27 @@ def test_a_stop_of_one_node_saves_on_all_and_the_next_attempt_ends_as_if_nothing
 ):
     store = Store(s3)
     shards = token_shards(store)
-    plan = plan_in(s3, log, max_steps=200, checkpoint_every_steps=1000)
+    plan = plan_in(s3, log, {"length.steps": 200, "checkpoints.every_steps": 1000})
     assert nodes.stop_at(3, plan, signal.SIGTERM, rank=1) == [75, 75]
-    vault = open_objects(plan.rpartition("/")[0])
-    newest, _ = newest_checkpoint(vault)
+    workspace = open_objects(plan.rpartition("/")[0])
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
     stopped_at = newest.state().step
     assert 3 <= stopped_at < 200
     resumed = train(
-        MODEL, training(max_steps=200, checkpoint_every_steps=1000), *shards, store, log, elsewhere=nodes.run
+        MODEL,
+        on_two_nodes({"length.steps": 200, "checkpoints.every_steps": 1000}),
+        *shards,
+        store,
+        log,
+        elsewhere=nodes.run,
     )
     assert [event["step"] for event in nodes.events("train_resumed")] == [stopped_at]
     assert resumed.counts["steps"] == 200
 
 
 def test_a_killed_node_ends_the_others_too_so_that_all_begin_again(s3: str, nodes: Nodes, log: EventLog):
-    plan = plan_in(s3, log, max_steps=500, checkpoint_every_steps=5)
+    plan = plan_in(s3, log, {"length.steps": 500, "checkpoints.every_steps": 5})
     codes = nodes.stop_at(6, plan, signal.SIGKILL, rank=1)
     assert codes[1] == -signal.SIGKILL
     assert codes[0] not in (0, 2, 3, 4), "an end that Trainer would not begin again after"
@@ -164,7 +170,7 @@ def test_a_killed_node_ends_the_others_too_so_that_all_begin_again(s3: str, node
 
 
 def test_a_users_mistake_ends_the_pod_with_2_and_its_words(s3: str, nodes: Nodes, log: EventLog):
-    nodes.start(plan_in(s3, log, lr=1e30))
+    nodes.start(plan_in(s3, log, {"optimizer.lr": 1e30}))
     assert 2 in nodes.codes()
     assert "error: the" in (nodes.folder / "0.log").read_text()
     assert "the training diverged" in (nodes.folder / "0.log").read_text()
@@ -203,8 +209,8 @@ def test_a_store_that_goes_away_ends_the_pod_so_that_it_is_started_again(
 def test_a_store_that_goes_away_in_the_middle_costs_what_was_done_since_the_last_checkpoint(
     s3: str, nodes: Nodes, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ):
-    settings = {"max_steps": 200, "checkpoint_every_steps": 2}
-    shards, plan = token_shards(Store(s3)), plan_in(s3, log, **settings)
+    settings = {"length.steps": 200, "checkpoints.every_steps": 2}
+    shards, plan = token_shards(Store(s3)), plan_in(s3, log, settings)
     another = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)  # the same objects at another port
     another.start()
     with monkeypatch.context() as patch:
@@ -215,7 +221,7 @@ def test_a_store_that_goes_away_in_the_middle_costs_what_was_done_since_the_last
     newest, _ = newest_checkpoint(open_objects(plan.rpartition("/")[0]))
     assert newest is not None
     saved_at = newest.state().step
-    resumed = train(MODEL, training(**settings), *shards, Store(s3), log, elsewhere=nodes.run)
+    resumed = train(MODEL, on_two_nodes(settings), *shards, Store(s3), log, elsewhere=nodes.run)
     assert [event["step"] for event in nodes.events("train_resumed")] == [saved_at]
     assert resumed.counts["steps"] == 200
 

@@ -33,11 +33,11 @@ SMALL = [
     "model.num_attention_heads=2",
     "model.num_key_value_heads=1",
     "model.max_position_embeddings=128",
-    "training.sequence_length=64",
-    "training.global_batch_tokens=1024",
-    "training.micro_batch_size=8",
-    f"training.max_steps={STEPS_OF_TRAINING}",
-    "training.checkpoint_every_steps=3",
+    "training.batch.sequence_length=64",
+    "training.batch.tokens=1024",
+    "training.batch.micro_batch_size=8",
+    f"training.length.steps={STEPS_OF_TRAINING}",
+    "training.checkpoints.every_steps=3",
     "evaluation.max_bytes_per_domain=20000",
     "evaluation.max_bytes_per_document=2000",
     "evaluation.prompts=[def]",
@@ -107,7 +107,7 @@ def test_the_same_command_again_does_no_work_again(first, place: Path):
 
 
 def test_a_worse_model_is_registered_but_not_promoted_and_the_run_ends_with_4(first, place: Path):
-    ended, folder = run(place, "training.max_steps=1")
+    ended, folder = run(place, "training.length.steps=1")
     assert ended.returncode == 4, ended.stderr
     assert "not promoted" in ended.stderr
     verdict = json.loads(manifest(folder, "gate").file("gate.json").read_text())

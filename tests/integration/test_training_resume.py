@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,16 +19,17 @@ from llm.runs.event_kinds import TrainResumed, TrainStep
 from llm.runs.events import EventLog
 from tests.training_case import run
 
-STEPS = {"max_steps": 40, "checkpoint_every_steps": 3, "validate_every_steps": 20}
+STEPS = {"length.steps": 40, "checkpoints.every_steps": 3, "validation.every_steps": 20}
 CASES = [
-    pytest.param({"backend": "torch"}, ("a rank", "the parent"), id="torch"),
-    pytest.param({"backend": "deepspeed", "zero_stage": 1}, ("a rank",), id="ZeRO-1"),
-    pytest.param({"backend": "deepspeed", "zero_stage": 2}, ("the parent",), id="ZeRO-2"),
+    pytest.param({"parallel.backend": {"name": "torch"}}, ("a rank", "the parent"), id="torch"),
+    pytest.param({"parallel.backend": {"name": "deepspeed", "zero_stage": 1}}, ("a rank",), id="ZeRO-1"),
+    pytest.param({"parallel.backend": {"name": "deepspeed", "zero_stage": 2}}, ("the parent",), id="ZeRO-2"),
 ]
 PATIENCE_SECONDS = 180
+SIGNALS = {"the parent": signal.SIGKILL, "a stop": signal.SIGTERM, "a hangup": signal.SIGHUP}
 
 
-def start(folder: Path, **settings: object) -> subprocess.Popen[str]:
+def start(folder: Path, settings: Mapping[str, object]) -> subprocess.Popen[str]:
     """The training call in a process of its own, as a step would make it."""
     command = [sys.executable, "-m", "tests.training_case", str(folder), *(f"{k}={v}" for k, v in settings.items())]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -45,13 +46,23 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str] | None = N
 
 def ranks(folder: Path) -> list[int]:
     """Processes of the ranks that train in this folder."""
+    return processes(folder, are_ranks=True)
+
+
+def torchrun(folder: Path) -> int:
+    """The process of torchrun that watches them."""
+    (pid,) = processes(folder, are_ranks=False)
+    return pid
+
+
+def processes(folder: Path, *, are_ranks: bool) -> list[int]:
     pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().split(b"\0")
         except OSError:
             continue  # ended meanwhile
-        if b"llm.training.worker" in command and b"torch.distributed.run" not in command:
+        if b"llm.training.worker" in command and (b"torch.distributed.run" not in command) == are_ranks:
             pids += [int(path.parent.name)] if any(str(folder).encode() in part for part in command) else []
     return sorted(pids)
 
@@ -60,15 +71,17 @@ def last_step(folder: Path) -> int:
     return max((event.step for event in EventLog(folder / "events.jsonl").of_kind(TrainStep)), default=0)
 
 
-def interrupt(folder: Path, at_step: int, whom: str, **settings: object) -> tuple[int, str]:
+def interrupt(folder: Path, at_step: int, whom: str, settings: Mapping[str, object]) -> tuple[int, str]:
     """Start the training, send a signal when it reaches the step; returns exit code and stderr."""
-    process = start(folder, **settings)
+    process = start(folder, settings)
     try:
         wait_for(lambda: last_step(folder) >= at_step, process)
-        if whom == "a rank":
+        if whom == "torchrun":
+            os.kill(torchrun(folder), signal.SIGKILL)
+        elif whom == "a rank":
             os.kill(random.choice(ranks(folder)), signal.SIGKILL)
         else:
-            process.send_signal(signal.SIGKILL if whom == "the parent" else signal.SIGTERM)
+            process.send_signal(SIGNALS[whom])
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
@@ -82,33 +95,63 @@ def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninter
     settings: dict[str, object], victims: tuple[str, ...], tmp_path: Path
 ):
     settings = {**settings, **STEPS}
-    uninterrupted = run(tmp_path / "whole", **settings)
+    uninterrupted = run(tmp_path / "whole", settings)
     moments = random.Random(str(settings))
     folder = tmp_path / "killed"
     for number, victim in enumerate(victims):
-        code, errors = interrupt(folder, moments.randint(4, 16) + 16 * number, victim, **settings)
+        code, errors = interrupt(folder, moments.randint(4, 16) + 16 * number, victim, settings)
         if victim == "a rank":
             assert code == 75
             assert re.search(r"rank \d of the training was killed \(SIGKILL\)(.|\n)*last checkpoint is of step", errors)
             assert "Traceback" not in errors
         else:
             assert code == -signal.SIGKILL
-    resumed = run(folder, **settings)
+    resumed = run(folder, settings)
     assert resumed.files == uninterrupted.files
     assert resumed.id == uninterrupted.id
     assert len(EventLog(folder / "events.jsonl").of_kind(TrainResumed)) == len(victims)
 
 
-def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path):
-    settings = {**STEPS, "checkpoint_every_steps": 1000}
-    code, errors = interrupt(tmp_path, 5, "a stop", **settings)
+@pytest.mark.parametrize("whom", ["a stop", "a hangup"])
+def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on_from_it(tmp_path: Path, whom: str):
+    settings = {**STEPS, "checkpoints.every_steps": 1000}
+    code, errors = interrupt(tmp_path, 5, whom, settings)
     assert code == 75
     assert "stopped on request at step" in errors
     stopped_at = last_step(tmp_path)
     assert stopped_at < 40
-    run(tmp_path, **settings)
+    run(tmp_path, settings)
     (resumed,) = EventLog(tmp_path / "events.jsonl").of_kind(TrainResumed)
     assert resumed.step == stopped_at
+
+
+def test_a_killed_torchrun_tells_the_user_to_run_again_and_the_next_call_goes_on(tmp_path: Path):
+    code, errors = interrupt(tmp_path, 5, "torchrun", STEPS)
+    assert code == 75
+    assert "error: torchrun, which watches the ranks of the training, was killed (SIGKILL)\n" in errors
+    assert "Run the same command to go on." in errors
+    assert "Traceback" not in errors
+    run(tmp_path, STEPS)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("backend", ["torch", "deepspeed"])
+def test_a_fault_of_one_rank_is_shown_with_the_last_lines_of_that_rank(tmp_path: Path, backend: str, rank: int):
+    faulty = [{"name": "tests.faulty_callback:Faulty", "rank": rank}]
+    settings = {"parallel.backend": {"name": backend}, "callbacks": faulty}
+    with pytest.raises(RuntimeError, match=rf"rank {rank} of the training failed; (.|\n)*boom on rank {rank}$"):
+        run(tmp_path, settings)
+
+
+def test_what_the_working_directory_and_another_torchrun_left_does_not_reach_the_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("random.py", "tokenize.py", "llm/__init__.py"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("raise SystemExit('the working directory was imported')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PET_NNODES", "2")  # of which the second would never come
+    assert run(tmp_path, {"length.steps": 2}).counts["steps"] == 2
 
 
 @pytest.fixture
@@ -123,10 +166,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_in_a_checkpoint_keeps_the_last_one_which_is_used_when_there_is_room(small_disk: Path):
-    settings = {"checkpoint_every_steps": 3}
+    settings = {"checkpoints.every_steps": 3}
     with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
-        run(small_disk.parent, **settings)
+        run(small_disk.parent, settings)
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
-    run(small_disk.parent, **settings)
+    run(small_disk.parent, settings)
     (resumed,) = EventLog(small_disk.parent / "events.jsonl").of_kind(TrainResumed)
     assert resumed.step == 6

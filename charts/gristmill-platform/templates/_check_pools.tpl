@@ -41,7 +41,7 @@
       "AWS_REGION" "s3.region" "AWS_DEFAULT_REGION" "s3.region" "GRISTMILL_CPUS" "resources.requests.cpu" "GRISTMILL_CACHE" "" }}
 {{- range $pool.env }}
 {{- if hasPrefix "PET_" .name }}
-{{- fail (printf "\nerror: %s.env: %s is set by Kubeflow Trainer\n  Leave it out: nodes and processes of a training are its own (training.nodes, training.processes).\n" $where .name) }}
+{{- fail (printf "\nerror: %s.env: %s is set by Kubeflow Trainer\n  Leave it out: nodes and processes of a training are its own (training.parallel.nodes, training.parallel.processes).\n" $where .name) }}
 {{- end }}
 {{- if hasKey $settings .name }}
 {{- $remedy := get $settings .name | empty | ternary "Leave it out." (printf "Leave it out, and set %s." (get $settings .name)) }}

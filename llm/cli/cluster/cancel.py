@@ -58,7 +58,7 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
 def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, limits: Limits) -> None:
     from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end
     from llm.cluster.pipelines.step_logs import StepLogs
-    from llm.cluster.pipelines.wait import Narrator
+    from llm.cluster.pipelines.wait import RunPrinter
     from llm.process.interrupts import Interrupts
 
     had_ended, problem = run.has_ended, None
@@ -77,7 +77,7 @@ def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, limits: Limits
         except (ServiceError, UserError) as error:
             problem = error
     if not had_ended:
-        run = await_the_end(api, run.id, Narrator(say), limits)
+        run = await_the_end(api, run.id, RunPrinter(say), limits)
     click.echo(f"run {run.name} {'had ended before' if had_ended else 'has ended'}: {run.state}")
     if problem is not None:
         raise ServiceError("whether its training has ended is not known", str(problem)) from problem

@@ -38,7 +38,7 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
     from llm.cluster.pipelines.kfp_client import connect
     from llm.cluster.pipelines.outcome import outcome
     from llm.cluster.pipelines.step_logs import StepLogs
-    from llm.cluster.pipelines.wait import CannotStart, Limits, Narrator, wait
+    from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 
     api = connect(config.cluster)
     if name is None:
@@ -51,7 +51,7 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
         return 0
     limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
     try:
-        run = wait(api, run.id, Narrator(say), limits, logs.held_up)
+        run = wait(api, run.id, RunPrinter(say), limits, logs.held_up)
     except CannotStart as error:
         raise UserError(str(error), f"The run still waits, without us: gristmill cancel {run.name}") from error
     return tell_the_end(api, run, logs, outcome(run, logs), as_json)

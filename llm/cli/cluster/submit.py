@@ -59,7 +59,7 @@ def command(
     from llm.cluster.pipelines.pod_preflight import pod_preflight
     from llm.cluster.pipelines.step_logs import StepLogs
     from llm.cluster.pipelines.submit import StoppedWaiting, Waiter, start, wait_to_the_end
-    from llm.cluster.pipelines.wait import Limits, Narrator
+    from llm.cluster.pipelines.wait import Limits, RunPrinter
     from llm.cluster.refusal import Refused, Unreachable
     from llm.cluster.trainjobs.pool_preflight import read_pool
     from llm.images import unbuilt_warning
@@ -82,7 +82,7 @@ def command(
                 return 0
             limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
             end = partial(end_training, str(config.run.name), config.cluster, say)
-            waiter = Waiter(api, logs, Narrator(say), interrupts, limits, end)
+            waiter = Waiter(api, logs, RunPrinter(say), interrupts, limits, end)
             run, cause = wait_to_the_end(waiter, run, config, lambda by: _choice(by, cancel_on_interrupt))
     except (Interrupted, StoppedWaiting) as stopped:
         if run is None:
@@ -100,9 +100,11 @@ def command(
 
 
 def _choice(interrupted: Interrupted, cancel_on_interrupt: bool) -> Choice:
-    """What Ctrl-C means: a question on a terminal, else the run's end."""
+    """A question on a terminal, else the run's end; a terminal that is gone leaves the run."""
     from llm.cluster.pipelines.submit import Choice
 
+    if interrupted.by_hangup and not cancel_on_interrupt:
+        return Choice.LEAVE
     asks = interrupted.by_keyboard and not cancel_on_interrupt and sys.stdin.isatty() and sys.stderr.isatty()
     if not asks:
         return Choice.CANCEL

@@ -9,7 +9,7 @@ from __future__ import annotations
 from llm.cluster.patience import patiently, silent
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.run_state import RunState
-from llm.cluster.pipelines.wait import Limits, Narrator, wait
+from llm.cluster.pipelines.wait import Limits, RunPrinter, wait
 from llm.config import RunConfig, from_yaml
 from llm.errors import ServiceError
 from llm.process.interrupts import Interrupts
@@ -29,9 +29,9 @@ def ask_for_the_end(api: KfpApi, run: RunState, limits: Limits, interrupts: Inte
     patiently(ask, limits.cancel_seconds, silent, "Kubeflow Pipelines", clock=limits.clock, pause=pause)
 
 
-def await_the_end(api: KfpApi, run_id: str, narrator: Narrator, limits: Limits) -> RunState:
+def await_the_end(api: KfpApi, run_id: str, printer: RunPrinter, limits: Limits) -> RunState:
     """A run that was asked to end, at its end; raises ServiceError if it takes longer than `limits` allow."""
-    run = wait(api, run_id, narrator, limits, for_seconds=limits.cancel_seconds)
+    run = wait(api, run_id, printer, limits, for_seconds=limits.cancel_seconds)
     if not run.has_ended:
         raise ServiceError(
             f"run {run.name} was asked to end, and is still {run.state} after {limits.cancel_seconds:g} s",

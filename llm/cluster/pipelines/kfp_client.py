@@ -2,8 +2,8 @@
 
 Where it is: `cluster.kfp_uri`, else KFP_ENDPOINT (as for the `kfp` command), else KF_PIPELINES_ENDPOINT, else the
 client's own search: the cluster that this pod runs in, or the one of the kubeconfig, namespace `kubeflow`.
-Who we are: the token in KFP_EXISTING_TOKEN (as for the `kfp` command), or in the file that KF_PIPELINES_SA_TOKEN_PATH
-names, or nobody. An own certificate authority: SSL_CERT_FILE.
+Our token: the one in KFP_EXISTING_TOKEN (as for the `kfp` command), or in the file that KF_PIPELINES_SA_TOKEN_PATH
+names, or none. An own certificate authority: SSL_CERT_FILE.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def _refusal(uri: str, error: Any) -> Refused | Unreachable:
     message = f"{message}: {said}" if said else message
     hints = {
         401: f"The token is missing or has expired: set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to its file.",
-        403: "Ask whoever runs Kubeflow Pipelines for the right to do this.",
+        403: "Ask the administrator of Kubeflow Pipelines for the right to do this.",
     }
     details = (hints[error.status],) if error.status in hints else ()
     if error.status in MAY_PASS:

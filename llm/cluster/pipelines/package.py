@@ -1,7 +1,7 @@
 """A pipeline as the package that Kubeflow Pipelines takes: the same for `gristmill submit` and for `kfp run create`.
 
-The resolved configuration is the package's default parameter, so whoever starts it needs to give nothing. The name of
-the run is in it, since the steps of a run meet under that name: see `llm.runs`.
+The resolved configuration is the package's default parameter: the package starts without any argument. It has the name
+of the run, since the steps of a run find each other by that name: see `llm.runs`.
 """
 
 from __future__ import annotations

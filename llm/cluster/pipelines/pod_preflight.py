@@ -1,7 +1,7 @@
-"""What a run in pods cannot do, found before anything is made on the cluster.
+"""What a run in pods cannot do: refused before anything is made on the cluster.
 
-The steps of a submitted run are pods: they share no folder with each other or with the machine that submits, and
-whoever sees the run in Kubeflow Pipelines can read its parameters.
+The steps of a submitted run are pods. They share no folder with each other or with the machine that submits, and
+everybody who sees the run in Kubeflow Pipelines can read its parameters.
 """
 
 from __future__ import annotations

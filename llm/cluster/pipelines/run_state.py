@@ -1,15 +1,15 @@
-"""How a run of Kubeflow Pipelines stands, read from the answers of its API (2.17).
+"""The state of a run of Kubeflow Pipelines, read from the answers of its API (2.17).
 
 KFP reports the nodes of the Argo workflow, not the steps of the pipeline: a step `train` is the node `train` (the
-whole), `train-driver` (decides what it gets) and `executor` (its pod), and with Argo's retries `train(0)` as well.
-Which names are steps, and which groups hang on a condition, is in the pipeline's own specification.
+whole), `train-driver` (chooses its inputs) and `executor` (its pod), and with Argo's retries `train(0)` as well. The
+pipeline's own specification says which names are steps, and which groups have a condition.
 
-    PENDING, RUNNING, PAUSED, CANCELING    go on
+    PENDING, RUNNING, PAUSED, CANCELING    not ended
     SUCCEEDED, FAILED, CANCELED, SKIPPED   ended
-    anything else                          goes on until the server gives it an end time
+    anything else                          not ended until the server gives it an end time
 
-A terminated run passes CANCELING and ends FAILED (never CANCELED, in 2.17), so whether it was cancelled is in its
-history. The server writes times that are not yet known as 1970.
+A terminated run becomes CANCELING and then FAILED (never CANCELED, in 2.17): its history shows that it was cancelled.
+The server writes times that it does not know yet as 1970.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 ACTIVE = frozenset({"PENDING", "RUNNING", "PAUSED", "CANCELING"})
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 UNKNOWN = "UNKNOWN"
-"""What we call a state that the server left out: of a node, that it was never reached."""
+"""Our word for a state that the server left out: a node that was never reached."""
 RETRY_INDEX = re.compile(r"\(\d+\)$")
 DRIVER = "-driver"
 
@@ -46,7 +46,7 @@ class Node:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None while it goes on."""
+        """How long it took; None before its end."""
         return None if self.started is None or self.ended is None else (self.ended - self.started).total_seconds()
 
 
@@ -68,12 +68,12 @@ class RunState:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has come to its end."""
         return self.state in FINAL or (self.state not in ACTIVE and self.finished is not None)
 
     @property
     def was_cancelled(self) -> bool:
-        """Whether somebody asked for its end, and it was not begun again since."""
+        """Whether somebody asked for its end, and did not start it again since."""
         before = (state for state in reversed((*self.history, self.state)) if state not in FINAL)
         return self.state == "CANCELED" or next(before, None) == "CANCELING"
 
@@ -86,14 +86,14 @@ class RunState:
 
     @property
     def steps(self) -> tuple[Node, ...]:
-        """The steps that were begun, in the order of their start."""
+        """The steps that have begun, in the order of their start."""
         wanted = set(step_names(self.specification))
         begun = (node for node in self.nodes if node.name in wanted and node.state != UNKNOWN)
         return tuple(sorted(begun, key=_by_start))
 
     @property
     def failed_node(self) -> Node | None:
-        """What failed first: a step, or else the driver of one; None if neither is known."""
+        """The node that failed first: a step, or else the driver of one; None if neither is known."""
         wanted = set(step_names(self.specification))
         failed = sorted((node for node in self.nodes if node.state == "FAILED"), key=_by_end)
         steps = [node for node in failed if node.name in wanted]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.run_state import FINAL, Node, RunState
 from llm.cluster.pipelines.step_pods import StepPod, StepPods
-from llm.cluster.pipelines.wait import Limits, Narrator, look
+from llm.cluster.pipelines.wait import Limits, RunPrinter, look
 from llm.cluster.pod_log import PodLog
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
@@ -178,7 +178,7 @@ def follow_logs(
     """
     shown: dict[str, Shown] = {}
     complete: set[str] = set()
-    narrator = Narrator(say, limits.clock)
+    printer = RunPrinter(say, limits.clock)
     while True:
         has_ended = run.has_ended
         for node in run.steps:
@@ -189,7 +189,7 @@ def follow_logs(
         if has_ended or not to_the_end:
             return
         limits.clock.sleep(limits.poll_seconds)
-        run = look(api, run.id, narrator, limits)
+        run = look(api, run.id, printer, limits)
 
 
 def _news(run: RunState, node: Node, logs: StepLogs, shown: Shown, *, follow: bool) -> Iterator[Piece]:

@@ -114,7 +114,7 @@ class StepPods:
 
     def api_in(self, namespace: str) -> Api:
         """The same cluster, in another namespace; the caller closes it."""
-        return self._api.twin(self._api.timeout_seconds, namespace)
+        return self._api.new_connection(self._api.timeout_seconds, namespace)
 
     def lacks(self, path: str) -> bool:
         """Whether an object is certainly not there."""

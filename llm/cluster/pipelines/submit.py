@@ -18,7 +18,7 @@ from llm.cluster.pipelines.package import compile_package
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.step_pods import StepPods
-from llm.cluster.pipelines.wait import CannotStart, Limits, Narrator, wait
+from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import RunConfig
 from llm.errors import ServiceError, UserError
@@ -43,7 +43,7 @@ class Waiter:
 
     api: KfpApi
     logs: StepLogs
-    narrator: Narrator
+    printer: RunPrinter
     interrupts: Interrupts
     limits: Limits
     end_training: Callable[[str | None], object]
@@ -132,12 +132,12 @@ def wait_to_the_end(
     leaves it to the cluster. Raises StoppedWaiting if the run goes on; Unreachable or Refused if it cannot be seen any
     more.
     """
-    interrupts, narrator = waiter.interrupts, waiter.narrator
+    interrupts, printer = waiter.interrupts, waiter.printer
     cause: Interrupted | CannotStart
     while True:
         try:
             interrupts.raise_held()
-            return wait(waiter.api, run.id, narrator, waiter.limits, waiter.logs.held_up), None
+            return wait(waiter.api, run.id, printer, waiter.limits, waiter.logs.held_up), None
         except Interrupted as interrupted:
             cause, choice = interrupted, _chosen(choose, interrupted)
         except CannotStart as error:
@@ -147,7 +147,7 @@ def wait_to_the_end(
         if choice is Choice.CANCEL:
             try:
                 with interrupts.held():
-                    narrator.say(_cancelling(cause))
+                    printer.say(_cancelling(cause))
                     ask_for_the_end(waiter.api, run, waiter.limits, interrupts)
                 return _end(waiter, run, config), cause
             except Interrupted as interrupted:
@@ -173,5 +173,5 @@ def _end(waiter: Waiter, run: RunState, config: RunConfig) -> RunState:
         try:
             waiter.end_training(waiter.logs.namespace_of(run.id))
         except (ServiceError, UserError) as error:  # the step that follows the training ends it too
-            waiter.narrator.say(f"whether its training has ended is not known: {error}")
-    return await_the_end(waiter.api, run.id, waiter.narrator, waiter.limits)
+            waiter.printer.say(f"whether its training has ended is not known: {error}")
+    return await_the_end(waiter.api, run.id, waiter.printer, waiter.limits)

@@ -27,7 +27,7 @@ CANCELING = "CANCELING"
 WORDS = {
     "PENDING": "waiting for the cluster to begin",
     "RUNNING": "running",
-    "PAUSED": "paused; it goes on when whoever paused it lets it",
+    "PAUSED": "paused, until somebody resumes it",
     CANCELING: "being cancelled",
 }
 
@@ -53,7 +53,7 @@ class CannotStart(UserError):
         self.step, self.summary = step, obstacle.summary
 
 
-class Narrator:
+class RunPrinter:
     """Says what is new about a run, each thing once; without news, a line every 30 s says which steps run."""
 
     def __init__(self, say: Say, clock: Clock = CLOCK) -> None:
@@ -100,7 +100,7 @@ class Narrator:
 def wait(
     api: KfpApi,
     run_id: str,
-    narrator: Narrator,
+    printer: RunPrinter,
     limits: Limits,
     held_up: Callable[[str], Sequence[StepPod]] = lambda run_id: (),
     for_seconds: float | None = None,
@@ -113,17 +113,17 @@ def wait(
     started = asked = limits.clock.now()
     obstacles = ObstacleClock(GAP_SECONDS)
     while True:
-        run = look(api, run_id, narrator, limits)
-        narrator.look(run)
+        run = look(api, run_id, printer, limits)
+        printer.look(run)
         now = limits.clock.now()
         if run.has_ended:
-            return _settled(api, run, narrator, limits)
+            return _settled(api, run, printer, limits)
         if for_seconds is not None and now - started >= for_seconds:
             return run
         if now - asked >= TROUBLES_SECONDS and run.state != CANCELING:
             pods = held_up(run_id)
             obstacles = check_obstacles(obstacles, pods, now)
-            narrator.trouble(pods)
+            printer.trouble(pods)
             asked = now
         limits.clock.sleep(limits.poll_seconds)
 
@@ -138,20 +138,20 @@ def check_obstacles(obstacles: ObstacleClock, pods: Iterable[StepPod], now: floa
     return obstacles
 
 
-def look(api: KfpApi, run_id: str, narrator: Narrator, limits: Limits) -> RunState:
+def look(api: KfpApi, run_id: str, printer: RunPrinter, limits: Limits) -> RunState:
     """The run as it is now; an outage of the server is waited out."""
     return patiently(
-        lambda: api.get(run_id), limits.away_seconds, narrator.say, "Kubeflow Pipelines",
+        lambda: api.get(run_id), limits.away_seconds, printer.say, "Kubeflow Pipelines",
         clock=limits.clock, meanwhile=", the run goes on",
     )  # fmt: skip
 
 
-def _settled(api: KfpApi, run: RunState, narrator: Narrator, limits: Limits) -> RunState:
+def _settled(api: KfpApi, run: RunState, printer: RunPrinter, limits: Limits) -> RunState:
     """The run once its steps have ended too: the server writes their ends a moment after the run's own."""
     for _ in range(SETTLING_LOOKS):
         if all(node.state not in ACTIVE for node in run.nodes):
             break
         limits.clock.sleep(limits.poll_seconds)
-        run = look(api, run.id, narrator, limits)
-        narrator.look(run)
+        run = look(api, run.id, printer, limits)
+        printer.look(run)
     return run

@@ -7,15 +7,13 @@ group and does not wait for it. So everything that the DELETE needs is ready bef
 from __future__ import annotations
 
 import signal
-import threading
-from types import FrameType
-from typing import Any
+from contextlib import ExitStack
 
 from llm.cluster.api import Api
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, trainjob
 from llm.errors import Preempted, ServiceError
+from llm.process.signals import while_signals
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DELETE_SECONDS = 5.0
 CREATING_SECONDS = 2.0
 """A TrainJob whose creation was on its way when the signal came may take so long to exist."""
@@ -23,14 +21,15 @@ AGAIN_SECONDS = 0.05
 
 
 class DeletesOnSignal:
-    """Between `with` and its end SIGTERM and SIGINT delete the TrainJob and raise Preempted in the main thread."""
+    """Between `with` and its end a stop signal deletes the TrainJob and raises Preempted in the main thread."""
 
     def __init__(self, api: Api, name: str) -> None:
         """Make ready to delete the TrainJob, which need not exist yet."""
-        self._api = api.twin(DELETE_SECONDS)  # connections of its own: the main thread may hold a lock of the other's
+        # The main thread may hold a lock of the first connection.
+        self._api = api.new_connection(DELETE_SECONDS)
         self._name = name
         self._asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._signals = ExitStack()
         self.is_creating = False
         """Whether a request is on its way that may create it."""
 
@@ -38,17 +37,15 @@ class DeletesOnSignal:
         """Begin; open the connection now, so that the DELETE need not."""
         trainjob(self._api, self._name)
         self._api.patience_seconds = DELETE_SECONDS
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        self._signals.enter_context(while_signals(self._stop))
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Leave the signals as they were."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._signals.close()
         self._api.close()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int) -> None:
         if self._asked:  # a Ctrl-C comes twice: the terminal sends it to us, and so does our runner
             return
         self._asked = True

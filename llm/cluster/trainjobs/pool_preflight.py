@@ -41,7 +41,7 @@ def check_trainer(api: Api) -> None:
         if _discover(api, f"/apis/{JOBSET_GROUP}/{JOBSET_VERSION}") is None:
             raise ServiceError(
                 f"the cluster has Kubeflow Trainer but no {JOBSET_GROUP}/{JOBSET_VERSION}",
-                "Trainer makes a training's pods through JobSet, 0.8 or newer: install it beside Trainer.",
+                "Trainer makes a training's pods through JobSet, 0.8 or newer: install it together with Trainer.",
                 _see(f"crd jobsets.{JOBSET_GROUP}"),
             )
     except Refused as error:
@@ -90,7 +90,7 @@ def _without_trainer(api: Api) -> ServiceError:
     if _discover(api, "/apis/kubeflow.org/v1") is not None:
         return ServiceError(
             "the cluster's Kubeflow training is too old: it serves kubeflow.org/v1 (PyTorchJob)",
-            f"{NEEDED} Install it beside the old operator; both can run.",
+            f"{NEEDED} Install it next to the old operator; both can run.",
         )
     return ServiceError(
         "Kubeflow Trainer is not installed: the cluster does not know trainjobs.trainer.kubeflow.org",

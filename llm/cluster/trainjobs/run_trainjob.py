@@ -30,7 +30,8 @@ def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: E
 
     def run_plan(plan_uri: str) -> None:
         spec = TrainJobSpec(
-            run=run, task=TASK, pool=pool, nodes=training.nodes, processes=training.processes,
+            run=run, task=TASK, pool=pool, nodes=training.parallel.nodes,
+            processes=training.parallel.processes,
             command=(*POD, plan_uri),
         )  # fmt: skip
         api = connect(cluster)
@@ -49,8 +50,8 @@ def run_trainjob(
     """Run a training as a TrainJob and return when it is complete.
 
     The TrainJob of an earlier launcher is adopted, or replaced: see `acquire`. Rank 0's events go to `log`, its other
-    lines to stderr. SIGTERM and SIGINT delete the TrainJob before anything else. A TrainJob that nothing owns (outside
-    of a pod) is deleted when it is complete.
+    lines to stderr. SIGTERM, SIGINT and SIGHUP delete the TrainJob before anything else. A TrainJob without an owner
+    (outside of a pod) is deleted when it is complete.
 
     Raises what the trainer raised, by its exit code and in its words; Preempted after a signal, or if others deleted
     the TrainJob; UserError for what keeps it from starting, once patience with that is at an end (then it is deleted);

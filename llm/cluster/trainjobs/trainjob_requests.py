@@ -1,7 +1,7 @@
 """All that a training asks of the API server.
 
 The Role of a launcher in the platform chart allows this and no more: tests/unit/cluster/trainjobs/test_rights.py
-compares the two. Every account may ask for its own rights besides.
+compares the two. Every account may also ask for its own rights.
 """
 
 from __future__ import annotations

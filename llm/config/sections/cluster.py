@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from llm.config.decides import NOTHING
 from llm.config.sections.base import NameInKubernetes, PositiveFloat, Section, Text
 
 
@@ -12,7 +15,7 @@ class ClusterConfig(Section):
     """Namespace of the platform chart; None: the pod's own, or that of the kubeconfig's current context."""
     kfp_uri: str | None = None
     """Address of the Kubeflow Pipelines API; None: KFP_ENDPOINT, or the client's own search."""
-    experiment: Text = "gristmill"
+    experiment: Annotated[Text, NOTHING] = "gristmill"
     """Experiment of the submitted runs."""
     service_account: NameInKubernetes = "gristmill-pipeline"
     """Service account of a submitted run's steps."""

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from llm.config.decides import INPUT
 from llm.config.sections.base import Fraction, Section, Text
 
 
 class DataConfig(Section):
     """Which text, and how it is read."""
 
-    path: Text = "stdlib"
+    path: Annotated[Text, INPUT] = "stdlib"
     """`stdlib` (the running interpreter's standard library), or a file, folder or glob on this machine."""
     domain: str | None = None
     """Domain of documents that do not carry one; None: `text` (`code` and `prose` for the standard library)."""

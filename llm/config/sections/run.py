@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from llm.config.decides import COURSE, NOTHING
 from llm.config.sections.base import Section, Text
 from llm.config.sections.cluster import ClusterConfig
 from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConfig
@@ -21,10 +24,10 @@ class RunSection(Section):
 
     folder: Text = "runs"
     """Folder of all runs; an `s3://` URI where the steps share no disk (`gristmill submit` sets it)."""
-    name: str | None = Field(default=None, pattern=r"^[^/.][^/]*$")
+    name: Annotated[str | None, NOTHING] = Field(default=None, pattern=r"^[^/.][^/]*$")
     """Name of this run's folder; None: made from the pipeline and the config, so the same command goes on in it."""
     retrain: bool = False
-    """Train anew although a finished training of exactly this recipe is there."""
+    """Train again although a finished training of exactly this recipe is there."""
 
 
 class RunConfig(Section):
@@ -38,7 +41,7 @@ class RunConfig(Section):
     """Tokenizer."""
     model: ModelConfig = ModelConfig()
     """Model."""
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Training."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
@@ -48,11 +51,11 @@ class RunConfig(Section):
     """Export."""
     serving: ServingConfig = ServingConfig()
     """Serving."""
-    tracking: TrackingConfig = TrackingConfig()
+    tracking: Annotated[TrackingConfig, NOTHING] = TrackingConfig()
     """Tracking."""
-    storage: StorageConfig = StorageConfig()
+    storage: Annotated[StorageConfig, COURSE] = StorageConfig()
     """Storage."""
-    cluster: ClusterConfig = ClusterConfig()
+    cluster: Annotated[ClusterConfig, COURSE] = ClusterConfig()
     """Cluster."""
-    run: RunSection = RunSection()
+    run: Annotated[RunSection, COURSE] = RunSection()
     """Run."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from llm.config.decides import NOTHING
 from llm.config.sections.base import Port, PositiveInt, Section
 
 
@@ -20,11 +21,11 @@ class ServingConfig(Section):
     """Most tokens that one request may ask for."""
     max_slots: PositiveInt = 8
     """Requests that decode at the same time; more wait in Triton's queue."""
-    address: str = "127.0.0.1"
+    address: Annotated[str, NOTHING] = "127.0.0.1"
     """Address that Triton listens on: this machine only, unless changed; Triton itself asks nobody for a key."""
-    http_port: Port = 8000
+    http_port: Annotated[Port, NOTHING] = 8000
     """Port of Triton's HTTP endpoint."""
-    grpc_port: Port = 8001
+    grpc_port: Annotated[Port, NOTHING] = 8001
     """Port of Triton's gRPC endpoint."""
-    metrics_port: Port = 8002
+    metrics_port: Annotated[Port, NOTHING] = 8002
     """Port of Triton's Prometheus metrics."""

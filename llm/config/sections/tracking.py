@@ -9,7 +9,7 @@ class TrackingConfig(Section):
     """MLflow, and what else follows a run."""
 
     uri: str | None = None
-    """Tracking server; None: SQLite and files beside the runs."""
+    """Tracking server; None: SQLite and files next to the runs."""
     experiment: str = "gristmill"
     """MLflow experiment."""
     model: str = "gristmill"

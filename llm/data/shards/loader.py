@@ -36,7 +36,7 @@ class Loader:
                 f"the train split has {len(tokens):,} tokens: less than one global batch, which is"
                 f" {global_batch:,} sequences of {sequence_length:,} and the token after them",
                 "Give more text, or lower "
-                + (f"training.global_batch_tokens to at most {fitting}." if fitting else "training.sequence_length."),
+                + (f"training.batch.tokens to at most {fitting}." if fitting else "training.batch.sequence_length."),
             )
         self._rows = sliding_window_view(tokens, sequence_length + 1)[::sequence_length]
         self._epoch: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))

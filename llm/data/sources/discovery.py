@@ -40,9 +40,8 @@ def format_of(file: InputFile) -> Format:
 
 
 def code_of(source: Source, files: Iterable[InputFile]) -> tuple[str, ...]:
-    """The modules whose code decides what is read: the source's and the formats' own; of another project, all of it."""
-    readers = {type(source).__module__, *(type(format_of(file)).__module__ for file in files)}
-    return tuple(sorted({name if name.startswith("llm.") else name.partition(".")[0] for name in readers}))
+    """The modules that read: the source's and the formats'; a recipe follows what they import."""
+    return tuple(sorted({type(source).__module__, *(type(format_of(file)).__module__ for file in files)}))
 
 
 def sources() -> dict[str, Source]:

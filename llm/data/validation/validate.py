@@ -13,11 +13,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.config import ValidationConfig, nearest
+from llm.config import ValidationConfig, deciding, nearest
 from llm.data.statistics import statistics
 from llm.data.validation.data_docs import write_data_docs
 from llm.data.validation.suite import read_suite, suite_path
@@ -30,8 +29,6 @@ from llm.storage.products import ValidationCounts
 if TYPE_CHECKING:
     import polars as pl
 
-CODE = ("llm.data.documents", "llm.data.statistics", "llm.data.validation")
-LIBRARIES = ("great-expectations", "pandas", "polars")
 ROW_NAMES = ("split", "domain")
 SHOWN_ROWS = 5
 
@@ -44,8 +41,9 @@ def validate(config: ValidationConfig, corpus: Manifest, store: Store, log: Even
     """
     path = suite_path(config.suite)
     suite = read_suite(path)
-    inputs = {"suite": suite, **{name: version(name) for name in LIBRARIES}}
-    recipe = Recipe("validate", config.model_dump(mode="json"), [corpus], code=CODE, inputs=inputs)
+    recipe = Recipe(
+        "validate", deciding(config), [corpus], code=(__name__,), inputs={"suite": suite}, libraries=("pandas",)
+    )
     done = store.find(recipe)
     if done is None:
         log.emit(Progress(step="validate", message="statistics of the corpus", done=0, total=2))

@@ -49,7 +49,7 @@ def score_documents(
 ) -> NDArray[np.float64]:
     """Nats of each tokenized document under `model`; 0 for a document without tokens.
 
-    `batch_size` full windows are read at a time (more of short ones); `progress` is told (tokens done, all tokens)
+    `batch_size` full windows are read at a time (more of short ones); `progress` gets (tokens done, all tokens)
     after each batch.
     """
     nats = np.zeros(len(documents))

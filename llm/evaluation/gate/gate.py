@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llm.config.sections import GateConfig
+from llm.config import GateConfig, deciding
 from llm.errors import UserError
 from llm.evaluation.gate.comparison import Comparison, Verdict, check_floors, compare, decide
 from llm.evaluation.gate.words import reason
@@ -22,16 +22,6 @@ from llm.runs.events import EventLog
 from llm.storage import Manifest, Parent, Recipe, Store
 from llm.storage.products import GateCounts
 
-CODE = (
-    "llm.evaluation.statistics.bootstrap",
-    "llm.evaluation.gate.comparison",
-    "llm.evaluation.gate.gate",
-    "llm.evaluation.gate.words",
-    "llm.evaluation.statistics.intervals",
-    "llm.evaluation.statistics.pairing",
-    "llm.evaluation.words",
-)
-"""Sources that decide a verdict."""
 MULTIPLICITY = (
     "PASS asks for every comparison at once (an intersection-union test), so each interval is read at its full"
     " confidence; FAIL is not corrected for the number of domains, since it and INCONCLUSIVE both keep the champion."
@@ -56,9 +46,9 @@ def judge(config: GateConfig, evaluation: Manifest, champion: Champion | None, s
     """
     recipe = Recipe(
         "gate",
-        config.model_dump(mode="json"),
+        deciding(config),
         [evaluation] if champion is None else [evaluation, champion.checkpoint, champion.evaluation],
-        code=CODE,
+        code=(__name__,),
         inputs={"champion": None if champion is None else champion.version},
     )
     if (done := store.find(recipe)) is not None:

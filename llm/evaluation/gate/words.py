@@ -50,7 +50,7 @@ def _outcome(comparison: Mapping[str, Any]) -> str:
         margin = f"worse by more than the margin of {comparison['margin']:g}"
         words = f"not {margin}", margin, f"may be {margin}"
     else:
-        words = "better", "worse", "neither better nor worse for certain"
+        words = "better", "worse", "no certain difference"
     told = words[0] if comparison["passed"] else words[1] if comparison["failed"] else words[2]
     return f"{told} (shown, decides nothing)" if comparison["rule"] == "none" else told
 

@@ -8,7 +8,7 @@ from llm.runs.event_kinds.cluster import TrainJobBegun, TrainStarted
 from llm.runs.event_kinds.event import EVENT_KINDS, Event, UnknownEvent
 from llm.runs.event_kinds.news import MetricMeasured, Progress, Warned
 from llm.runs.event_kinds.run import RunFinished, RunStarted, StopRequested, Versions
-from llm.runs.event_kinds.step import StepFailed, StepFinished, StepStarted
+from llm.runs.event_kinds.step import StepExplained, StepFailed, StepFinished, StepStarted
 from llm.runs.event_kinds.training import (
     CheckpointSaved,
     TrainingDiscarded,
@@ -26,6 +26,7 @@ __all__ = [
     "Progress",
     "RunFinished",
     "RunStarted",
+    "StepExplained",
     "StepFailed",
     "StepFinished",
     "StepStarted",

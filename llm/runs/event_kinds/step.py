@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from llm.runs.event_kinds.event import Event
 
 
@@ -15,6 +17,20 @@ class StepStarted(Event):
     """Name of the step."""
     pid: int | None = None
     """Id of its process on its machine."""
+
+
+class StepExplained(Event):
+    """A step knows whether it must work, and why: it looked in the store for what it is about to make."""
+
+    kind: Literal["step_explained"] = "step_explained"
+    step: str
+    """Name of the step."""
+    sought: str
+    """What it looked for, by the name of the recipe; a step may look for more than its own product."""
+    reused: bool
+    """Whether the store has it."""
+    why: list[str] = Field(default_factory=list)
+    """What changed since the nearest earlier recipe, in words: `config training.optimizer.lr 0.003 -> 0.001`."""
 
 
 class StepFinished(Event):
@@ -31,6 +47,8 @@ class StepFinished(Event):
     """Id of the product."""
     product: str | None = None
     """URI of the product."""
+    name: str | None = None
+    """Its name in the store that people can read: `corpus/RUN@1`; None if it has no files there."""
 
 
 class StepFailed(Event):

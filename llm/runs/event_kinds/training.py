@@ -22,7 +22,7 @@ class TrainPlan(Event):
     world_size: int
     """Number of ranks."""
     backend: str
-    """`training.backend`."""
+    """`training.parallel.backend.name`."""
     peak_flops: int | float | None = None
     """Floating-point operations per second that all ranks together were measured to reach."""
     flops_per_token: int | float | None = None

@@ -1,1 +1,1 @@
-"""The engine: decodes several requests in one batch."""
+"""The engine: decodes several requests at the same time."""

@@ -3,7 +3,7 @@
 A slot's answer depends on its own request only, so a stream is the same whoever else is being served. Limit: slots
 do not share a forward pass, so a model that is too large for the processor's caches reads its weights once a slot
 and token. GenAI's batching engine needs a GPU (PagedAttention); its CPU engine lets nobody join a running batch.
-This file is copied beside `model.py` into the model repository and imports nothing of `llm`.
+This file is copied next to `model.py` into the model repository and imports nothing of `llm`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Decoder:
             self._changed.notify()
 
     def stop(self) -> None:
-        """End the thread; requests in flight are told so."""
+        """End the thread; requests in flight get an answer that says so."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

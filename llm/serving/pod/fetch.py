@@ -15,6 +15,7 @@ from pathlib import Path
 from llm.errors import DamagedError, UserError
 from llm.storage import Manifest, identity
 from llm.storage.manifest import MANIFEST_NAME
+from llm.storage.names import resolved
 from llm.storage.objects import FileEntry, Objects
 from llm.storage.open import open_objects
 
@@ -39,13 +40,13 @@ UNITS = {
 def fetch_repository(
     uri: str, folder: Path, *, limit: str | None = None, progress: Callable[[str], None] = lambda message: None
 ) -> Manifest:
-    """Fetch the repository at a `file://` or `s3://` URI into `folder`; returns its manifest.
+    """Fetch the repository at a `file://` or `s3://` URI, or under its name, into `folder`; returns its manifest.
 
     `limit` is the folder's room, as Kubernetes writes it (`2Gi`). Raises UserError if there is no repository, no room
     for it or something else in the folder, DamagedError naming the file that is not what the manifest says,
     ServiceError if S3 refuses or does not answer.
     """
-    uri = uri.rstrip("/")
+    uri = resolved(uri.rstrip("/"))
     manifest = Manifest.read_uri(uri)
     _refuse_unfit(manifest, uri, folder, limit)
     total_bytes = sum(entry.size_bytes for entry in manifest.files)
@@ -77,7 +78,7 @@ def _refuse_unfit(manifest: Manifest, uri: str, folder: Path, limit: str | None)
     if manifest.id != identity(manifest.kind, manifest.files, manifest.counts, manifest.config, manifest.parents):
         raise DamagedError(
             f"{uri}/{MANIFEST_NAME} is damaged: what it says does not give the id {manifest.id}",
-            f"Remove {uri} and run `deploy` again: it will be made anew.",
+            f"Remove {uri} and run `deploy` again, which makes it again.",
         )
     total_bytes = sum(entry.size_bytes for entry in manifest.files)
     if limit is not None and total_bytes > bytes_of(limit):
@@ -85,10 +86,10 @@ def _refuse_unfit(manifest: Manifest, uri: str, folder: Path, limit: str | None)
             f"{KIND} {manifest.id} has {total_bytes / 2**20:.1f} MiB, and its volume {limit}",
             "Give the volume more room: --limit, which the chart gristmill-serving sets from model.volumeSize.",
         )
-    strangers = _names(folder) - {entry.path for entry in manifest.files} - {MANIFEST_NAME}
-    if strangers:
+    others = _names(folder) - {entry.path for entry in manifest.files} - {MANIFEST_NAME}
+    if others:
         raise UserError(
-            f"{folder} holds other things already: {', '.join(sorted(strangers)[:3])}", "Give it an empty folder."
+            f"{folder} holds other things already: {', '.join(sorted(others)[:3])}", "Give it an empty folder."
         )
 
 
@@ -99,7 +100,7 @@ def _fetch(source: Objects, entry: FileEntry, folder: Path, manifest: Manifest) 
     except DamagedError as error:
         raise DamagedError(
             f"{entry.path} of {manifest.kind} {manifest.id}: {error}",
-            f"Remove {manifest.uri} and run `deploy` again: it will be made anew.",
+            f"Remove {manifest.uri} and run `deploy` again, which makes it again.",
         ) from error
     if found != target:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -40,8 +40,8 @@ class Requests:
 def requests(metrics_url: str, ports: Collection[int]) -> Requests:
     """What is open, by Triton's metrics at an address and by the connections to its ports.
 
-    Where the metrics cannot be had, or the model's repository is older than its gauge, every open connection to the
-    ports counts as an open request.
+    If the metrics cannot be read, or the model's repository is older than the gauge that it would fill, every open
+    connection to the ports counts as an open request.
     """
     try:
         with urllib.request.urlopen(metrics_url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http, of this machine

@@ -16,7 +16,7 @@ from llm.telemetry import OFF
 
 VARIABLE = "GRISTMILL_TRITON"
 """Environment variable with the path of Triton's virtual environment."""
-BESIDE_THE_PROJECT = Path(__file__).resolve().parents[3] / ".venv-triton"
+IN_THE_PROJECT = Path(__file__).resolve().parents[3] / ".venv-triton"
 LIBRARIES = "import site, sysconfig; print(sysconfig.get_config_var('LIBDIR')); print(site.getsitepackages()[0])"
 
 
@@ -31,7 +31,7 @@ class Installation:
     def environment(self) -> dict[str, str]:
         """Environment for tritonserver: its Python backend embeds this virtual environment's Python."""
         answer = subprocess.run(
-            [self.root / "bin" / "python", "-c", LIBRARIES], capture_output=True, text=True, check=True
+            [self.root / "bin" / "python", "-I", "-c", LIBRARIES], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         libraries, packages = answer
         not_its = ("PYTHON", "VIRTUAL_ENV", "AWS_")  # ours, and the keys of the store: it serves what was fetched
@@ -42,13 +42,14 @@ class Installation:
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": libraries,
             "PYTHONPATH": packages,
+            "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",  # a served folder stays as its manifest says
         }
 
 
 def find_installation() -> Installation:
-    """The environment that GRISTMILL_TRITON names, or `.venv-triton` beside the project; raises UserError."""
-    root = Path(os.environ.get(VARIABLE) or BESIDE_THE_PROJECT).absolute()
+    """The environment that GRISTMILL_TRITON names, or `.venv-triton` in the project's folder; raises UserError."""
+    root = Path(os.environ.get(VARIABLE) or IN_THE_PROJECT).absolute()
     server = next(root.glob("lib/python*/site-packages/pytriton/tritonserver"), None)
     if server is None:
         raise UserError(

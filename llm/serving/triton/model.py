@@ -1,6 +1,6 @@
 """Triton's side of the model: requests in, one response a token out (decoupled Python backend).
 
-Runs in Triton's own Python, beside `decoding.py` and the exported model, and imports nothing of `llm`.
+Runs in Triton's own Python, next to `decoding.py` and the exported model, and imports nothing of `llm`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from decoding import BadRequest, Decoder, Request  # type: ignore[import-not-found]  # copied beside this file
+from decoding import BadRequest, Decoder, Request  # type: ignore[import-not-found]  # copied next to this file
 
 
 class Answer:

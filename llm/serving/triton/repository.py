@@ -12,20 +12,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from llm.config import ServingConfig
+from llm.config import ServingConfig, deciding
 from llm.errors import UserError
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
-from llm.storage import Manifest, Recipe, Store
+from llm.storage import Manifest, Recipe, Store, sha256_of_file
 from llm.storage.products import RepositoryCounts
 
 SERVING = Path(__file__).parent.parent
 BACKEND_FILES = (SERVING / "triton" / "model.py", SERVING / "engine" / "decoding.py")
-SERVED = ("model_name", "precision", "max_new_tokens", "max_slots")
-"""Fields of the configuration that the repository depends on: not the server's ports."""
-
-CODE = ("llm.serving.triton.repository", "llm.serving.triton.model", "llm.serving.engine.decoding")
-
 CONFIG = """\
 name: "{name}"
 backend: "python"
@@ -61,8 +56,10 @@ def build(config: ServingConfig, model: Manifest, version: int, store: Store, lo
 
     Raises UserError if the model was not exported in the wanted precision, DamagedError if it was changed.
     """
-    settings = config.model_dump(mode="json", include=set(SERVED))
-    recipe = Recipe("deploy", {**settings, "version": version}, [model], code=CODE)
+    backend = {file.name: sha256_of_file(file) for file in BACKEND_FILES}
+    recipe = Recipe(
+        "deploy", {**deciding(config), "version": version}, [model], code=(__name__,), inputs={"file": backend}
+    )
     if (done := store.find(recipe)) is not None:
         return done
     source = model.verify() / f"onnx-{config.precision}"

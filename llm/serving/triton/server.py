@@ -22,6 +22,7 @@ from typing import IO, Any, Self
 from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.process.children import dying_with_this_process
+from llm.process.signals import while_signals
 from llm.serving.triton.installation import Installation, find_installation
 
 __all__ = ["Installation", "TritonServer", "find_installation"]
@@ -44,7 +45,7 @@ class TritonServer:
         config: ServingConfig,
         progress: Callable[[str], None] | None = None,
     ) -> None:
-        """Prepare a server; nothing runs before `start` or `with`. `progress` is told what is being waited for."""
+        """Prepare a server; nothing runs before `start` or `with`. `progress` gets a line about what it waits for."""
         self.url = f"http://{config.address}:{config.http_port}"
         self._installation = installation
         self.repository = repository
@@ -63,6 +64,7 @@ class TritonServer:
         self._process = subprocess.Popen(
             self._command(),
             env=self._installation.environment(),
+            cwd=self._installation.root,  # its Python backend imports from the working directory first
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us; we stop it in order
@@ -99,15 +101,13 @@ class TritonServer:
         return self._request("GET", f"{which}/ready")[0] == 200
 
     def wait(self) -> None:
-        """Wait until the server ends by itself, or Ctrl-C or SIGTERM; raises ServiceError if it ended by itself."""
+        """Wait until the server ends by itself, or a stop signal; raises ServiceError if it ended by itself."""
         assert self._process is not None, "start it first"
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            code = self._process.wait()
+            with while_signals(_interrupt):
+                code = self._process.wait()
         except KeyboardInterrupt:
             return
-        finally:
-            signal.signal(signal.SIGTERM, before)
         raise ServiceError(f"Triton ended with {code}", *self._tail())
 
     def stop(self) -> None:
@@ -137,7 +137,7 @@ class TritonServer:
         server, config = self._installation.server, self._config
         return [
             str(server / "bin" / "tritonserver"),
-            f"--model-repository={self.repository}",
+            f"--model-repository={self.repository.absolute()}",
             "--model-control-mode=explicit",
             f"--backend-directory={server / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name=gristmill-{os.getpid()}-{config.http_port}",
@@ -206,3 +206,7 @@ def _reason(answer: str) -> str:
         return str(json.loads(answer)["error"]).strip()
     except (ValueError, KeyError, TypeError):
         return answer.strip() or "no reason given"
+
+
+def _interrupt(number: int) -> None:
+    raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from llm.tracking.sink import Delivery
 
 
 class MlflowSink:
-    """Live where MLflow is a server: nobody watches the database beside the runs, and MLflow's import takes seconds."""
+    """Live where MLflow is a server: nobody watches the database next to the runs, and MLflow loads slowly."""
 
     name = "MLflow"
 

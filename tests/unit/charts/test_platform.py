@@ -315,6 +315,6 @@ def test_the_notes_say_what_to_run_next(helm):
     said = notes(helm, "mill", "--set", "fullnameOverride=gristmill,s3.bucket=models")
     for expected in (
         "helm test mill --namespace ml", "cluster.namespace=ml", "cluster.service_account=gristmill-pipeline",
-        "storage.uri=s3://models/gristmill", "training.pool=cpu training.nodes=2 training.processes=1",
+        "storage.uri=s3://models/gristmill", "training.pool=cpu training.parallel.nodes=2",
     ):  # fmt: skip
         assert expected in said

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from llm import images
-from llm.cluster import obstacles
-from llm.cluster.pipelines import wait
 from llm.images import OF_STEPS, Image, fingerprint, record
 from tests.cluster_server import ClusterServer
 from tests.kfp_server import KfpServer, Look, Run
@@ -29,7 +27,7 @@ from tests.submission_case import (
     gristmill,
 )
 
-SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}", "--poll-seconds=0.05")
+SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}")
 
 
 def submit(capsys, kfp: KfpServer, *arguments: str) -> Ended:
@@ -79,9 +77,7 @@ def test_the_log_of_the_failed_step_is_printed_and_its_own_code_is_ours(capsys, 
 
 @pytest.fixture
 def stuck(kfp: KfpServer, pods: ClusterServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run's training has an image that nobody has, and patience with it is soon at an end."""
-    monkeypatch.setattr(wait, "TROUBLES_SECONDS", 0.0)
-    monkeypatch.setattr(obstacles, "PULL_SECONDS", 0.2)
+    """The next run's training has an image that no registry has."""
     kfp.next_script = [*TRAINING * 200, Look("SUCCEEDED", PROMOTED)]
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
     container = {"name": "main", "image": "gristmill/train@sha256:0", "state": {"waiting": waiting}}
@@ -122,10 +118,10 @@ def test_a_run_that_cannot_start_is_left_to_whoever_submitted_it_when_another_on
     capsys, kfp: KfpServer, stuck: None
 ):
     assert submit(capsys, kfp, "--no-wait").code == 0
-    ended = gristmill(capsys, "status", NAME, "--wait", f"cluster.kfp_uri={kfp.uri}", "--poll-seconds=0.05")
+    ended = gristmill(capsys, "status", NAME, "--wait", f"cluster.kfp_uri={kfp.uri}")
     assert (ended.code, kfp.only_run.terminated) == (2, False)
     assert "error: train cannot start: the image gristmill/train@sha256:0 cannot be pulled\n" in ended.err
-    assert ended.err.endswith(f"  The run waits on without us: gristmill cancel {NAME}\n")
+    assert ended.err.endswith(f"  The run still waits, without us: gristmill cancel {NAME}\n")
 
 
 def test_a_document_names_the_step_that_could_not_start(capsys, kfp: KfpServer, stuck: None):

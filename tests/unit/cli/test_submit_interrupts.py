@@ -189,6 +189,21 @@ def test_without_a_terminal_an_interruption_cancels_the_run_and_its_training(
     assert pods.made("DELETE") == [f"{TRAINJOBS}/mine"]
 
 
+def test_a_hangup_of_the_terminal_leaves_the_run(capsys, kfp: KfpServer):
+    kfp.next_script = TRAINING
+    interrupt_at(kfp, LOOK, signal.SIGHUP)
+    ended = gristmill(capsys, *submitting(kfp))
+    assert (ended.code, kfp.only_run.terminated) == (130, False)
+    assert f"the run goes on: gristmill status {NAME} --wait" in ended.err
+
+
+def test_a_hangup_cancels_the_run_where_an_interruption_shall(capsys, kfp: KfpServer):
+    kfp.next_script = TRAINING
+    interrupt_at(kfp, LOOK, signal.SIGHUP)
+    assert gristmill(capsys, *submitting(kfp), "--cancel-on-interrupt").code == 75
+    assert kfp.only_run.terminated
+
+
 def test_a_training_that_cannot_be_looked_for_does_not_hold_up_the_cancelling(capsys, kfp: KfpServer):
     kfp.next_script = TRAINING
     interrupt_at(kfp, LOOK, signal.SIGTERM)

@@ -16,7 +16,7 @@ TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
 
 
 def at(kfp: KfpServer, capsys, *arguments: str) -> Ended:
-    return gristmill(capsys, *arguments, f"cluster.kfp_uri={kfp.uri}", "--poll-seconds=0.05")
+    return gristmill(capsys, *arguments, f"cluster.kfp_uri={kfp.uri}")
 
 
 def pretraining(kfp: KfpServer, script: list[Look], *overrides: str):

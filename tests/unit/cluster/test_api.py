@@ -210,11 +210,11 @@ def test_a_request_of_another_thread_or_of_a_signal_has_connections_of_its_own(
     kubeconfig: Path, cluster: ClusterServer
 ):
     with closing(connect(ClusterConfig())) as connection:
-        twin = connection.twin(1.0, "other")
+        other = connection.new_connection(1.0, "other")
         connection.close()
-        assert twin.get("/version", "tell its version")
-        assert (twin.namespace, twin.patience_seconds, twin.source) == ("other", 0, connection.source)
-        twin.close()
+        assert other.get("/version", "tell its version")
+        assert (other.namespace, other.patience_seconds, other.source) == ("other", 0, connection.source)
+        other.close()
 
 
 def test_the_kubernetes_package_is_imported_by_nobody_who_does_not_connect():

@@ -50,6 +50,18 @@ def test_a_server_that_stays_away_is_given_up_in_time(seconds: float, asked: int
     assert (server.clock.now() <= seconds, server.asked) == (True, asked)
 
 
+def test_a_try_that_takes_all_the_time_is_the_only_one():
+    server = Server(1e9)
+
+    def slowly() -> str:
+        server.clock.sleep(30)
+        return server.ask()
+
+    with pytest.raises(Unreachable, match="Connection refused"):
+        patiently(slowly, 30, server.said.append, "k", clock=server.clock)
+    assert (server.asked, server.said) == (1, [])
+
+
 def test_a_refusal_is_final():
     asked = []
 

@@ -15,9 +15,9 @@ def test_the_defaults_compose_and_survive_yaml():
 
 
 def test_a_group_and_a_value_are_overridden():
-    config = compose(["model=small", "training.lr=1e-3"])
+    config = compose(["model=small", "training.optimizer.lr=1e-3"])
     assert config.model.hidden_size == 512
-    assert config.training.lr == 1e-3
+    assert config.training.optimizer.lr == 1e-3
 
 
 @pytest.mark.parametrize("name", ["7", "2026-11-24", "on"])
@@ -50,19 +50,26 @@ def test_a_path_needs_no_quoting(path: str):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.lrr=1", r"unknown config key training.lrr\n  Did you mean training.lr\?"),
+        ("training.seeed=1", r"unknown config key training.seeed\n  Did you mean training.seed\?"),
+        (
+            "training.optimizer.lrr=1",
+            r"unknown config key training.optimizer.lrr\n  Did you mean training.optimizer.lr\?",
+        ),
         ("trainign.lr=1", r"unknown config key trainign.lr\n  Did you mean training\?"),
         ("model=smal", r"there is no model named smal\n  Did you mean small\?"),
-        ("training.lr=abc", r"training.lr='abc' is not allowed: input should be a valid number"),
-        ("training.lr=-1", r"training.lr=-1 is not allowed: input should be greater than 0"),
-        ("training.backend=jax", r"input should be 'deepspeed' or 'torch'"),
+        ("training.optimizer.lr=abc", r"training.optimizer.lr='abc' is not allowed: input should be a valid number"),
+        ("training.optimizer.lr=-1", r"training.optimizer.lr=-1 is not allowed: input should be greater than 0"),
+        ("training.parallel.backend.name=jax", r"there is no choice of that name\n  Allowed: deepspeed, torch"),
         ("export.tensorrt=1", r"export.tensorrt is a section, not a value"),
         ("fast", r"fast is not an override\n  Write key=value"),
-        ("training.max_steps=null", r"exactly one must be given"),
+        ("training.length.steps=null", r"exactly one must be given"),
         ("model.num_attention_heads=3", r"does not divide model.hidden_size=\d+\n  allowed: 1, 2, 4"),
         ("model.num_key_value_heads=3", r"does not divide model.num_attention_heads"),
         ("data.test_fraction=0", r"leave an empty split"),
-        ("training.lr.foo=3", r"unknown config key training.lr.foo\n  training.lr is a value"),
+        (
+            "training.optimizer.lr.foo=3",
+            r"unknown config key training.optimizer.lr.foo\n  training.optimizer.lr is a value",
+        ),
         ("=config", r"=config is not an override"),
         ("data.path=", r"data.path='' is not allowed"),
         ("storage.uri=", r"storage.uri='' is not allowed"),
@@ -77,9 +84,21 @@ def test_a_path_needs_no_quoting(path: str):
             "model.hidden_size=8192",
             r"tokenizer.vocab_size=4096 is as wide as a layer .*model.num_key_value_heads=2 of 2048\)",
         ),
+        (
+            "model.hidden_size=96",
+            r"a head of 24 \(model.hidden_size=96 over model.num_attention_heads=4\) cannot be exported: ONNX Runtime"
+            r" needs a multiple of 16\n  allowed with this width: model.num_attention_heads=2 or 6\.",
+        ),
+        (
+            "model.hidden_size=40",
+            r"a head of 10 .*\n  Choose model.hidden_size as a multiple of 16 times model.num_att",
+        ),
         ("run.name=a/b", r"run.name='a/b' is not allowed"),
-        ("training.beta1=1.0", r"training.beta1=1.0 is not allowed: input should be less than 1"),
-        ("training.minutes=.inf", r"training.minutes=inf is not allowed: input should be a finite number"),
+        ("training.optimizer.beta1=1.0", r"training.optimizer.beta1=1.0 is not allowed: input should be less than 1"),
+        (
+            "training.length.minutes=.inf",
+            r"training.length.minutes=inf is not allowed: input should be a finite number",
+        ),
         (
             "gate.metrics.bits_per_byte.margn=1",
             r"gate.metrics.bits_per_byte.margn\n  Did you mean gate.metrics.NAME.margin",
@@ -100,16 +119,16 @@ def test_a_mistake_names_the_key_the_value_and_what_is_allowed(override: str, me
     ("overrides", "message"),
     [
         (
-            ["training.sequence_length=256", "training.global_batch_tokens=8192", "training.micro_batch_size=6"],
+            ["training.batch.sequence_length=256", "training.batch.tokens=8192", "training.batch.micro_batch_size=6"],
             r"(?s)micro_batch_size=6 does not divide.*32 sequences of 256; 2 ranks -> 16.*allowed: 1, 2, 4, 8, 16",
         ),
         (
-            ["training.sequence_length=256", "training.global_batch_tokens=8192", "training.processes=3"],
+            ["training.batch.sequence_length=256", "training.batch.tokens=8192", "training.parallel.processes=3"],
             r"processes=3 do not divide the global batch of 32 sequences\n  allowed: 1, 2, 4, 8, 16, 32",
         ),
         (
-            ["training.sequence_length=256", "training.global_batch_tokens=1000"],
-            r"is not a multiple of training.sequence_length=256\n  nearest: 768",
+            ["training.batch.sequence_length=256", "training.batch.tokens=1000"],
+            r"is not a multiple of training.batch.sequence_length=256\n  nearest: 768",
         ),
         (["model.max_position_embeddings=64"], r"is longer than the model's context"),
     ],

@@ -6,7 +6,8 @@ from typing import Any, get_origin
 
 import pytest
 
-from llm.config import RunConfig, compose, from_yaml, renamed
+from llm.config import RunConfig, compose, from_earlier_yaml, from_yaml, renamed, to_yaml
+from llm.config.named import choice, is_seam
 from llm.errors import UserError
 
 
@@ -20,6 +21,8 @@ def field_of(key: str) -> Any:
     """The annotation of a dotted key; keys of a mapping are those of its values."""
     annotation: Any = RunConfig
     for part in key.split("."):
+        if is_seam(annotation):
+            annotation = choice(annotation, annotation.default)
         annotation = (
             annotation.__args__[1] if get_origin(annotation) is dict else annotation.model_fields[part].annotation
         )
@@ -61,3 +64,31 @@ def test_a_new_name_is_one_of_todays_keys(new: str):
 def test_a_removed_key_is_explained_in_a_sentence(sentence: str):
     assert sentence[0].isupper()
     assert sentence.endswith(".")
+
+
+EARLIER = """
+training:
+  backend: torch
+  zero_stage: 1
+  max_steps: 7
+  lr: 0.5
+  checkpoint_every_steps: 9
+  of_another_version: 1
+model: {hidden_size: 36, num_attention_heads: 4}
+"""
+
+
+def test_the_configuration_of_an_earlier_run_is_still_read():
+    training = from_earlier_yaml(EARLIER).training
+    assert (training.length.steps, training.optimizer.lr, training.checkpoints.every_steps) == (7, 0.5, 9)
+    assert training.parallel.backend.model_dump() == {"name": "torch"}
+
+
+def test_a_configuration_of_today_is_read_as_it_is():
+    config = compose(["training.seed=7"])
+    assert from_earlier_yaml(to_yaml(config)) == config
+
+
+def test_an_earlier_run_with_a_value_that_cannot_be_is_refused():
+    with pytest.raises(UserError, match=r"training.optimizer.lr='fast' is not allowed: input should be a valid number"):
+        from_earlier_yaml("training: {lr: fast}")

@@ -137,4 +137,4 @@ def test_the_same_files_work_from_a_package_of_another_project(
     assert texts(ingested(talks, tmp_path / "a")) == SPOKEN
     assert texts(ingested(archive, tmp_path / "b")) == SPOKEN
     source = source_of(str(archive))
-    assert code_of(source, source.files(str(archive))) == ("my_package",)
+    assert code_of(source, source.files(str(archive))) == ("my_package.subtitles", "my_package.zip_archive")

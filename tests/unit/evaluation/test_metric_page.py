@@ -59,7 +59,7 @@ def run(
     events.emit(RunStarted(pipeline="pretrain"))
     for step, product in (("evaluate", scores), ("gate", gate)):
         events.emit(StepStarted(step=step))
-        product.write(folder.manifest_path(step))
+        folder.keep(step, product)
         events.emit(StepFinished(step=step, seconds=1.0, reused=False))
     return folder
 
@@ -96,7 +96,7 @@ def test_mlflow_gets_it(log: EventLog, measure: Callable[[float], Manifest]):
 
 
 def test_the_gate_compares_it_and_does_not_decide_by_it(run: RunFolder):
-    gate = json.loads(Manifest.read(run.manifest_path("gate")).file("gate.json").read_text())
+    gate = json.loads(run.manifest("gate").file("gate.json").read_text())
     rules = {row["rule"] for row in gate["comparisons"] if row["metric"] == NAME}
     assert rules == {"none"}
     assert any(line.startswith(f"{NAME}, overall: ") for line in verdict_in_words(gate))

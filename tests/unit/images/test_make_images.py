@@ -57,7 +57,9 @@ def test_an_image_is_known_by_dockers_id_whatever_that_is_the_digest_of(make_ima
 def test_an_image_that_was_built_anew_while_it_was_saved_is_not_taken(make_images, docker, tmp_path: Path):
     source = saved(tmp_path / "saved.tar")
     docker(f"{IDENTITY}) echo {sha256(b'another')};;", f'save*) cp {source} "${{2#--output=}}";;')
-    with pytest.raises(UserError, match=r"gristmill/train:1 was built anew by somebody else meanwhile\n  Run it again"):
+    with pytest.raises(
+        UserError, match=r"gristmill/train:1 was built again by another process at the same time\n  Run it again"
+    ):
         make_images._archived("train", "gristmill/train:1", DIGEST, "sources")
     assert not (tmp_path / "build" / "train.tar").exists()
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from kfp import compiler
 
+from llm.steps import STEPS, Step, steps_of
 from pipelines.pretrain import pretrain
 
 
@@ -36,9 +37,18 @@ def test_the_package_is_the_golden_one(package: str, golden):
     golden("pretrain.yaml", re.sub(r"image: .*/(\w+)[:@].*", r"image: \1", of_any_sdk))
 
 
-@pytest.mark.parametrize("name", ["train", "gate", "register", "promote", "deploy"])
+@pytest.mark.parametrize("name", [*STEPS, "report"])
 def test_what_must_happen_anew_is_never_cached(package: str, name: str):
     assert not tasks(package)[name]["cachingOptions"].get("enableCache", False)
+
+
+@pytest.mark.parametrize("step", steps_of("pretrain"), ids=lambda step: step.name)
+def test_a_task_gets_what_its_step_reads_and_waits_for_the_steps_before_it(package: str, step: Step):
+    task = tasks(package)[step.name]
+    artifacts = task["inputs"].get("artifacts", {})
+    assert set(artifacts) == {STEPS[source].makes.name for source in step.reads}
+    group = {name for name, other in STEPS.items() if other.only_if == step.only_if}
+    assert set(task.get("dependentTasks", [])) == {*step.reads, *step.after} & group
 
 
 def test_promotion_waits_for_a_whole_number_from_the_gate(package: str):
@@ -57,7 +67,10 @@ def test_the_report_is_written_whatever_happened(package: str):
 def test_every_pod_knows_its_run(package: str):
     _, executors = parts(package)
     fields = [one["fieldPathAsEnv"] for one in executors.values()]
-    assert fields == [[{"name": "GRISTMILL_KFP_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}]] * 12
+    assert len(fields) == len(STEPS) + 1, "each step, and the report"
+    assert all(
+        one == [{"name": "GRISTMILL_KFP_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}] for one in fields
+    )
 
 
 def test_the_pods_install_nothing(package: str):

@@ -15,7 +15,7 @@ from llm.config import RunConfig, TrackingConfig, to_yaml
 from llm.config.sections import RunSection
 from llm.errors import UserError
 from llm.registry import champion, forget_champion, promote, register, rollback
-from llm.registry.standing import LAST_CHAMPION
+from llm.registry.lost_champion import LAST_CHAMPION
 from llm.runs import RunFolder
 from llm.storage import Manifest, Recipe, Store
 from llm.tracking.mlflow_server import connection

@@ -12,7 +12,7 @@ from llm.config import RunConfig, TrackingConfig, to_yaml
 from llm.config.sections import RunSection
 from llm.errors import GateNotPassed, ServiceError, UserError
 from llm.registry import ModelVersion, champion, promote, register, rollback
-from llm.registry.standing import standing as standing_of
+from llm.registry.lost_champion import read_aliases
 from llm.runs import RunFolder
 from llm.runs.event_kinds import MetricMeasured
 from llm.runs.events import EventLog
@@ -51,9 +51,9 @@ def make(store: Store) -> Make:
     return lambda number: {step: one(step, number) for step in KINDS}
 
 
-def standing(folder: RunFolder) -> dict[str, int]:
+def aliases(folder: RunFolder) -> dict[str, int]:
     with connection(LOCAL, folder.runs) as client:
-        return dict(standing_of(client, LOCAL.model).aliases)
+        return dict(read_aliases(client, LOCAL.model).versions)
 
 
 def crown(folder: RunFolder, manifests: dict[str, Manifest], judged_against: str | None) -> None:
@@ -73,7 +73,7 @@ def test_a_version_names_the_products_that_it_was_made_from(folder: RunFolder, m
     assert registered.tags["gristmill.uri.evaluate"] == f"evaluation/{manifests['evaluate'].id}"
     assert registered.tags["gristmill.store"] == "store"
     assert run.data.metrics["test/bits_per_byte"] == 2.1
-    assert run.data.params["training.lr"] == "0.003"
+    assert run.data.params["training.optimizer.lr"] == "0.003"
     kept = next((folder.runs / "mlartifacts").rglob("manifests/export.json"))
     assert json.loads(kept.read_text())["id"] == manifests["export"].id
 
@@ -82,7 +82,7 @@ def test_registering_the_same_model_again_gives_the_same_version(folder: RunFold
     first = register(LOCAL, folder, make(1))
     assert register(LOCAL, folder, make(1)) == first
     assert register(LOCAL, folder, make(2)) == ModelVersion("gristmill", 2, first.run_id)
-    assert standing(folder) == {"challenger": 2}
+    assert aliases(folder) == {"challenger": 2}
 
 
 def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(
@@ -93,20 +93,20 @@ def test_a_new_evaluation_of_the_same_model_replaces_the_old_ones_tags(
     current = champion(LOCAL, run, store)
     assert current is not None
     assert current.evaluation == make(2)["evaluate"]
-    assert standing(folder) == {"champion": 1}
+    assert aliases(folder) == {"champion": 1}
 
 
 def test_promotion_keeps_the_old_champion_as_previous(folder: RunFolder, make: Make):
     for number in (1, 2):
         crown(folder, make(number), None if number == 1 else "1")
-    assert standing(folder) == {"champion": 2, "previous": 1}
+    assert aliases(folder) == {"champion": 2, "previous": 1}
 
 
 def test_promoting_the_champion_changes_nothing(folder: RunFolder, make: Make):
     for number in (1, 2):
         crown(folder, make(number), None if number == 1 else "1")
     promote(LOCAL, folder, 2, "PASS", "1")
-    assert standing(folder) == {"champion": 2, "previous": 1}
+    assert aliases(folder) == {"champion": 2, "previous": 1}
 
 
 def test_a_pass_against_one_champion_is_none_against_another(folder: RunFolder, make: Make, run: RunSection):
@@ -117,7 +117,7 @@ def test_a_pass_against_one_champion_is_none_against_another(folder: RunFolder, 
     rollback(LOCAL, run)
     with pytest.raises(UserError, match="judged against version 2, and version 1 is the champion by now"):
         crown(folder, make(3), "2")
-    assert standing(folder)["champion"] == 1
+    assert aliases(folder)["champion"] == 1
 
 
 @pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "pass", ""])
@@ -125,7 +125,7 @@ def test_only_pass_leads_to_promotion(folder: RunFolder, make: Make, verdict: st
     version = register(LOCAL, folder, make(1)).version
     with pytest.raises(GateNotPassed, match="version 1 of gristmill is not promoted: the gate said"):
         promote(LOCAL, folder, version, verdict, None)
-    assert standing(folder) == {"challenger": 1}
+    assert aliases(folder) == {"challenger": 1}
 
 
 def test_the_champion_comes_with_its_products(folder: RunFolder, make: Make, run: RunSection, store: Store):
@@ -156,7 +156,7 @@ def test_rollback_returns_to_the_previous_champion_once(folder: RunFolder, make:
     for number in (1, 2):
         crown(folder, make(number), None if number == 1 else "1")
     assert rollback(LOCAL, run) == 1
-    assert standing(folder) == {"champion": 1}
+    assert aliases(folder) == {"champion": 1}
     with pytest.raises(UserError, match=r"no previous champion to go back to\n  The champion is version 1"):
         rollback(LOCAL, run)
 

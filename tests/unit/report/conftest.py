@@ -16,6 +16,7 @@ from llm.runs import RunFolder
 from llm.runs.event_kinds import (
     Event,
     RunStarted,
+    StepExplained,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -71,6 +72,12 @@ class SampleRun:
             self.emit(ended, seconds)
         return self
 
+    def explain(self, step: str, *why: str) -> SampleRun:
+        self.emit(StepStarted(step=step))
+        self.emit(StepExplained(step=step, sought=step, reused=False, why=list(why)))
+        self.emit(StepFinished(step=step, seconds=2.0, manifest=self.made[step].id, name="corpus/wiki@3"))
+        return self
+
     def train(self, until: int, steps: int = 200) -> None:
         self.emit(TrainPlan(steps=steps, start=0, parameters=4_214_016, tokens_per_step=8192, world_size=2,
                             backend="deepspeed"))  # fmt: skip
@@ -115,7 +122,7 @@ class SampleRun:
 
     def keep(self, step: str, manifest: Manifest) -> Manifest:
         self.made[step] = manifest
-        manifest.write(self.folder.manifest_path(step))
+        self.folder.keep(step, manifest)
         return manifest
 
 

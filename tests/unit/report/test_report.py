@@ -130,9 +130,9 @@ def test_a_failed_run_shows_the_reason_and_what_there_was(sample_run: Callable[.
     run = sample_run().do(*STEPS[:4])
     run.emit(StepStarted(step="train"))
     run.train(80)
-    page = page_of(run.fail("train", "the loss is nan at step 81\n  Lower training.lr."))
+    page = page_of(run.fail("train", "the loss is nan at step 81\n  Lower training.optimizer.lr."))
     assert "Failed in train" in page.text
-    assert "Lower training.lr." in page.text
+    assert "Lower training.optimizer.lr." in page.text
     assert "80 of 200" in page.text
     assert page.headings == ["Training", "Data", "Tokenizer", "Steps", "Lineage", "To repeat it"]
 
@@ -231,9 +231,9 @@ def test_a_manifest_that_is_damaged_or_gone_is_named_and_the_rest_is_shown(sampl
 def test_a_product_of_another_shape_costs_its_section_only(sample_run: Callable[..., Any]):
     run = sample_run().do("ingest", "tokenizer")
     tokenizer = run.made["tokenizer"].model_copy(update={"counts": {"vocab_size": 4096}})
-    tokenizer.write(run.folder.manifest_path("tokenizer"))
+    run.folder.keep("tokenizer", tokenizer)
     page = page_of(run)
-    assert "Not shown: the section Tokenizer" in page.text
+    assert f"Not shown: the manifest of tokenizer {tokenizer.id} cannot be read: counts." in page.text
     assert "11,402 documents read" in page.text
 
 
@@ -316,3 +316,13 @@ def test_a_figure_of_unknown_size_keeps_its_digits():
     assert [measured(n) for n in (0, 12_000, 0.91, 3.1e-6, -2e-9, None)] == [
         "0", "12,000", "0.91", "3.1\u00a0×\u00a010⁻⁶", "−2\u00a0×\u00a010⁻⁹", "n/a",
     ]  # fmt: skip
+
+
+def test_a_step_that_was_made_again_says_which_part_of_its_recipe_changed(sample_run: Callable[..., Any]):
+    changed = [f"code llm/data/{name}.py" for name in ("documents", "ingest", "readers", "split")]
+    run = sample_run().do(*STEPS)
+    assert "made again because of" not in page_of(run).text
+    text = page_of(run.explain("ingest", "config data.domain None -> <b>", *changed)).text
+    assert "made again because of" in text
+    assert "corpus/wiki@3" in text
+    assert "; ".join(["config data.domain None -> <b>", *changed[:3], "and 1 more"]) in text

@@ -1,11 +1,14 @@
 """What the local runner adds to KFP's: outcomes, signals, memory, and parameters that arrive as they were sent."""
 
 import io
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,13 @@ from kfp import dsl
 from llm.config import compose, from_yaml
 from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
+from llm.process.signals import STOP_SIGNALS
 from llm.runner.local import run_locally
-from llm.runs.event_kinds import RunFinished, RunStarted
+from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
+from llm.steps import STEPS
+from llm.storage import Manifest
 from tests.placeholders import PLACEHOLDERS
 
 
@@ -34,14 +40,41 @@ def fail(config: str) -> None:
     """Fail as a step does: in its own words, with its own code."""
     from llm.config import from_yaml
     from llm.errors import UserError
-    from llm.steps import STEPS, open_context, run_step
-    from llm.steps.bodies import Step
+    from llm.steps import STEPS, Step, open_context, run_step
 
     def body(context, given):
         raise UserError("the text is missing", "Bring it.")
 
     STEPS["ingest"] = Step("ingest", (), body)
     run_step("ingest", open_context(from_yaml(config)), {})
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def die(config: str) -> None:
+    """End as a step does that the kernel kills for lack of memory."""
+    import os
+    import signal
+
+    from llm.config import from_yaml
+    from llm.steps import STEPS, Step, open_context, run_step
+
+    STEPS["ingest"] = Step("ingest", (), lambda context, given: os.kill(os.getpid(), signal.SIGKILL))
+    run_step("ingest", open_context(from_yaml(config)), {})
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def tell(config: str, place: str) -> None:
+    """Write what a step finds in its environment."""
+    import json
+    import os
+    import random
+    import tokenize
+    from pathlib import Path
+
+    import llm
+
+    found = [random.__file__, tokenize.__file__, llm.__file__, [name for name in os.environ if name.startswith("PET_")]]
+    Path(place).write_text(json.dumps(found))
 
 
 def arguments(tmp_path: Path) -> list[str]:
@@ -86,6 +119,41 @@ def test_the_exit_code_and_the_words_of_a_failed_step_are_the_runs(tmp_path: Pat
     assert log.of_kind(RunFinished)[0].exit_code == 2
 
 
+def test_a_killed_step_tells_the_user_to_run_again(tmp_path: Path):
+    @dsl.pipeline(name="dying")
+    def dying(config: str) -> None:
+        die(config=config)
+
+    outcome = run_locally(dying, "dying", compose(arguments(tmp_path)), "command")
+    assert (outcome.exit_code, str(outcome.message).splitlines()[0]) == (
+        75, "ingest: the process of the step was killed",
+    )  # fmt: skip
+    assert "for lack of memory" in str(outcome.message)
+    assert "Run the same command again to go on." in str(outcome.message)
+
+
+def test_nothing_of_the_working_directory_or_of_another_torchrun_reaches_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("random.py", "tokenize.py", "llm/__init__.py"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("raise SystemExit('the working directory was imported')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PET_NNODES", "2")
+
+    @dsl.pipeline(name="telling")
+    def telling(config: str) -> None:
+        tell(config=config, place=str(tmp_path / "told"))
+
+    run_locally(telling, "telling", compose(arguments(tmp_path)), "command")
+    assert (tmp_path / "told").exists(), (tmp_path / "runs" / "one" / "pipeline.log").read_text()
+    import llm
+
+    assert json.loads((tmp_path / "told").read_text()) == [random.__file__, tokenize.__file__, llm.__file__, []]
+    assert os.environ["PET_NNODES"] == "2", "the environment of this process is as it was"
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
 def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path):
     @dsl.pipeline(name="skipping")
     def skipping(config: str) -> None:
@@ -96,9 +164,41 @@ def test_a_pipeline_that_skips_its_steps_is_a_fault_not_a_success(tmp_path: Path
     assert "ended early" in str(outcome.message)
 
 
-def test_a_stop_before_the_first_step_ends_with_75_and_a_report(tmp_path: Path):
+ALL = list(STEPS)
+UNCONDITIONAL = [step.name for step in STEPS.values() if step.only_if is None]
+
+
+@pytest.mark.parametrize(
+    ("finished", "verdict", "code", "words"),
+    [
+        (ALL, "PASS", 0, "None"),
+        (UNCONDITIONAL, "FAIL", 4, "the gate said FAIL: the model is registered, but not promoted"),
+        (UNCONDITIONAL, "INCONCLUSIVE", 4, "the gate said INCONCLUSIVE: the model is registered, but not promoted"),
+        (UNCONDITIONAL, "PASS", 70, "the pipeline ended early"),
+        (ALL[:-1], "PASS", 70, "the pipeline ended early"),
+        (ALL[:4], "PASS", 70, "the pipeline ended early"),
+        (UNCONDITIONAL[:-1], "FAIL", 70, "the pipeline ended early"),
+    ],
+)
+def test_a_run_ends_as_its_steps_and_its_verdict_say(
+    tmp_path: Path, finished: list[str], verdict: str, code: int, words: str
+):
+    def pipeline(config: str) -> None:
+        folder = RunFolder(tmp_path / "runs" / "one")
+        for step in finished:
+            EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0))
+        counts = {"verdict": verdict, "passed": int(verdict == "PASS")}
+        Manifest(kind="gate", id="i", uri="file:///x", files=(), counts=counts).write(folder.manifest_path("gate"))
+
+    outcome = run_locally(pipeline, "pretrain", compose(arguments(tmp_path)), "command")
+    assert outcome.exit_code == code
+    assert words in str(outcome.message)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stop_before_the_first_step_ends_with_75_and_a_report(tmp_path: Path, number: signal.Signals):
     def stopped(config: str) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     outcome = run_locally(stopped, "stopped", compose(arguments(tmp_path)), "command")
     assert (outcome.exit_code, "stopped on request" in str(outcome.message)) == (75, True)

@@ -41,7 +41,7 @@ def test_every_metric_has_a_table_with_its_interval_and_its_references(tmp_path:
         accuracy = {"unit": "share", "item": "question", "overall": ROW | {"references": {}}, "domains": {}}
         scores = {"intervals": {"confidence": 0.9}, "metrics": {"bits_per_byte": bits, "accuracy": accuracy}}
         (stage.path / "summary.json").write_text(json.dumps(scores))
-        stage.commit().write(folder.manifest_path("evaluate"))
+        folder.keep("evaluate", stage.commit())
     assert not any("overall" in line for line in summary(outcome(folder)))  # an earlier attempt's
     EventLog(folder.events).emit(StepStarted(step="evaluate"))
     EventLog(folder.events).emit(StepFinished(step="evaluate", seconds=1.0))

@@ -16,7 +16,7 @@ EARLIER = {"bits_per_byte": 2.1, "bits_per_byte/code": 1.9, "tokens": 9}
 
 def finish(folder: RunFolder, store: Store, step: str, counts: Counts) -> None:
     with store.stage(counts.kind, Recipe(step, {})) as stage:
-        stage.commit(counts).write(folder.manifest_path(step))
+        folder.keep(step, stage.commit(counts))
     EventLog(folder.events).emit(StepStarted(step=step))
     EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0, reused=False))
 

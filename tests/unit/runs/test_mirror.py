@@ -48,7 +48,7 @@ def test_a_step_sees_what_the_steps_before_it_left(tmp_path: Path, home: LocalOb
     first, log = pod(tmp_path, "first")
     with mirrored(first, home, "ingest"):
         log.emit(StepStarted(step="ingest"))
-        MANIFEST.write(first.manifest_path("ingest"))
+        first.keep("ingest", MANIFEST)
         first.write_config("a: 1\n")
     second, log = pod(tmp_path, "second")
     with mirrored(second, home, "validate"):

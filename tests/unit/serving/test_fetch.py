@@ -17,6 +17,7 @@ from llm.runs.events import EventLog
 from llm.serving.pod.fetch import bytes_of, fetch_repository
 from llm.serving.triton.repository import build
 from llm.storage import Manifest, Recipe, Store
+from llm.storage.names import give_name
 
 
 @pytest.fixture
@@ -32,11 +33,20 @@ def repository(model: Manifest, store: Store, log: EventLog) -> Manifest:
     return build(ServingConfig(), model, 3, store, log)
 
 
+def test_a_repository_is_fetched_by_the_name_that_its_run_gave_it(
+    repository: Manifest, store: Store, tmp_path: Path
+) -> None:
+    name = give_name(store.objects, "repository", repository.id, "one")
+    assert fetch_repository(f"{store.objects.uri}/names/{name}", tmp_path / "served").id == repository.id
+    with pytest.raises(UserError, match=r"there is no repository named one@2 in .*\n  There are: one@1\."):
+        fetch_repository(f"{store.objects.uri}/names/repository/one@2", tmp_path / "other")
+
+
 def test_a_fetched_folder_is_the_product_again(repository: Manifest, tmp_path: Path) -> None:
     told: list[str] = []
     fetched = fetch_repository(repository.uri + "/", tmp_path / "served", progress=told.append)
     assert fetched == repository
-    assert Manifest.read(tmp_path / "served" / "manifest.json") == repository
+    assert Manifest.read(tmp_path / "served" / "manifest.json").id == repository.id
     assert repository.model_copy(update={"uri": (tmp_path / "served").as_uri()}).verify() == tmp_path / "served"
     assert told[0].startswith("fetching 4 files, 0.0 MiB, of file://")
 

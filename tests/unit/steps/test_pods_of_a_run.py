@@ -15,8 +15,7 @@ from llm.runs import last_attempt
 from llm.runs.event_kinds import RunStarted, TrainValidation, Versions
 from llm.runs.events import EventLog
 from llm.runs.origin import KFP_RUN
-from llm.steps import STEPS, open_context, report_component, run_component
-from llm.steps.bodies import Context, Given, Step
+from llm.steps import STEPS, Context, Given, Step, open_context, report_component, run_component
 from llm.storage import Manifest
 from llm.tracking.mlflow_sink import deliver
 
@@ -78,7 +77,7 @@ def test_three_pods_are_one_run_of_mlflow_with_parameters_and_origin(
     pod("register", "a", 2.0)
     pod("report", "a")
     client, (run,) = tracked(database)
-    assert "training.lr" in run.data.params
+    assert "training.optimizer.lr" in run.data.params
     assert run.data.tags["gristmill.kfp_run"] == "a"
     assert "version.gristmill" in run.data.tags
     assert [point.value for point in client.get_metric_history(run.info.run_id, "validation/loss")] == [3.0, 2.0]

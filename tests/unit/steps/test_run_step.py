@@ -12,10 +12,10 @@ import pytest
 
 from llm.config import compose, to_yaml
 from llm.errors import Preempted, UserError
+from llm.process.signals import STOP_SIGNALS
 from llm.process.stop import RUNNER_PID
 from llm.runs.event_kinds import RunStarted, StepFailed, StepFinished, StepStarted, StopRequested
-from llm.steps import STEPS, figures, open_context, run_component, run_step
-from llm.steps.bodies import Step
+from llm.steps import STEPS, Step, figures, open_context, run_component, run_step
 from llm.storage import Manifest
 
 
@@ -36,10 +36,10 @@ def overrides(tmp_path: Path) -> list[str]:
 def test_a_step_leaves_its_manifest_and_two_events(overrides: list[str]):
     context = open_context(compose(overrides))
     manifest = run_step("ingest", context, {})
-    assert Manifest.read(context.folder.manifest_path("ingest")) == manifest
+    assert context.folder.manifest("ingest") == manifest
     started, finished = context.log.of_kind(StepStarted)[0], context.log.of_kind(StepFinished)[0]
     assert (started.step, started.pid) == ("ingest", os.getpid())
-    assert (finished.manifest, finished.reused) == (manifest.id, False)
+    assert (finished.manifest, finished.reused, finished.name) == (manifest.id, False, "corpus/one@1")
 
 
 def test_the_same_step_again_is_reused(overrides: list[str]):
@@ -70,7 +70,7 @@ def test_a_product_made_from_another_than_the_one_beside_it_is_refused(overrides
     vocabulary = run_step("tokenizer", context, {"ingest": corpus})
     (tmp_path / "texts" / "new.txt").write_text("One more text, and the corpus is another.")
     other = run_step("ingest", context, {})
-    with pytest.raises(UserError, match=r"what tokenizer left was made from another corpus.*\n  Run tokenizer again"):
+    with pytest.raises(UserError, match=r"of step tokenizer comes from another corpus.*\n  Run tokenizer again"):
         run_step("tokenize", context, {"ingest": other, "tokenizer": vocabulary})
 
 
@@ -114,7 +114,7 @@ def test_a_configuration_without_a_run_name_is_refused(overrides: list[str]):
 def test_a_component_writes_the_manifest_where_kfp_wants_it(overrides: list[str], tmp_path: Path):
     output = tmp_path / "artifact" / "corpus"
     manifest = run_component("ingest", to_yaml(compose(overrides)), {}, str(output))
-    assert Manifest.read(output) == manifest
+    assert Manifest.read(output, open_context(compose(overrides)).store.objects.uri) == manifest
 
 
 def test_a_component_ends_with_the_exit_code_and_no_traceback(overrides: list[str], tmp_path: Path, capsys):
@@ -126,23 +126,27 @@ def test_a_component_ends_with_the_exit_code_and_no_traceback(overrides: list[st
     assert not (tmp_path / "corpus").exists()
 
 
-def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(overrides: list[str], tmp_path: Path):
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stopped_step_ends_with_75_and_leaves_nothing_half_made(
+    overrides: list[str], tmp_path: Path, number: signal.Signals
+):
     script = (
-        "import os, signal, sys; from llm.steps import bodies, run_component\n"
+        "import os, signal, sys; from llm.steps import run_component\n"
         "import llm.data.ingest as ingest\n"
         "def stopped(config, store, log):\n"
         "    from llm.storage import Recipe\n"
         "    with store.stage('corpus', Recipe('ingest', {})) as stage:\n"
-        "        (stage.path / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        (stage.path / 'half').write_text('half'); os.kill(os.getpid(), int(sys.argv[2]))\n"
         "ingest.ingest = stopped\n"
         "run_component('ingest', sys.stdin.read(), {}, sys.argv[1])"
     )
     config = to_yaml(compose(overrides))
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "out")], input=config, capture_output=True, text=True
-    )
+        [sys.executable, "-c", script, str(tmp_path / "out"), str(int(number))],
+        input=config, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
     assert ended.returncode == 75, ended.stderr
-    assert "stopped by SIGTERM" in ended.stderr
+    assert f"stopped by {number.name}" in ended.stderr
     assert list((tmp_path / "store" / "corpus").iterdir()) == []
 
 

@@ -81,7 +81,7 @@ def test_nonsense_is_not_a_manifest(tmp_path: Path):
 
 
 def test_a_product_elsewhere_is_refused_with_its_scheme(product: Manifest):
-    with pytest.raises(UserError, match="ftp://host/x is neither a folder, a file: URI nor s3://"):
+    with pytest.raises(UserError, match="ftp://host/x is not a folder, a file: URI or s3://"):
         product.model_copy(update={"uri": "ftp://host/x"}).verify()
 
 

@@ -14,7 +14,6 @@ import pytest
 from llm.errors import UserError
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import Counts
-from llm.storage.recipe import code_fingerprint
 from llm.storage.store import ABANDONED_AFTER_SECONDS
 from tests.storage_case import one_document
 
@@ -39,7 +38,7 @@ def test_a_product_is_found_again_by_its_recipe(store: Store):
         Recipe("validate", {"path": "x"}, inputs={"file": "1"}),
         Recipe("ingest", {"path": "y"}, inputs={"file": "1"}),
         Recipe("ingest", {"path": "x"}, inputs={"file": "2"}),
-        Recipe("ingest", {"path": "x"}, inputs={"file": "1"}, code=("llm.storage",)),
+        Recipe("ingest", {"path": "x"}, inputs={"file": "1"}, code=("llm.model.size",)),
     ],
     ids=["step", "config", "inputs", "code"],
 )
@@ -128,18 +127,3 @@ def test_a_folder_that_another_process_is_building_stays(store: Store):
         os.utime(stage.path, (0, 0))
         make(store, Recipe("ingest", {"other": 1}))
         assert stage.path.is_dir()
-
-
-def test_the_code_fingerprint_follows_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    package = tmp_path / "fingerprinted"
-    package.mkdir()
-    (package / "__init__.py").write_text("x = 1")
-    monkeypatch.syspath_prepend(tmp_path)
-    before = code_fingerprint("fingerprinted")
-    (package / "__init__.py").write_text("x = 2")
-    assert code_fingerprint("fingerprinted") != before
-
-
-def test_a_package_that_is_not_there_has_no_fingerprint():
-    with pytest.raises(ValueError, match="no package llm_nowhere"):
-        code_fingerprint("llm_nowhere")

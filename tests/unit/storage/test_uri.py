@@ -59,8 +59,8 @@ def test_the_uri_of_a_path_leads_back_to_it(tmp_path: Path, name: str):
         ("file:", "file: names no whole path"),
         ("file:///a%00b", "names no whole path"),
         ("file://server/share", "names the host server\n  A path has three slashes"),
-        ("s3:/bucket/x", "s3:/bucket/x is neither a folder, a file: URI nor s3://BUCKET/PREFIX"),
-        ("S3://bucket/x", "S3://bucket/x is neither a folder, a file: URI nor s3://BUCKET/PREFIX"),
+        ("s3:/bucket/x", "s3:/bucket/x is not a folder, a file: URI or s3://BUCKET/PREFIX"),
+        ("S3://bucket/x", "S3://bucket/x is not a folder, a file: URI or s3://BUCKET/PREFIX"),
         ("gs://bucket/x", r"For a folder of this name write \./gs://bucket/x"),
     ],
 )

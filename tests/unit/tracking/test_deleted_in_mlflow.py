@@ -43,7 +43,7 @@ def test_a_deleted_run_is_told_again_from_the_beginning_as_another(run_folder: R
     (after,) = runs_of(client)
     assert after != before
     assert [point.step for point in client.get_metric_history(after, "train/loss")] == list(range(1, 12))
-    assert client.get_run(after).data.params["training.micro_batch_size"]
+    assert client.get_run(after).data.params["training.batch.micro_batch_size"]
     assert client.get_run(after).info.status == "FINISHED"
 
 

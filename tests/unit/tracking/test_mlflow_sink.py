@@ -12,7 +12,7 @@ from llm.config import RunConfig, TrackingConfig, TrainingConfig, to_yaml
 from llm.runs import RunFolder
 from llm.runs.event_kinds import TrainValidation
 from llm.runs.events import EventLog
-from llm.tracking.mlflow_sink import Courier, deliver, finish
+from llm.tracking.mlflow_sink import Uploader, deliver, finish
 
 LOCAL = TrackingConfig()
 
@@ -35,7 +35,7 @@ def test_a_delivered_run_has_parameters_metrics_and_tags(run_folder: RunFolder):
     (run,) = tracked_runs(run_folder)
     assert run.info.run_name == "pretrain-1"
     assert run.info.start_time == round(1000 * EventLog(run_folder.events).read()[0].time)
-    assert run.data.params["training.lr"] == "0.003"
+    assert run.data.params["training.optimizer.lr"] == "0.003"
     assert run.data.tags["version.torch"] == "2.13.0"
     assert losses(run_folder, run) == [5.0 - step / 10 for step in range(1, 11)]
 
@@ -50,15 +50,15 @@ def test_what_was_delivered_is_not_sent_again_and_what_is_new_goes_to_the_same_r
 
 
 def test_points_that_a_crash_sends_twice_are_there_once(run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
-    keep = Courier._keep
+    keep = Uploader._keep
 
-    def die_after_the_batch(self: Courier, **changes: object) -> None:
+    def die_after_the_batch(self: Uploader, **changes: object) -> None:
         if "offset" in changes:
             raise KeyboardInterrupt
         keep(self, **changes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Courier, "_keep", die_after_the_batch)
+        patch.setattr(Uploader, "_keep", die_after_the_batch)
         with pytest.raises(KeyboardInterrupt):
             deliver(run_folder, LOCAL)
     assert deliver(run_folder, LOCAL).sent == 20
@@ -67,15 +67,15 @@ def test_points_that_a_crash_sends_twice_are_there_once(run_folder: RunFolder, m
 
 
 def test_a_run_that_a_crash_hid_is_found_again(run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
-    keep = Courier._keep
+    keep = Uploader._keep
 
-    def die_before_the_id_is_kept(self: Courier, **changes: object) -> None:
+    def die_before_the_id_is_kept(self: Uploader, **changes: object) -> None:
         if "run_id" in changes:
             raise KeyboardInterrupt
         keep(self, **changes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Courier, "_keep", die_before_the_id_is_kept)
+        patch.setattr(Uploader, "_keep", die_before_the_id_is_kept)
         with pytest.raises(KeyboardInterrupt):
             deliver(run_folder, LOCAL)
     deliver(run_folder, LOCAL)
@@ -90,9 +90,9 @@ def test_more_points_than_a_batch_holds_all_arrive(run_folder: RunFolder, monkey
 
 def test_another_configuration_in_the_same_folder_opens_a_new_mlflow_run(run_folder: RunFolder):
     deliver(run_folder, LOCAL)
-    run_folder.write_config(to_yaml(RunConfig(training=TrainingConfig(lr=1e-4))))
+    run_folder.write_config(to_yaml(RunConfig(training=TrainingConfig(seed=7))))
     deliver(run_folder, LOCAL)
-    assert [run.data.params["training.lr"] for run in tracked_runs(run_folder)] == ["0.003", "0.0001"]
+    assert [run.data.params["training.seed"] for run in tracked_runs(run_folder)] == ["1234", "7"]
 
 
 def test_a_log_with_other_events_in_between_is_delivered_whole_and_nothing_is_there_twice(run_folder: RunFolder):

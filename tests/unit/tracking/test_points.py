@@ -34,9 +34,9 @@ def test_a_name_that_mlflow_does_not_allow_is_changed():
     assert points(MetricMeasured(name="test/a+b", value=1))[0].name == "test/a_b"
 
 
-def test_parameters_are_the_configuration_by_dotted_key_without_places():
+def test_parameters_are_the_deciding_settings_by_dotted_key():
     found = parameters(RunConfig())
-    assert found["training.lr"] == "0.003"
+    assert found["training.optimizer.lr"] == "0.003"
     assert found["export.tensorrt.enabled"] == "False"
     assert not [name for name in found if name.startswith(("run.", "tracking.", "storage."))]
 

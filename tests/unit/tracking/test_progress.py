@@ -56,6 +56,7 @@ def test_what_is_not_known_is_left_out_or_not_a_number():
     ("event", "line"),
     [
         (StepFinished(step="ingest", seconds=3.21, reused=False), "ingest     done in 3.2 s"),
+        (StepFinished(step="ingest", reused=True, name="corpus/a@1"), "ingest     reused (corpus/a@1)"),
         (StepFinished(step="train", seconds=0.1, reused=True), "train      reused"),
         (StepFailed(step="train", seconds=12.0, message="no\n why"), "train      failed after 12 s: no"),
         (Warned(message="careful"), "warning: careful"),

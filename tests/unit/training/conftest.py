@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from llm.config import TrainingConfig
 from llm.storage import LocalObjects, Store
 from llm.training.plan import TrainingPlan
 from llm.training.trainer import Trainer
-from tests.training_case import MODEL, TRAINING, token_shards
+from tests.training_case import MODEL, token_shards, training
 
 
 @pytest.fixture
@@ -30,17 +29,17 @@ def alone(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
-    """Build a trainer of one rank, as the worker does; its vault and its folder are `tmp_path / "work"`."""
+    """Build a trainer of one rank, as the worker does; its workspace and its folder are `tmp_path / "work"`."""
     store = Store(tmp_path / "store")
     shards, tokenizer = token_shards(store)
     folder = tmp_path / "work"
     folder.mkdir()
 
-    def make(vault: str = folder.as_uri(), **settings: Any) -> Trainer:
-        training = TrainingConfig.model_validate({**TRAINING.model_dump(), "processes": 1, **settings})
+    def make(settings: Mapping[str, Any] = {}, workspace: str = folder.as_uri()) -> Trainer:
+        config = training({"parallel.processes": 1, **settings})
         plan = TrainingPlan(
-            model=MODEL, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
-            store=store.objects.uri, vault=vault, recipe="", events=str(tmp_path / "events.jsonl"),
+            model=MODEL, training=config, shards=shards, tokenizer=tokenizer, end_of_text=0,
+            store=store.objects.uri, workspace=workspace, recipe="", events=str(tmp_path / "events.jsonl"),
         )  # fmt: skip
         return Trainer(plan, folder)
 
@@ -48,6 +47,6 @@ def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> LocalObjects:
+def workspace(tmp_path: Path) -> LocalObjects:
     """Where the trainer's checkpoints are."""
     return LocalObjects(tmp_path / "work")

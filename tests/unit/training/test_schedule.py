@@ -1,15 +1,17 @@
+"""The schedules that a name chooses."""
+
 from __future__ import annotations
 
 import pytest
 
 from llm.training.schedule import learning_rate
-from tests.training_case import TRAINING
+from llm.training.schedule.cosine import Cosine
 
-CONFIG = TRAINING.model_copy(update={"lr": 1.0, "min_lr_fraction": 0.1, "warmup_fraction": 0.1})
+COSINE = Cosine(warmup_fraction=0.1, min_lr_fraction=0.1)
 
 
 def test_the_rate_rises_linearly_then_falls_to_the_floor():
-    rates = [learning_rate(CONFIG, step, 100) for step in range(100)]
+    rates = [learning_rate(COSINE, 1.0, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
@@ -18,4 +20,10 @@ def test_the_rate_rises_linearly_then_falls_to_the_floor():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_rate_is_positive_in_the_shortest_training(steps: int):
-    assert all(0 < learning_rate(CONFIG, step, steps) <= 1 for step in range(steps))
+    assert all(0 < learning_rate(COSINE, 1.0, step, steps) <= 1 for step in range(steps))
+
+
+def test_the_rate_is_a_share_of_the_peak():
+    assert [learning_rate(COSINE, 3e-3, step, 10) / 3e-3 for step in range(10)] == pytest.approx(
+        [learning_rate(COSINE, 1.0, step, 10) for step in range(10)]
+    )

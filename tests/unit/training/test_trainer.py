@@ -13,7 +13,7 @@ from llm.errors import Preempted, UserError
 from llm.runs.event_kinds import TrainResumed, Warned
 from llm.runs.events import EventLog
 from llm.storage import LocalObjects
-from llm.training.checkpoint import newest_checkpoint
+from llm.training.checkpoint.find import newest_checkpoint
 from llm.training.trainer import Trainer
 from tests.training_case import VOCABULARY
 
@@ -33,24 +33,25 @@ def test_the_loss_falls(make_trainer: Make):
 
 
 def test_what_is_trained_with_accumulation_equals_what_is_trained_without(make_trainer: Make):
-    whole, parts = make_trainer(micro_batch_size=8), make_trainer(micro_batch_size=2)
+    whole, parts = make_trainer({"batch.micro_batch_size": 8}), make_trainer({"batch.micro_batch_size": 2})
     for step in range(4):
-        assert whole._step(step, 4)[:2] == pytest.approx(parts._step(step, 4)[:2], rel=1e-4)
+        one, other = whole.step(step, 4), parts.step(step, 4)
+        assert (one.loss, one.grad_norm) == pytest.approx((other.loss, other.grad_norm), rel=1e-4)
     for name, tensor in weights(parts).items():
         torch.testing.assert_close(tensor, weights(whole)[name], atol=1e-4, rtol=1e-3)
 
 
 def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
-    trainer = make_trainer(weight_decay=0.5)
+    trainer = make_trainer({"optimizer.weight_decay": 0.5})
     start = weights(trainer)
     matrix, norm = "model.layers.0.mlp.up_proj.weight", "model.norm.weight"
     inputs, targets = (torch.from_numpy(part) for part in trainer.loader.batch(0))
     loss = torch.nn.functional.cross_entropy(trainer.model(inputs).flatten(0, 1), targets.flatten())
     gradients = dict(zip(start, torch.autograd.grad(loss, list(trainer.model.parameters())), strict=True))
     total = torch.sqrt(sum(gradient.square().sum() for gradient in gradients.values()))
-    mean_loss, grad_norm, _ = trainer._step(0, 12)
-    assert mean_loss == pytest.approx(loss.item(), rel=1e-5)
-    assert grad_norm == pytest.approx(total.item(), rel=1e-4)
+    done = trainer.step(0, 12)
+    assert done.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert done.grad_norm == pytest.approx(total.item(), rel=1e-4)
     # AdamW's first step is the sign of the gradient times the rate; matrices are decayed, vectors are not.
     for name, decay in ((matrix, 0.5), (norm, 0.0)):
         expected = start[name] * (1 - 1e-2 * decay) - 1e-2 * gradients[name].sign()
@@ -59,14 +60,14 @@ def test_a_step_is_what_plain_pytorch_does(make_trainer: Make):
 
 
 def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
-    make_trainer: Make, tmp_path: Path, vault: LocalObjects
+    make_trainer: Make, tmp_path: Path, workspace: LocalObjects
 ):
-    straight = make_trainer(checkpoint_every_steps=4)
+    straight = make_trainer({"checkpoints.every_steps": 4})
     straight.train(12)
-    newest, _ = newest_checkpoint(vault)
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
-    vault.remove(f"{newest.name}/files.json")  # damage the last one: the one before it is used
-    resumed = make_trainer(checkpoint_every_steps=4)
+    workspace.remove(f"{newest.name}/files.json")  # damage the last one: the one before it is used
+    resumed = make_trainer({"checkpoints.every_steps": 4})
     resumed.train(12)
     events = EventLog(tmp_path / "events.jsonl")
     assert [event.step for event in events.of_kind(TrainResumed)] == [8]
@@ -75,65 +76,58 @@ def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
     assert resumed.history == straight.history
 
 
-def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, vault: LocalObjects):
+def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer()
-    trainer._request_stop(signal.SIGTERM, None)
+    trainer.request_stop(signal.SIGTERM)
     with pytest.raises(Preempted, match="stopped on request at step 1 of 12"):
         trainer.train(12)
-    newest, _ = newest_checkpoint(vault)
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
     assert newest.name == "step-00000001"
 
 
-@pytest.fixture(autouse=True)
-def _signals_stay_as_they_were():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
+def test_a_loss_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer()
     with torch.no_grad():
         trainer.model.model.norm.weight.fill_(float("inf"))
-    with pytest.raises(UserError, match=r"the loss is nan at step 1: the training diverged(.|\n)*Lower training.lr"):
+    diverged = r"the loss is nan at step 1: the training diverged(.|\n)*Lower training\.optimizer\.lr"
+    with pytest.raises(UserError, match=diverged):
         trainer.train(12)
-    assert newest_checkpoint(vault) == (None, [])
+    assert newest_checkpoint(workspace) == (None, [])
 
 
-def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, vault: LocalObjects):
-    trainer = make_trainer(checkpoint_every_steps=1)
+def test_a_gradient_that_is_no_number_stops_before_anything_is_saved(make_trainer: Make, workspace: LocalObjects):
+    trainer = make_trainer({"checkpoints.every_steps": 1})
     trainer.model.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(UserError, match=r"the gradient norm is (inf|nan) at step 1"):
         trainer.train(12)
-    assert newest_checkpoint(vault) == (None, [])
+    assert newest_checkpoint(workspace) == (None, [])
 
 
 def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
     trainer = make_trainer()
-    tokens = torch.cat([inputs for inputs, _ in trainer.validation])
-    targets = torch.cat([targets for _, targets in trainer.validation])
+    tokens = torch.cat([inputs for inputs, _ in trainer.validate.batches])
+    targets = torch.cat([targets for _, targets in trainer.validate.batches])
     expected = torch.nn.functional.cross_entropy(trainer.model(tokens).flatten(0, 1), targets.flatten())
-    assert trainer._validation_loss() == pytest.approx(expected.item(), rel=1e-5)
+    assert trainer.validate.loss(trainer) == pytest.approx(expected.item(), rel=1e-5)
     assert int(tokens.max()) < VOCABULARY
 
 
 def test_minutes_fix_the_number_of_steps_once(make_trainer: Make):
-    trainer = make_trainer(max_steps=None, minutes=0.01)
+    trainer = make_trainer({"length.steps": None, "length.minutes": 0.01})
     assert trainer.plan.steps() is None
     steps = trainer.measure()
     assert steps >= 1
     assert trainer.plan.steps() == steps
 
 
-def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, vault: LocalObjects):
+def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, workspace: LocalObjects):
     from transformers import AutoModelForCausalLM
 
     trainer = make_trainer()
     trainer.train(2)
-    newest, _ = newest_checkpoint(vault)
+    newest, _ = newest_checkpoint(workspace)
     assert newest is not None
     inputs = torch.arange(10)[None] % VOCABULARY
-    peer = AutoModelForCausalLM.from_pretrained(vault.root / newest.name).eval()
+    peer = AutoModelForCausalLM.from_pretrained(workspace.root / newest.name).eval()
     torch.testing.assert_close(peer(inputs).logits, trainer.model(inputs), atol=1e-4, rtol=1e-4)

@@ -98,7 +98,7 @@ class State:
 
 
 def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Wants:
-    """What to read besides the TrainJob and its pods, which `seen` has."""
+    """What to read in addition to the TrainJob and its pods, which `seen` has."""
     assert seen.job is not None
     new = [ending for pod in seen.pods if (ending := ending_of(pod)) is not None and ending.pod not in state.endings]
     tails = tuple(ending.pod for ending in new if _is_a_crash(ending))
@@ -124,9 +124,10 @@ def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tupl
         actions.append(ReadRest())
     if end == FAILED:
         return state, [*actions, Fail(_failure(followed, state, seen))]
-    if (progress := _progress(followed, seen)) not in (None, state.progress):
-        state = replace(state, progress=progress or "")
-        actions.append(Say(state.progress))
+    progress = _progress(followed, seen)
+    if progress is not None and progress != state.progress:
+        state = replace(state, progress=progress)
+        actions.append(Say(progress))
     if _is_to_run(seen):
         state, more = _check_obstacles(followed, state, seen, now)
         actions += more

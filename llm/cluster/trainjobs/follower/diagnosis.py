@@ -53,7 +53,8 @@ def to_making(warnings: Iterable[Json], since: str, name: str, patience_seconds:
         resources = ", ".join(part.partition("=")[0] for part in quota[2].split(","))
         return Obstacle(
             "quota", f"the namespace's quota {quota[1]} has no room for the training: short of {resources}",
-            (words, "Wait until others end, ask for less (training.nodes, training.pool), or raise the quota."),
+            (words,
+             "Wait until others end, ask for less (training.parallel.nodes, training.pool), or raise the quota."),
             patience_seconds,
         )  # fmt: skip
     is_final = any(sign in words for sign in _FINAL)
@@ -88,7 +89,8 @@ def _scheduling(pods: Sequence[Pod], pool: str, patience_seconds: float) -> Iter
         "room", f"pool {pool} has no room for the training: {what}",
         (f"{len(waiting)} of {len(pods)} pods wait for a node, each asking for {pod.asks_for}",
          f"the scheduler says: {words}",
-         "Ask for less (training.nodes, another training.pool), or let an administrator add nodes to the pool."),
+         "Ask for less (training.parallel.nodes, another training.pool), or let an administrator add nodes to the"
+          " pool."),
         patience_seconds,
     )  # fmt: skip
 

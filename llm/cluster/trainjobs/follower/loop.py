@@ -44,7 +44,7 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
     )
     state = State()
     try:
-        with LogStream(api.twin(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
+        with LogStream(api.new_connection(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
             act = Act(api, followed, stream, log)
             while True:
                 now = api.clock.now()

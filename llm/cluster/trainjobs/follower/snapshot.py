@@ -34,7 +34,7 @@ class Followed:
 
 @dataclass(frozen=True)
 class Wants:
-    """What must be read besides the TrainJob and its pods."""
+    """What must be read in addition to the TrainJob and its pods."""
 
     warnings: tuple[str, ...] = ()
     """Names of objects."""

@@ -11,7 +11,7 @@ import pytest
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_pods import NODE_ANNOTATION, step_pod
-from llm.cluster.pipelines.wait import CannotStart, Limits, Narrator, wait
+from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig
 from pipelines.pretrain import pretrain
@@ -42,13 +42,13 @@ def limits(clock: HandClock) -> Limits:
 
 
 @pytest.fixture
-def narrator(said: list[str], clock: HandClock) -> Narrator:
-    return Narrator(said.append, clock)
+def printer(said: list[str], clock: HandClock) -> RunPrinter:
+    return RunPrinter(said.append, clock)
 
 
 def waited(kfp: KfpServer, api: KfpApi, said: list[str], *script: Look) -> RunState:
     clock = HandClock()
-    return wait(api, started(kfp, *script).id, Narrator(said.append, clock), Limits(clock=clock))
+    return wait(api, started(kfp, *script).id, RunPrinter(said.append, clock), Limits(clock=clock))
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"])
@@ -63,7 +63,7 @@ def test_states_that_go_on_and_those_that_nobody_knows_are_waited_through_and_to
     assert waited(kfp, api, said, *script).was_cancelled
     assert said == [
         "the run is waiting for the cluster to begin",
-        "the run is paused; it goes on when whoever paused it lets it",
+        "the run is paused, until somebody resumes it",
         "the run is DISSOLVED, a state that we do not know; waiting for its end",
         "the run is running",
         "the run is being cancelled",
@@ -93,7 +93,7 @@ def test_steps_that_never_get_an_end_do_not_hold_up_the_runs(kfp: KfpServer, api
 
 
 def test_a_server_that_restarts_in_the_middle_is_waited_for(
-    kfp: KfpServer, api: KfpApi, said: list[str], clock: HandClock, limits: Limits, narrator: Narrator
+    kfp: KfpServer, api: KfpApi, said: list[str], clock: HandClock, limits: Limits, printer: RunPrinter
 ):
     run = started(kfp, Look("RUNNING", {"train": "RUNNING"}))
 
@@ -103,42 +103,42 @@ def test_a_server_that_restarts_in_the_middle_is_waited_for(
 
     clock.after(1, kfp.stop)
     clock.after(200, back)
-    assert wait(api, run.id, narrator, limits).state == "SUCCEEDED"
+    assert wait(api, run.id, printer, limits).state == "SUCCEEDED"
     (away,) = [line for line in said if "does not answer" in line]
     assert away.endswith("; trying again for 5 min, the run goes on")
     assert said[-1] == "Kubeflow Pipelines answers again"
 
 
 def test_a_server_that_is_too_slow_for_a_while_is_waited_for(
-    kfp: KfpServer, said: list[str], clock: HandClock, limits: Limits, narrator: Narrator
+    kfp: KfpServer, said: list[str], clock: HandClock, limits: Limits, printer: RunPrinter
 ):
     run = started(kfp, Look("RUNNING"), Look("SUCCEEDED"))
     api = connect(ClusterConfig(kfp_uri=kfp.uri, timeout_seconds=0.2))
     kfp.delay_seconds = 1.0
     clock.after(0.1, lambda: setattr(kfp, "delay_seconds", 0.0))
-    assert wait(api, run.id, narrator, limits).state == "SUCCEEDED"
+    assert wait(api, run.id, printer, limits).state == "SUCCEEDED"
     assert "no answer within 0.2 s; trying again" in said[0]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
 def test_a_server_that_stays_away_is_given_up_after_the_given_time(
-    kfp: KfpServer, api: KfpApi, clock: HandClock, limits: Limits, narrator: Narrator, status: int
+    kfp: KfpServer, api: KfpApi, clock: HandClock, limits: Limits, printer: RunPrinter, status: int
 ):
     run = started(kfp, Look("RUNNING"))
     kfp.answers = (status, "text/plain", b"upstream connect error")
     with pytest.raises(Unreachable, match=str(status)):
-        wait(api, run.id, narrator, limits)
+        wait(api, run.id, printer, limits)
     assert clock.now() == limits.away_seconds
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "has expired"), (403, "right to do this"), (404, "404")])
 def test_a_refusal_is_not_waited_out(
-    kfp: KfpServer, api: KfpApi, clock: HandClock, limits: Limits, narrator: Narrator, status: int, words: str
+    kfp: KfpServer, api: KfpApi, clock: HandClock, limits: Limits, printer: RunPrinter, status: int, words: str
 ):
     run = started(kfp, Look("RUNNING"))
     kfp.answers = (status, "text/plain", b"no")
     with pytest.raises(Refused, match=words):
-        wait(api, run.id, narrator, limits)
+        wait(api, run.id, printer, limits)
     assert clock.now() == 0
 
 
@@ -157,10 +157,10 @@ def waiting(reason: str, message: str = "none", step: str = "train") -> dict[str
     }  # fmt: skip
 
 
-def test_what_keeps_a_step_from_starting_is_told_once(said: list[str], narrator: Narrator):
+def test_what_keeps_a_step_from_starting_is_told_once(said: list[str], printer: RunPrinter):
     for reason, words in (("ErrImagePull", "none"), ("ImagePullBackOff", "back-off"), ("ErrImagePull", "still")):
-        narrator.trouble([step_pod(waiting(reason, words))])
-    narrator.trouble([step_pod(waiting("ErrImagePull", step="evaluate"))])
+        printer.trouble([step_pod(waiting(reason, words))])
+    printer.trouble([step_pod(waiting("ErrImagePull", step="evaluate"))])
     assert said == [
         "train       cannot start yet: ErrImagePull: none",
         "train       cannot start yet: ImagePullBackOff: back-off",
@@ -172,13 +172,13 @@ Pods = Callable[[float], list[dict[str, Any]]]
 
 
 def seen_through(
-    kfp: KfpServer, api: KfpApi, limits: Limits, narrator: Narrator, pods: Pods, end: float, look: Look = TRAINING[0]
+    kfp: KfpServer, api: KfpApi, limits: Limits, printer: RunPrinter, pods: Pods, end: float, look: Look = TRAINING[0]
 ) -> float:
     """Wait for a run that ends after so many seconds, with these pods; returns when that was."""
     limits = replace(limits, poll_seconds=10)
     run = started(kfp, look)
     limits.clock.after(end, lambda: setattr(run, "script", [Look("SUCCEEDED")]))  # type: ignore[attr-defined]
-    wait(api, run.id, narrator, limits, lambda run_id: [step_pod(one) for one in pods(limits.clock.now())])
+    wait(api, run.id, printer, limits, lambda run_id: [step_pod(one) for one in pods(limits.clock.now())])
     return limits.clock.now()
 
 
@@ -191,11 +191,11 @@ def seen_through(
     ],
 )
 def test_what_does_not_go_away_by_itself_ends_the_wait_after_as_long_as_a_trainings(
-    kfp: KfpServer, api: KfpApi, said: list[str], clock: HandClock, limits: Limits, narrator: Narrator,
+    kfp: KfpServer, api: KfpApi, said: list[str], clock: HandClock, limits: Limits, printer: RunPrinter,
     reason: str, message: str, error: str, seconds: float,
 ):  # fmt: skip
     with pytest.raises(CannotStart) as raised:
-        seen_through(kfp, api, limits, narrator, lambda now: [waiting(reason, message)], end=200)
+        seen_through(kfp, api, limits, printer, lambda now: [waiting(reason, message)], end=200)
     assert clock.now() == seconds, "pods are looked at every ten seconds"
     first, where, remedy = str(raised.value).split("\n  ")
     assert first.startswith("train cannot start: ")
@@ -223,26 +223,28 @@ def blinking(times: set[int]) -> Pods:
     ids=["blinks", "was gone for longer each time", "is had in time", "no pods"],
 )
 def test_a_kubelets_state_that_blinks_is_the_same_obstacle_and_one_that_was_gone_is_a_new_one(
-    kfp: KfpServer, api: KfpApi, limits: Limits, narrator: Narrator, pods: Pods, is_given_up: bool
+    kfp: KfpServer, api: KfpApi, limits: Limits, printer: RunPrinter, pods: Pods, is_given_up: bool
 ):
     if is_given_up:
         with pytest.raises(CannotStart, match="cannot be pulled"):
-            seen_through(kfp, api, limits, narrator, pods, end=200)
+            seen_through(kfp, api, limits, printer, pods, end=200)
     else:
-        assert seen_through(kfp, api, limits, narrator, pods, end=200) >= 200
+        assert seen_through(kfp, api, limits, printer, pods, end=200) >= 200
 
 
 def test_a_node_that_has_yet_to_come_is_waited_for_without_end(
-    kfp: KfpServer, api: KfpApi, said: list[str], limits: Limits, narrator: Narrator
+    kfp: KfpServer, api: KfpApi, said: list[str], limits: Limits, printer: RunPrinter
 ):
     no_room = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node has room"}
     pod = {**waiting("x"), "status": {"conditions": [no_room]}}
-    assert seen_through(kfp, api, limits, narrator, lambda now: [pod], end=1000) >= 1000
+    assert seen_through(kfp, api, limits, printer, lambda now: [pod], end=1000) >= 1000
     assert [line for line in said if "cannot start" in line] == [
         "train       cannot start yet: Unschedulable: no node has room"
     ]
 
 
-def test_a_run_that_is_being_cancelled_is_not_given_up(kfp: KfpServer, api: KfpApi, limits: Limits, narrator: Narrator):
+def test_a_run_that_is_being_cancelled_is_not_given_up(
+    kfp: KfpServer, api: KfpApi, limits: Limits, printer: RunPrinter
+):
     pods = [waiting("InvalidImageName", "could not parse")]
-    assert seen_through(kfp, api, limits, narrator, lambda now: pods, 200, Look("CANCELING")) >= 200
+    assert seen_through(kfp, api, limits, printer, lambda now: pods, 200, Look("CANCELING")) >= 200

@@ -9,6 +9,7 @@ import pytest
 
 from llm.cluster.trainjobs.trainjob import manifest
 from llm.errors import Preempted, ServiceError, UserError
+from llm.process.signals import STOP_SIGNALS
 from llm.runs.event_kinds import Event, Progress, TrainJobBegun, TrainStarted, Warned
 from llm.runs.events import EventLog
 from tests.fake_cluster import FakeCluster, Training
@@ -106,7 +107,7 @@ def test_one_that_is_deleted_by_others_ends_as_stopped(cluster: FakeCluster, run
     assert "the TrainJob is being deleted" in told(log, Progress)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_deletes_the_trainjob_before_anything_else(cluster: FakeCluster, run: Run, number: signal.Signals):
     asked: list[int] = []
 
@@ -115,12 +116,28 @@ def test_a_signal_deletes_the_trainjob_before_anything_else(cluster: FakeCluster
         training.after(3, lambda: (asked.append(len(cluster.requests)), os.kill(os.getpid(), number)))
 
     cluster.script = script
-    before = signal.getsignal(number)
-    with pytest.raises(Preempted, match=rf"^stopped by {number.name}\n  TrainJob {NAME} is being deleted"):
-        run()
-    assert signal.getsignal(number) is before
+    outside = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(Preempted, match=rf"^stopped by {number.name}\n  TrainJob {NAME} is being deleted"):
+            run()
+        assert signal.getsignal(number) is signal.SIG_DFL, "it is as it was"
+    finally:
+        signal.signal(number, outside)
     assert cluster.requests[asked[0]][0] == "DELETE"
     assert not cluster.trainjobs()
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(cluster: FakeCluster, run: Run):
+    def script(training: Training) -> None:
+        works(training)
+        training.after(3, os.kill, os.getpid(), signal.SIGHUP)
+
+    cluster.script = script
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does it
+    try:
+        run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_while_it_is_created_waits_until_it_exists_and_deletes_it(

@@ -82,9 +82,9 @@ def test_ranks_that_do_not_divide_the_batch_are_a_fault():
 @pytest.mark.parametrize(
     ("tokens", "remedy"),
     [
-        (32, r"lower training\.global_batch_tokens to at most 28"),
-        (4, r"lower training\.sequence_length"),
-        (0, r"lower training\.sequence_length"),
+        (32, r"lower training\.batch\.tokens to at most 28"),
+        (4, r"lower training\.batch\.sequence_length"),
+        (0, r"lower training\.batch\.sequence_length"),
     ],
 )
 def test_too_few_tokens_for_one_batch_are_refused(tokens: int, remedy: str):

@@ -134,12 +134,14 @@ def test_a_restart_is_said_with_its_cause(looks: list[Snapshot], why: str):
 @pytest.mark.parametrize(("code", "kind"), [(2, UserError), (3, ValidationFailed), (4, GateNotPassed), (75, Preempted)])
 def test_a_failure_is_the_trainers_own_error_in_its_own_words(code: int, kind: type[GristmillError]):
     other = pod(1) if code == 75 else ended(1, 1, at="0")  # it ended first, but its end is not final
-    blamed = ended(0, code, "training.lr=-1 is wrong\n  set more", at="1")
+    blamed = ended(0, code, "training.optimizer.lr=-1 is wrong\n  set more", at="1")
     _, actions = after(seen(blamed, other, of=job(FAILED_ACTION)))
     assert ReadRest() in actions
     error = actions[-1].error  # type: ignore[union-attr]
     assert type(error) is kind
-    assert str(error).startswith(f"training.lr=-1 is wrong\n  set more\n  pod {NAME}-node-0-0-0 ended with exit code")
+    assert str(error).startswith(
+        f"training.optimizer.lr=-1 is wrong\n  set more\n  pod {NAME}-node-0-0-0 ended with exit code"
+    )
 
 
 def test_a_crash_is_shown_with_the_end_of_its_log_and_without_its_events():

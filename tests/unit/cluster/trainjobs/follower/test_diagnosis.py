@@ -38,7 +38,7 @@ def test_what_no_node_has_is_named():
         "pool a100 has no room for the training: short of cpu, nvidia.com/gpu\n"
         "2 of 2 pods wait for a node, each asking for cpu 2, memory 1Gi, nvidia.com/gpu 8\n"
         "the scheduler says: 0/3 nodes are available: 1 Insufficient cpu, 3 Insufficient nvidia.com/gpu\n"
-        "Ask for less (training.nodes, another training.pool), or let an administrator add nodes to the pool."
+        "Ask for less (training.parallel.nodes, another training.pool), or let an administrator add nodes to the pool."
     )
 
 

@@ -6,12 +6,13 @@ where optimizer states live. A rank's state is what only that rank has (its shar
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-from llm.config import TrainingConfig
-from llm.model import Decoder
+    from llm.config import TrainingConfig
+    from llm.model import Decoder
 
 
 class Backend(Protocol):
@@ -25,7 +26,7 @@ class Backend(Protocol):
         """Take charge of a model; returns what the trainer calls in its place."""
 
     def begin(self, *, last: bool) -> None:
-        """A micro-batch comes; only the `last` one of a step needs to talk to other ranks."""
+        """A micro-batch comes; only the `last` one of a step needs to send something to other ranks."""
 
     def backward(self, loss: Tensor) -> None:
         """Add a micro-batch's gradients; the loss is already divided by the number of micro-batches."""
@@ -37,15 +38,4 @@ class Backend(Protocol):
         """This rank's optimizer state; None if rank 0's is that of all ranks."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state_dict` gave on the same rank of as many; the weights are loaded before."""
-
-
-def make_backend(config: TrainingConfig) -> Backend:
-    """The backend that the config names."""
-    if config.backend == "torch":
-        from llm.training.torch_backend import TorchBackend
-
-        return TorchBackend()
-    from llm.training.deepspeed_backend import DeepSpeedBackend
-
-    return DeepSpeedBackend()
+        """Restore what `state_dict` gave on the same rank of as many ranks; the weights are loaded before."""

@@ -1,4 +1,4 @@
-"""Backend `torch`: DistributedDataParallel, gradients averaged while the backward pass still runs."""
+"""DistributedDataParallel: gradients are averaged while the backward pass still runs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from llm.config import TrainingConfig
 from llm.model import Decoder
-from llm.training.optimizer import adamw, set_lr
+from llm.training.optimizer import set_lr
 
 
-class TorchBackend:
+class DataParallel:
     """DDP over the default process group (NCCL or gloo); every rank holds the whole optimizer state."""
 
     def wrap(self, model: Decoder, config: TrainingConfig) -> nn.Module:
         """Broadcasts rank 0's weights, so that all ranks start alike."""
-        self._max_grad_norm = config.max_grad_norm
-        self._optimizer = adamw(model, config)
-        # With more than two ranks the order of a sum depends on the buckets, and DDP arranges them anew after the
+        self._max_grad_norm = config.optimizer.max_grad_norm
+        self._optimizer = config.optimizer.build(model)
+        # With more than two ranks the order of a sum depends on the buckets, and DDP arranges them again after the
         # first backward pass of a process: a resumed training would differ in its first step. Looking for unused
         # parameters keeps the first arrangement.
         self._model = DistributedDataParallel(
@@ -49,5 +49,5 @@ class TorchBackend:
         return self._optimizer.state_dict() if dist.get_rank() == 0 else None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up moments and step counts."""
+        """Restore moments and step counts."""
         self._optimizer.load_state_dict(state)

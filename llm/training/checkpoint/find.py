@@ -1,13 +1,14 @@
 """Checkpoints of a training in progress: complete or absent, and the newest whole one is used.
 
-    <vault>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
-                             history.jsonl                    rank 0: losses so far
-                             state.json                       rank 0: step, ranks, backend, order of the data
-                             rank-0.pt …                      optimizer state of a rank
-                             files.json                       written last: every file's size and sha256
+    <workspace>/step-00000025/   model.safetensors, config.json   rank 0: the model, in Hugging Face's format
+                                 history.jsonl                    rank 0: losses so far
+                                 state.json                       rank 0: step, ranks, backend, order of the data
+                                 callbacks.json                   rank 0: states of the added callbacks, in their order
+                                 rank-0.pt …                      optimizer state of a rank
+                                 files.json                       written last: every file's size and sha256
 
-The *vault* is the training's place in the store: a folder here, or a prefix in S3 that all nodes reach. This is how
-checkpoints are found, judged and read, without torch; `llm.training.checkpoint_write` makes them.
+The *workspace* is the training's place in the store: a folder here, or a prefix in S3 that all nodes reach. This is how
+checkpoints are found, judged and read, without torch; `llm.training.checkpoint.write` makes them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -24,6 +26,7 @@ from llm.storage import FileEntry, Objects
 FILES = "files.json"
 STATE = "state.json"
 HISTORY = "history.jsonl"
+CALLBACKS = "callbacks.json"
 MODEL = ("model.safetensors", "config.json")
 STEP = "step-"
 _Entries = TypeAdapter(tuple[FileEntry, ...])
@@ -55,7 +58,14 @@ class Checkpoint:
 
     def state(self) -> TrainingState:
         """Where the training stood."""
-        return TrainingState(**json.loads(self.place.read(STATE) or b"{}"))
+        content = self.place.read(STATE)
+        assert content is not None, f"{self.name} is whole and has no {STATE}"
+        return TrainingState(**json.loads(content))
+
+    def callbacks(self) -> list[dict[str, Any]]:
+        """States of the callbacks that the configuration names, in their order."""
+        states: list[dict[str, Any]] = json.loads(self.place.read(CALLBACKS) or b"[]")
+        return states
 
     def rank_file(self, rank: int) -> str:
         """Name of the file with a rank's optimizer state; where ranks do not differ, that of rank 0 is all ranks'."""
@@ -63,11 +73,11 @@ class Checkpoint:
         return own if any(entry.path == own for entry in self.files) else "rank-0.pt"
 
 
-def newest_checkpoint(vault: Objects) -> tuple[Checkpoint | None, list[str]]:
+def newest_checkpoint(workspace: Objects) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a line for each newer one that is not whole."""
     damaged: list[str] = []
-    for name in reversed(checkpoint_names(vault)):
-        place = vault.below(name)
+    for name in reversed(checkpoint_names(workspace)):
+        place = workspace.below(name)
         entries = _entries(place)
         problem = f"{FILES} is missing or broken" if entries is None else _problem(place, entries)
         if entries is not None and problem is None:
@@ -76,14 +86,14 @@ def newest_checkpoint(vault: Objects) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
-def checkpoint_names(vault: Objects) -> list[str]:
+def checkpoint_names(workspace: Objects) -> list[str]:
     """Names of all checkpoints, whole or not, the oldest first."""
-    return sorted({name.partition("/")[0] for name in vault.names(STEP)})
+    return sorted({name.partition("/")[0] for name in workspace.names(STEP)})
 
 
-def complete_names(vault: Objects) -> list[str]:
+def complete_names(workspace: Objects) -> list[str]:
     """Names of those whose writing came to its end, the oldest first."""
-    return sorted(name.partition("/")[0] for name in vault.names(STEP) if name.endswith(f"/{FILES}"))
+    return sorted(name.partition("/")[0] for name in workspace.names(STEP) if name.endswith(f"/{FILES}"))
 
 
 def checkpoint_name(step: int) -> str:
@@ -96,11 +106,15 @@ def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: str) ->
     for name, remedy in (
         (
             "world_size",
-            "Keep training.nodes times training.processes: another number of ranks cannot go on from it yet.",
+            "Keep training.parallel.nodes times training.parallel.processes: another number of ranks cannot continue"
+            " it yet.",
         ),
-        ("backend", "Set training.backend to it, or remove the folder to begin anew."),
-        ("seed", "Set training.seed to it, or remove the folder to begin anew."),
-        ("data_fingerprint", "The token shards are not those that it was trained on: remove the folder to begin anew."),
+        ("backend", "Set training.parallel.backend.name to it, or remove the folder to start again."),
+        ("seed", "Set training.seed to it, or remove the folder to start again."),
+        (
+            "data_fingerprint",
+            "The token shards are not those that it was trained on: remove the folder to start again.",
+        ),
     ):
         before, wanted = getattr(was, name), getattr(now, name)
         if before != wanted:

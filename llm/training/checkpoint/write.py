@@ -1,8 +1,8 @@
 """Writing a checkpoint together: all ranks or none.
 
-Every rank writes its files on its own machine and puts them into the vault; when all are there, rank 0 writes the list
-of them, and with it the checkpoint exists. A rank that fails tells the others, so that all stop together and what was
-complete stays.
+Every rank writes its files on its own machine and puts them into the workspace. When all files are there, rank 0 writes
+the list of them, and with it the checkpoint exists. A rank that fails tells the others, so all ranks stop together, and
+the complete checkpoints stay.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from llm.errors import GristmillError, UserError
 from llm.model import Decoder
 from llm.model.weights import save
 from llm.storage import FileEntry, Objects, disk_full, is_disk_full
-from llm.training.checkpoint import (
+from llm.training.checkpoint.find import (
+    CALLBACKS,
     FILES,
     HISTORY,
     STATE,
@@ -38,27 +39,28 @@ Result = TypeVar("Result")
 
 
 def save_checkpoint(
-    vault: Objects,
+    workspace: Objects,
     scratch: Path,
     state: TrainingState,
     model: Decoder,
     end_of_text: int,
     rank_state: dict[str, Any] | None,
     history: list[dict[str, Any]],
+    callbacks: list[dict[str, Any]],
     keep: int,
 ) -> None:
     """Write this step's checkpoint together with all other ranks, and drop the oldest beyond `keep`.
 
-    Files are made below `scratch`, a folder of this machine on the vault's disk if the vault is one. Raises UserError
-    (a full disk) or ServiceError (S3) on every rank when any fails; what was there before stays.
+    Files are made below `scratch`, a folder of this machine. If the workspace is a folder, `scratch` is on its disk.
+    Raises UserError (a full disk) or ServiceError (S3) on every rank when one fails; earlier checkpoints stay.
     """
     name = checkpoint_name(state.step)
     rank = dist.get_rank()
     partial = scratch / f".partial-{name}-{rank}"
-    place = vault.below(name)
+    place = workspace.below(name)
 
     def begin() -> None:
-        _remove(vault, name)  # damaged, cut off, or it would have been the one to go on from
+        _remove(workspace, name)  # it is damaged or was cut off, since nobody continued from it
 
     def write() -> list[FileEntry]:
         shutil.rmtree(partial, ignore_errors=True)
@@ -67,6 +69,7 @@ def save_checkpoint(
             save(model, partial, end_of_text)
             (partial / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in history))
             (partial / STATE).write_text(json.dumps(asdict(state)) + "\n")
+            (partial / CALLBACKS).write_text(json.dumps(callbacks) + "\n")
         if rank_state is not None:
             with (partial / f"rank-{rank}.pt").open("wb") as file:
                 torch.save(rank_state, file)
@@ -74,10 +77,10 @@ def save_checkpoint(
 
     def seal() -> None:
         place.write(FILES, json.dumps([entry.model_dump() for part in entries for entry in part]).encode())
-        kept = set(complete_names(vault)[-keep:])
-        for old in checkpoint_names(vault):
+        kept = set(complete_names(workspace)[-keep:])
+        for old in checkpoint_names(workspace):
             if old not in kept:
-                _remove(vault, old)
+                _remove(workspace, old)
 
     try:
         _together(scratch, begin if rank == 0 else _nothing)
@@ -85,7 +88,7 @@ def save_checkpoint(
         _together(scratch, seal if rank == 0 else _nothing)
     except GristmillError:
         if rank == 0 and place.read(FILES) is None:
-            _remove(vault, name)
+            _remove(workspace, name)
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -126,10 +129,10 @@ def _nothing() -> None:
     """What other ranks do while rank 0 works."""
 
 
-def _remove(vault: Objects, name: str) -> None:
+def _remove(workspace: Objects, name: str) -> None:
     """Remove a checkpoint; its list goes first, so that half of it is never taken for whole."""
-    vault.remove(f"{name}/{FILES}")
-    vault.remove(f"{name}/")
+    workspace.remove(f"{name}/{FILES}")
+    workspace.remove(f"{name}/")
 
 
 def _os_error(error: Exception, folder: Path) -> OSError:

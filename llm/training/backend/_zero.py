@@ -1,7 +1,6 @@
-"""Backend `deepspeed`: ZeRO, optimizer states (stage 1) and gradients (stage 2) split over the ranks.
+"""A DeepSpeed engine: optimizer states (stage 1) and gradients (stage 2) are split over the ranks.
 
-Source: Rajbhandari et al. 2019, arXiv:1910.02054. The optimizer is torch's AdamW, so that DeepSpeed compiles no
-operator of its own at start; weights stay float32.
+The optimizer is torch's own, so that DeepSpeed compiles no operator at its start. Weights stay float32.
 """
 
 from __future__ import annotations
@@ -16,20 +15,24 @@ from torch import Tensor, nn
 
 from llm.config import TrainingConfig
 from llm.model import Decoder
-from llm.training.optimizer import adamw, set_lr
+from llm.training.optimizer import set_lr
 
 BUCKET_ELEMENTS = 50_000_000
 
 
-class DeepSpeedBackend:
+class Zero:
     """A DeepSpeed engine over the default process group."""
+
+    def __init__(self, stage: int) -> None:
+        self._stage = stage
 
     def wrap(self, model: Decoder, config: TrainingConfig) -> nn.Module:
         """Build the engine; the ranks start with equal weights, drawn from the same seed."""
         deepspeed = _import_deepspeed()
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=adamw(model, config), config=engine_config(config), dist_init_required=False
-        )
+            model=model, optimizer=config.optimizer.build(model), config=engine_config(config, self._stage),
+            dist_init_required=False,
+        )  # fmt: skip
         engine: nn.Module = self._engine
         return engine
 
@@ -38,7 +41,7 @@ class DeepSpeedBackend:
         self._engine.set_gradient_accumulation_boundary(last)
 
     def backward(self, loss: Tensor) -> None:
-        """What the loss is divided by is the trainer's business, not the engine's."""
+        """The trainer has divided the loss already, so the engine does not."""
         self._engine.backward(loss, scale_wrt_gas=False)
 
     def clip_and_step(self, lr: float) -> float:
@@ -54,7 +57,7 @@ class DeepSpeedBackend:
         return None if shared else self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the rank's share."""
+        """Restore the rank's share."""
         if self._engine.zero_optimization():
             shares: list[dict[str, Any] | None] = [None] * dist.get_world_size()
             shares[dist.get_rank()] = state  # DeepSpeed wants the list, and reads only its own place in it
@@ -63,37 +66,37 @@ class DeepSpeedBackend:
             self._optimizer.load_state_dict(state)
 
     def _gradient_norm(self) -> Tensor:
-        """Norm of the averaged gradients, which the engine does not tell without ZeRO."""
+        """Norm of the averaged gradients, which the engine does not give without ZeRO."""
         gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
 
 def _import_deepspeed() -> Any:
-    """DeepSpeed, quiet and without what it does at start that nobody here asked for."""
+    """DeepSpeed without its messages and without two things that it does at its start."""
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     hidden = sys.modules.get("mlflow")
-    sys.modules["mlflow"] = None  # type: ignore[assignment]  # its autotuner's, and four fifths of the import's time
+    sys.modules["mlflow"] = None  # type: ignore[assignment]  # only its autotuner needs it, and it takes four fifths of the import's time
     try:
         import deepspeed
     finally:
         del sys.modules["mlflow"]
         if hidden is not None:
             sys.modules["mlflow"] = hidden
-    # It would compile an all-reduce of its own at the first start (a minute, and a compiler); gloo's does.
+    # It would compile its own all-reduce at the first start (a minute, and a compiler); that of gloo is enough.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
 
-def engine_config(config: TrainingConfig) -> dict[str, Any]:
+def engine_config(config: TrainingConfig, stage: int) -> dict[str, Any]:
     """DeepSpeed's own configuration for a training."""
-    sequences = config.global_batch_tokens // config.sequence_length
+    sequences = config.batch.tokens // config.batch.sequence_length
     return {
         "train_batch_size": sequences,
-        "train_micro_batch_size_per_gpu": config.micro_batch_size,
-        "gradient_accumulation_steps": sequences // config.world_size // config.micro_batch_size,
-        "gradient_clipping": config.max_grad_norm,
+        "train_micro_batch_size_per_gpu": config.batch.micro_batch_size,
+        "gradient_accumulation_steps": sequences // config.parallel.world_size // config.batch.micro_batch_size,
+        "gradient_clipping": config.optimizer.max_grad_norm,
         "zero_optimization": {
-            "stage": config.zero_stage,
+            "stage": stage,
             "overlap_comm": False,
             "contiguous_gradients": False,
             "reduce_scatter": False,  # gloo has none

@@ -25,21 +25,21 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The aliases of a registered model, and what its tag says."""
+class Aliases:
+    """The versions of a registered model by their aliases, and what the tag of the model says."""
 
-    aliases: Mapping[str, int]
+    versions: Mapping[str, int]
     last_champion: str | None
     """None: the registry has no such tag."""
 
     @property
     def champion(self) -> int | None:
         """Version of the champion."""
-        return self.aliases.get(CHAMPION)
+        return self.versions.get(CHAMPION)
 
 
-def standing(client: MlflowClient, model: str) -> Standing:
-    """How the versions of a model stand; nothing at all if there is no such model."""
+def read_aliases(client: MlflowClient, model: str) -> Aliases:
+    """The aliases of a model; no aliases if there is no such model."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -47,16 +47,16 @@ def standing(client: MlflowClient, model: str) -> Standing:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return Standing({}, NONE)
-    return Standing({alias: int(version) for alias, version in found.aliases.items()}, found.tags.get(LAST_CHAMPION))
+        return Aliases({}, NONE)
+    return Aliases({alias: int(version) for alias, version in found.aliases.items()}, found.tags.get(LAST_CHAMPION))
 
 
-def refuse_lost_champion(client: MlflowClient, model: str, now: Standing) -> None:
+def refuse_lost_champion(client: MlflowClient, model: str, now: Aliases) -> None:
     """Raise UserError if there is no champion, and there was one."""
     trace = _trace(client, model, now)
     if trace is None:
         return
-    previous = now.aliases.get(PREVIOUS)
+    previous = now.versions.get(PREVIOUS)
     back = "" if previous is None else f" `gristmill rollback` makes version {previous} the champion."
     raise UserError(
         f"{model} has lost its champion in MLflow: {trace}",
@@ -68,7 +68,7 @@ def refuse_lost_champion(client: MlflowClient, model: str, now: Standing) -> Non
 
 def record_champion(client: MlflowClient, model: str) -> None:
     """Let the tag say who is champion now; a champion that was lost stays in it."""
-    now = standing(client, model)
+    now = read_aliases(client, model)
     if now.champion is None and _trace(client, model, now) is not None:
         return
     value = NONE if now.champion is None else str(now.champion)
@@ -76,14 +76,14 @@ def record_champion(client: MlflowClient, model: str) -> None:
         client.set_registered_model_tag(model, LAST_CHAMPION, value)
 
 
-def _trace(client: MlflowClient, model: str, now: Standing) -> str | None:
+def _trace(client: MlflowClient, model: str, now: Aliases) -> str | None:
     """What shows that a champion was lost; None if there is one, or never was."""
     if now.champion is not None or now.last_champion == NONE:
         return None
     if now.last_champion is not None:
         return f"version {now.last_champion} was the champion"
-    if PREVIOUS in now.aliases:
-        return f"version {now.aliases[PREVIOUS]} has the alias {PREVIOUS}, so another one was the champion after it"
+    if PREVIOUS in now.versions:
+        return f"version {now.versions[PREVIOUS]} has the alias {PREVIOUS}, so another one was the champion after it"
     there = {int(version.version) for version in client.search_model_versions(f"name = '{model}'")}
     missing = sorted(set(range(1, max(there, default=1) + 1)) - there)
     if not missing:

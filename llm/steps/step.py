@@ -1,0 +1,85 @@
+"""What a step is: what it reads and makes, where it runs, and its work. All else follows from it.
+
+The command, the KFP component, its place in a pipeline, its image and its help are made from these fields, so a step
+stands in one module (docs/extend/step.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # the command line lists the steps, and loads none of this
+    from llm.config import RunConfig
+    from llm.runs.events import EventLog
+    from llm.runs.folder import RunFolder
+    from llm.storage import Manifest, Store
+
+Image = Literal["data", "train", "export", "registry"]
+"""The images that steps run in (images/images.toml)."""
+ArtifactType = Literal["Artifact", "Dataset", "Model"]
+"""What Kubeflow Pipelines calls a product."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step's body works with."""
+
+    config: RunConfig
+    folder: RunFolder
+    store: Store
+    log: EventLog
+
+
+Given = Mapping[str, "Manifest"]
+"""The manifests that a step reads, by the step that made them."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a step makes, as its readers see it."""
+
+    name: str
+    """The input's name in the components that read it."""
+    is_: str
+    """What its manifest is of, to go on after "Manifest": `of the corpus`, `that names the model version`."""
+    artifact: ArtifactType = "Artifact"
+    """Its type in Kubeflow Pipelines."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a pipeline."""
+
+    name: str
+    """Name of the command, the component and the task."""
+    reads: tuple[str, ...]
+    """The steps whose manifests it reads."""
+    body: Callable[[Context, Given], Manifest]
+    """Its work. Its docstring is what the command's help says beyond the purpose."""
+    purpose: str = "A step."
+    """What it does, in one line."""
+    makes: Product = Product("product", "of the product")
+    """What it makes."""
+    sections: tuple[str, ...] = ()
+    """The sections of the configuration that decide its result."""
+    image: Image = "data"
+    """The image that it runs in."""
+    shows_figures: bool = False
+    """Whether Kubeflow Pipelines shows the numbers of its manifest."""
+    after: tuple[str, ...] = ()
+    """Steps that must have ended well before it, although it reads nothing of theirs."""
+    verdict: str | None = None
+    """For a step that judges (its counts are `GateCounts`): what it means that the verdict is not PASS."""
+    only_if: str | None = None
+    """The step whose verdict must be PASS, or it is left out."""
+    is_always_done: bool = False
+    """Whether every run does it, since its outcome is in a service and not in the store."""
+    pipelines: tuple[str, ...] = ("pretrain",)
+    """The pipelines that it is a part of."""
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Every step that must have ended before it."""
+        return tuple(dict.fromkeys((*self.reads, *self.after, *((self.only_if,) if self.only_if else ()))))

@@ -1,0 +1,164 @@
+"""The code and the libraries that take part in a result: what a step's module imports, and what that imports.
+
+Sources are read, never imported: a module of the training is followed on a machine without torch. Imports inside
+functions count as well, and so does a module that a string names (`python -m llm.training.worker`). Imports for type
+checkers alone do not count. The packages of `course` end the way. Limit: a module that is chosen at run time by a name
+from the configuration is not found here; whoever chooses it passes it as a further root.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
+from pathlib import Path
+
+from llm.storage.hashes import sha256_of_file
+from llm.storage.recipe.course import CARRIERS, is_course
+
+
+@cache
+def code_of(*roots: str) -> dict[str, str]:
+    """SHA-256 (16 digits) of every source that these modules reach, by path such as `llm/data/readers.py`.
+
+    It is kept for the life of the process: the code that runs is the code that was there when it began. Raises
+    ValueError for a root that is not there.
+    """
+    return {_shown(module, path): sha256_of_file(path)[:16] for module, path in sorted(reached(*roots).items())}
+
+
+@cache
+def libraries_of(*roots: str) -> dict[str, str]:
+    """Version of every installed distribution that these modules import, by its name; without a local `+cpu`."""
+    found: dict[str, str] = {}
+    for name in sorted({name for module, path in reached(*roots).items() for name in _libraries(module, path)}):
+        for distribution in _distributions(name):
+            found[distribution] = version_of(distribution)
+    return found
+
+
+def version_of(distribution: str) -> str:
+    """Version of an installed distribution, without its local part: 2.13.0+cpu and 2.13.0+cu130 count as one."""
+    return version(distribution).partition("+")[0]
+
+
+def reached(*roots: str) -> dict[str, Path]:
+    """Module and source of all that the roots reach, themselves included, wherever they are.
+
+    Raises ValueError for a root that is not there.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(roots)
+    for root in roots:
+        if locate(root) is None:
+            raise ValueError(f"no module {root}")
+    while waiting:
+        module = waiting.pop()
+        if module in found or (is_course(module) and module not in roots):
+            continue
+        if (path := locate(module)) is not None and path.suffix == ".py":
+            found[module] = path
+            waiting += _own_modules(module, path)
+    return found
+
+
+def imported_by(module: str) -> list[str]:
+    """Modules of the same top package, or of ours, that a module imports itself, but those of the course."""
+    path = locate(module)
+    if path is None:
+        raise ValueError(f"no module {module}")
+    return sorted({name for name in _own_modules(module, path) if not is_course(name)})
+
+
+def _own_modules(module: str, path: Path) -> Iterator[str]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    ours = {"llm", module.partition(".")[0]}
+    for name, members in _imports(path.read_bytes(), package):
+        if name.partition(".")[0] in ours:
+            inner = [f"{name}.{member}" for member in members if locate(f"{name}.{member}") is not None]
+            yield from inner
+            if len(inner) < len(members) or not members:
+                yield name
+
+
+def locate(module: str) -> Path | None:
+    """Source of a module, found without importing it; None if there is none."""
+    top, *parts = module.split(".")
+    spec = importlib.util.find_spec(top) if top not in sys.modules else sys.modules[top].__spec__
+    if spec is None or spec.origin is None:
+        return None
+    if not parts:
+        return Path(spec.origin)
+    parent = sys.modules.get(".".join((top, *parts[:-1])))
+    searched = getattr(parent, "__path__", None) or [Path(spec.origin).parent.joinpath(*parts[:-1])]
+    for folder in map(Path, searched):
+        for path in (folder / f"{parts[-1]}.py", folder / parts[-1] / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _libraries(module: str, path: Path) -> set[str]:
+    """Top names of the libraries that a source imports, without Python's own, ours and the carriers."""
+    names = {name.partition(".")[0] for name, _ in _imports(path.read_bytes(), module)}
+    return names - {*sys.stdlib_module_names, *CARRIERS, "llm", module.partition(".")[0]}
+
+
+@cache
+def _imports(source: bytes, package: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Every import of a source: the module, and the names that are taken from it; `package` resolves relative ones."""
+    return tuple(_named(ast.parse(source), package))
+
+
+def _named(node: ast.AST, package: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        for alternative in node.orelse:
+            yield from _named(alternative, package)
+        return
+    match node:
+        case ast.Import():
+            yield from ((alias.name, ()) for alias in node.names)
+        case ast.ImportFrom():
+            yield _absolute(node, package), tuple(alias.name for alias in node.names)
+        case ast.Constant(value=str(text)) if _is_ours(text):
+            yield text, ()
+    for child in ast.iter_child_nodes(node):
+        yield from _named(child, package)
+
+
+def _is_ours(text: str) -> bool:
+    return text.startswith("llm.") and all(map(str.isidentifier, text.split("."))) and locate(text) is not None
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
+@cache
+def _distributions(name: str) -> tuple[str, ...]:
+    """The installed distributions that give a top name; none if there is none."""
+    with suppress(PackageNotFoundError):
+        version(name)
+        return (name.replace("_", "-"),)
+    if importlib.util.find_spec(name) is None:
+        return ()
+    return tuple(sorted({one.name for one in distributions() if name in _top_names(one)}))
+
+
+def _top_names(distribution: Distribution) -> set[str]:
+    """What a distribution lets Python import (`packages_distributions` of Python 3.11 fails on a file named `.`)."""
+    listed = distribution.read_text("top_level.txt")
+    if listed is not None:
+        return set(listed.split())
+    return {file.parts[0].removesuffix(".py") for file in distribution.files or () if file.parts}
+
+
+def _shown(module: str, path: Path) -> str:
+    return f"{module.replace('.', '/')}{'/__init__' if path.name == '__init__.py' else ''}.py"

@@ -1,0 +1,55 @@
+"""What a callback learns of the training, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step, as it ended; equal on all ranks."""
+
+    number: int
+    """Steps that are done, this one included: from 1."""
+    steps: int
+    """Steps of the whole training."""
+    loss: float
+    """Mean over the global batch, in nats a token."""
+    grad_norm: float
+    """Norm of the gradients before they were clipped."""
+    lr: float
+    """Peak parameter group's learning rate in this step."""
+    memory_bytes: int
+    """Peak resident memory of all ranks together."""
+    stop_requested: bool
+    """Whether any rank was asked to stop: a checkpoint is saved after this step, and the training is left."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the training is over."""
+        return self.number == self.steps
+
+
+class Callback:
+    """A behaviour that is added to the training, with its own state.
+
+    Every rank has a callback of its own and calls it at the same moments, so it may talk to the other ranks. Its
+    settings are part of the training's recipe, since a callback may change the result.
+    """
+
+    def started(self, trainer: Trainer, first: int, steps: int) -> None:
+        """The training begins with the step of this number (from 0), or continues with it; the state is loaded."""
+
+    def step_ended(self, trainer: Trainer, done: StepDone) -> None:
+        """A step has ended. What raises here ends the training; raise it on all ranks alike."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold, in JSON; that of rank 0 is saved. Law: `load(state())` changes nothing."""
+        return {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore what `state` gave, on every rank."""

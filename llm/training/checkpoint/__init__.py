@@ -1,0 +1,1 @@
+"""Checkpoints of a training in progress: complete or absent."""

@@ -1,0 +1,100 @@
+"""Why the ranks of a node ended: the root cause, out of what each of them left and of what torchrun wrote.
+
+When one rank ends, torchrun ends the others with SIGTERM, and those that wait for it lose their connection. So what is
+seen of most ranks is a consequence. The causes are looked for in this order:
+
+1. A rank failed by its own fault: it left its traceback, and did not merely lose another rank. A fault of ours.
+2. A rank crashed (SIGSEGV and the like): it has left nothing but torchrun's note of it. A fault of ours.
+3. A rank was killed (SIGKILL: the kernel for lack of memory, or somebody): a preemption.
+4. Other signals, the end of torchrun itself, and lost connections, whose cause is on another node: preemptions too.
+5. Anything else: a fault of ours, with the end of the log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm.errors import Preempted
+
+FAULT = "fault-"
+LAST_LINES = 15
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+KILLS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The likelier cause first: torchrun sends SIGTERM, and a library aborts when it loses another rank."""
+
+_RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", re.DOTALL)
+"""How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
+_LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|socket timeout|gloo.*timed? ?out", re.I)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a rank that raised an error of ours has left."""
+
+    at: float
+    """Seconds since 1970: the first of several is the cause."""
+    rank: int
+    lost_a_rank: bool
+    """Whether it only lost its connection to another rank."""
+    traceback: str
+
+
+def leave_fault(folder: Path, rank: int, error: BaseException) -> None:
+    """Write down, in a rank that is about to end, what it failed of."""
+    at = time.time()  # before anything that takes time: the other ranks fail of our end
+    lines = "".join(traceback.format_exception(error))
+    fault = {"at": at, "rank": rank, "lost_a_rank": is_lost_connection(error), "traceback": lines}
+    (folder / f"{FAULT}{rank}.json").write_text(json.dumps(fault))
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a collective operation failed since another rank is gone."""
+    return isinstance(error, RuntimeError) and _LOST_CONNECTION.search(str(error)) is not None
+
+
+def take_faults(folder: Path) -> list[Fault]:
+    """Read and remove what the ranks have left, the first one first."""
+    faults = []
+    for path in folder.glob(f"{FAULT}*.json"):
+        with suppress(ValueError):  # cut off by a kill
+            faults.append(Fault(**json.loads(path.read_text())))
+        path.unlink(missing_ok=True)
+    return sorted(faults, key=lambda fault: fault.at)
+
+
+def death(log: Path, faults: list[Fault], torchrun_code: int, stop_requested: bool, last_checkpoint: str) -> Exception:
+    """What to raise when the ranks ended without an outcome; `last_checkpoint` says where the training continues."""
+    for fault in faults:
+        if not fault.lost_a_rank:
+            return _of_ours(f"rank {fault.rank} of the training failed", log, fault.traceback)
+    text = log.read_text(errors="replace") if log.exists() else ""
+    signals = {-int(code): int(rank) for rank, code in reversed(_RANK_DEATH.findall(text))}
+    for number in CRASHES:
+        if number in signals:
+            return _of_ours(f"rank {signals[number]} of the training crashed ({number.name})", log, text)
+    again = f"{last_checkpoint} Run the same command to go on."
+    if stop_requested:
+        return Preempted("stopped on request before a rank could save", again)
+    for number in KILLS:
+        if number in signals:
+            what = f"rank {signals[number]} of the training was killed ({number.name})"
+            return Preempted(what, "By hand, or for lack of memory.", again)
+    if torchrun_code < 0:
+        name = signal.Signals(-torchrun_code).name
+        what = f"torchrun, which watches the ranks of the training, was killed ({name})"
+        return Preempted(what, "By hand, or for lack of memory.", again)
+    if faults:
+        return Preempted(f"rank {faults[0].rank} of the training lost the connection to another rank", again)
+    return _of_ours("the training processes failed", log, text)
+
+
+def _of_ours(what: str, log: Path, text: str) -> RuntimeError:
+    last = "\n".join(text.splitlines()[-LAST_LINES:])
+    return RuntimeError(f"{what}; the whole log is {log}\n{last}")

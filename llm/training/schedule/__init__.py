@@ -1,0 +1,5 @@
+"""Schedules of the learning rate: one module for each that `training.schedule.name` may choose."""
+
+from llm.training.schedule._warmup import learning_rate
+
+__all__ = ["learning_rate"]

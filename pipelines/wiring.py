@@ -1,0 +1,48 @@
+"""The steps of a pipeline as tasks of Kubeflow Pipelines: wired by the names of what they read and make.
+
+KFP's cache is off for every task, because it does not see the user's files and our code. The store finds what need
+not be made again, and its recipes cannot be stale.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from itertools import groupby
+
+from kfp import dsl
+
+from components.environment import with_environment
+from components.report import report
+from llm.steps import STEPS, Step
+
+
+def reported(config: str) -> dsl.ExitHandler:
+    """The group of all steps, after which the report is written whatever happened."""
+    return dsl.ExitHandler(_never_cached(report(config=config)), name="reported")
+
+
+def wire(steps: Iterable[Step], config: str) -> None:
+    """Make a task of each step; steps that follow a verdict are left out unless it is PASS."""
+    tasks: dict[str, dsl.PipelineTask] = {}
+    ordered = sorted(steps, key=lambda step: step.only_if is not None)  # stable: the order of the path stays
+    for judge, group in groupby(ordered, key=lambda step: step.only_if):
+        if judge is None:
+            _add(group, config, tasks)
+            continue
+        # A whole number named Output: KFP's local runner (2.17) resolves no other name in a condition, and takes what
+        # it cannot resolve for False.
+        with dsl.If(tasks[judge].outputs["Output"] == 1, name="passed"):
+            _add(group, config, tasks)
+
+
+def _add(steps: Iterable[Step], config: str, tasks: dict[str, dsl.PipelineTask]) -> None:
+    for step in steps:
+        component = getattr(importlib.import_module(f"components.{step.name}"), step.name)
+        made = {STEPS[source].makes.name: tasks[source].outputs[STEPS[source].makes.name] for source in step.reads}
+        task = _never_cached(component(config=config, **made))
+        tasks[step.name] = task.after(*(tasks[name] for name in step.after))
+
+
+def _never_cached(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    return with_environment(task.set_caching_options(False))

@@ -1,0 +1,54 @@
+"""Each benchmark runs, at a toy size: its figures mean nothing here, but its commands and its words are real."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.serving_in_a_pod import Comparison
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TOY = ["model.hidden_size=32", "model.intermediate_size=48", "model.num_hidden_layers=1", "model.num_attention_heads=2",
+       "model.num_key_value_heads=1", "training.batch.tokens=128", "training.batch.sequence_length=16",
+       "training.batch.micro_batch_size=2"]  # fmt: skip
+
+
+def run(benchmark: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, BENCHMARKS / benchmark, *arguments],
+        env={**os.environ, "BENCHMARK_ROUNDS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def test_every_benchmark_is_run_here():
+    assert sorted(path.name for path in BENCHMARKS.glob("*.py")) == ["serving_in_a_pod.py", "training_throughput.py"]
+
+
+def test_the_throughput_of_training_is_measured_for_every_loop():
+    ended = run("training_throughput.py", *TOY)
+    assert ended.returncode == 0, ended.stderr
+    speeds = dict(re.findall(r"^([\w ]+?) +(\d+) tokens/s", ended.stdout, re.MULTILINE))
+    assert set(speeds) == {"one process", "DDP ranks", "torch", "deepspeed"}
+    assert all(int(speed) > 0 for speed in speeds.values())
+    assert re.search(
+        r"^torch / plain loop \((one process|DDP ranks)\): [\d.]+ +target 0.95", ended.stdout, re.MULTILINE
+    )
+    assert f"settings: {' '.join(TOY)}" in ended.stdout
+
+
+@pytest.mark.parametrize(("pod", "ratio", "verdict"), [([95.0, 99.0, 40.0], 0.95, "ok"), ([80.0] * 3, 0.8, "MISSED")])
+def test_a_pod_is_compared_turn_by_turn(pod: list[float], ratio: float, verdict: str):
+    comparison = Comparison(host=[100.0] * 3, pod=pod)
+    assert comparison.ratio == pytest.approx(ratio)
+    assert f"pod / host: {ratio:.3f}   target 0.95   {verdict}" in str(comparison)
+
+
+def test_the_serving_benchmark_says_what_it_needs():
+    ended = run("serving_in_a_pod.py")
+    assert ended.returncode == 2
+    assert "python benchmarks/serving_in_a_pod.py s3://BUCKET/PREFIX/repository/ID http://NODE:PORT" in ended.stderr

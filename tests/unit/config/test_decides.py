@@ -1,0 +1,115 @@
+"""What a setting decides is said once, at its field; recipes, names and pages follow from it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from llm.config import Decides, RunConfig, compose, deciding, marked
+from llm.config.decides import COURSE, NOTHING
+from llm.config.sections.base import Section
+from llm.runs import run_name
+from llm.tracking.points import parameters
+
+NOT_OF_THE_RESULT = {
+    "input": {"data.path"},
+    "course": {
+        "training.pool",
+        "training.checkpoints.every_steps",
+        "training.checkpoints.keep",
+        "storage.uri",
+        "cluster.namespace",
+        "cluster.kfp_uri",
+        "cluster.service_account",
+        "cluster.unschedulable_after_seconds",
+        "cluster.timeout_seconds",
+        "run.folder",
+        "run.retrain",
+    },
+    "nothing": {
+        "serving.address",
+        "serving.http_port",
+        "serving.grpc_port",
+        "serving.metrics_port",
+        "tracking.uri",
+        "tracking.experiment",
+        "tracking.model",
+        "tracking.sinks",
+        "tracking.timeout_seconds",
+        "cluster.experiment",
+        "run.name",
+    },
+}
+"""The fields that leave a recipe: each is wanted. A new name needs a reason why it changes no byte of a product."""
+
+
+class Inner(Section):
+    """A section in a section."""
+
+    lr: float = 1.0
+    port: Annotated[int, NOTHING] = 1
+
+
+class Outer(Section):
+    """A section with marks of every kind."""
+
+    plain: int = 1
+    every: Annotated[int, COURSE] = 2
+    inner: Inner = Inner()
+    course: Annotated[Inner, COURSE] = Inner()
+
+
+@pytest.mark.parametrize("mark", [one for one in Decides if one is not Decides.RESULT])
+def test_every_setting_that_leaves_the_recipes_is_a_wanted_one(mark: Decides):
+    assert {key for key, _, one in marked(RunConfig) if one is mark} == NOT_OF_THE_RESULT[mark.value]
+
+
+def test_a_field_without_a_mark_decides_the_result_or_what_its_section_decides():
+    assert {key: one.value for key, _, one in marked(Outer)} == {
+        "plain": "result",
+        "every": "course",
+        "inner.lr": "result",
+        "inner.port": "nothing",
+        "course.lr": "course",
+        "course.port": "nothing",
+    }
+
+
+def test_the_deciding_settings_are_plain_data_without_sections_that_decide_nothing():
+    assert deciding(Outer()) == {"plain": 1, "inner": {"lr": 1.0}}
+    assert deciding(Outer(), COURSE) == {"every": 2, "course": {"lr": 1.0}}
+
+
+def test_a_mapping_of_sections_is_deciding_entry_by_entry():
+    class Mapping(Section):
+        """Sections by name."""
+
+        rules: dict[str, Inner] = Field(default_factory=lambda: {"a": Inner()})
+
+    assert deciding(Mapping()) == {"rules": {"a": {"lr": 1.0}}}
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["serving.http_port=8010", "serving.address=0.0.0.0", "storage.uri=elsewhere", "training.checkpoints.keep=3",
+     "training.checkpoints.every_steps=7", "tracking.uri=http://mlflow:5000", "run.retrain=true"],
+)  # fmt: skip
+def test_what_does_not_decide_the_result_does_not_change_the_name_of_the_run(override: str):
+    assert run_name("pretrain", compose([override])) == run_name("pretrain", compose())
+
+
+@pytest.mark.parametrize(
+    "override", ["training.optimizer.lr=1e-4", "data.path=texts", "serving.max_slots=4", "evaluation.seed=1"]
+)
+def test_what_decides_the_result_changes_the_name_of_the_run(override: str):
+    assert run_name("pretrain", compose([override])) != run_name("pretrain", compose())
+
+
+def test_mlflow_gets_the_settings_that_the_name_of_the_run_follows():
+    wanted = {key for key, _, one in marked(RunConfig) if one in (Decides.RESULT, Decides.INPUT)}
+    sent = {key for key in parameters(RunConfig()) if not key.startswith("gate.metrics.")}
+    of_choices = {"training.optimizer.weight_decay", "training.optimizer.beta1", "training.optimizer.beta2",
+                  "training.schedule.min_lr_fraction", "training.parallel.backend.zero_stage"}  # fmt: skip
+    assert sent == wanted - {"gate.metrics"} | of_choices, "a mapping is sent entry by entry, a choice with its own"

@@ -1,0 +1,135 @@
+"""The code and the libraries of a recipe come from the import graph, read and never imported."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from llm.storage import Recipe
+from llm.storage.recipe import sources
+from llm.storage.recipe.sources import code_of, libraries_of
+
+PROJECT = Path(__file__).parents[4]
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    for cached in (code_of, libraries_of, sources._distributions):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of the reader's own: `mill_of_a_test.step` reaches some of its modules."""
+    folder = tmp_path / "mill_of_a_test"
+    modules = {
+        "__init__": "",
+        "step": """
+            import json
+            from typing import TYPE_CHECKING
+            from . import near
+            from mill_of_a_test.face import thing
+            if TYPE_CHECKING:
+                import mill_of_a_test.only_for_types
+            def body():
+                from mill_of_a_test.late import x
+        """,
+        "near": "from .deep import y",
+        "deep": "import numpy, mill_of_a_test.step",
+        "face/__init__": "from mill_of_a_test.face.inner import thing",
+        "face/inner": "thing = 1",
+        "face/other": "",
+        "late": "from llm.model.size import count_parameters\nfrom llm.errors import UserError\nx = 1",
+        "only_for_types": "",
+        "stranger": "",
+    }
+    for name, text in modules.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def test_code_is_all_that_a_module_reaches_inside_functions_too(package: Path):
+    assert set(code_of("mill_of_a_test.step")) == {
+        "mill_of_a_test/step.py",
+        "mill_of_a_test/near.py",
+        "mill_of_a_test/deep.py",
+        "mill_of_a_test/face/__init__.py",
+        "mill_of_a_test/face/inner.py",
+        "mill_of_a_test/late.py",
+        "llm/model/size.py",
+    }
+    assert list(libraries_of("mill_of_a_test.step")) == ["numpy"]
+
+
+def test_a_root_counts_wherever_it_is():
+    assert list(code_of("llm.steps.outcome")) == ["llm/steps/outcome.py"]
+
+
+def test_a_module_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"no module llm\.nowhere"):
+        code_of("llm.nowhere")
+    with pytest.raises(ValueError, match="no module nowhere_at_all"):
+        code_of("nowhere_at_all")
+
+
+def test_a_module_that_is_started_by_its_name_takes_part():
+    assert "llm/training/worker.py" in code_of("llm.training.launch")
+
+
+def test_code_is_read_and_not_imported():
+    script = (
+        "import sys; from llm.storage.recipe.sources import code_of, libraries_of\n"
+        "code_of('llm.training.train'); libraries_of('llm.training.train')\n"
+        "assert not {'torch', 'deepspeed', 'llm.training'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_library_that_is_not_installed_is_no_part_of_a_recipe(package: Path):
+    (package / "step.py").write_text("import a_library_that_nobody_has")
+    assert libraries_of("mill_of_a_test.step") == {}
+
+
+def test_a_library_is_found_by_the_name_that_its_distribution_has_elsewhere():
+    assert sources._distributions("yaml") == ("PyYAML",)
+
+
+def test_another_version_of_a_library_makes_another_recipe(monkeypatch: pytest.MonkeyPatch):
+    before = Recipe("s", {}, code=("llm.model.attention",))
+    key = before.key
+    assert set(before.parts["library"]) == {"torch"}
+    libraries_of.cache_clear()
+    monkeypatch.setattr(sources, "version", lambda name: "99.0+cpu")
+    after = Recipe("s", {}, code=("llm.model.attention",))
+    assert after.parts["library"] == {"torch": "99.0"}
+    assert after.key != key
+
+
+def key_in(project: Path, root: str) -> str:
+    """The key of a recipe with this code, as a fresh process with another copy of the project computes it."""
+    script = f"from llm.storage import Recipe; print(Recipe('s', {{}}, code=({root!r},)).key)"
+    made = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True, timeout=60
+    )
+    return made.stdout
+
+
+@pytest.mark.parametrize("root", ["llm.evaluation.evaluate", "llm.export.export"])
+def test_a_change_of_how_a_split_is_read_changes_the_key_of_all_that_read_one(tmp_path: Path, root: str):
+    shutil.copytree(PROJECT / "llm", tmp_path / "llm", ignore=shutil.ignore_patterns("__pycache__"))
+    before = key_in(tmp_path, root)
+    assert key_in(tmp_path, root) == before
+    with (tmp_path / "llm" / "errors.py").open("a") as file:
+        file.write("# another word\n")
+    assert key_in(tmp_path, root) == before, "the words of an error decide no result"
+    source = tmp_path / "llm" / "data" / "documents.py"
+    source.write_text(source.read_text().replace("def read_split", "ANOTHER = 1\n\n\ndef read_split"))
+    assert key_in(tmp_path, root) != before
