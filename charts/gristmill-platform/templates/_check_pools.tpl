@@ -1,6 +1,6 @@
 {{/* Contradictions within a pool. A schema cannot compare two values. */}}
 
-{{/* Requests against limits, as the API server would, but before it: (list WHERE POOL). */}}
+{{/* Requests against limits, as the API server compares them, but earlier: (list WHERE POOL). */}}
 {{- define "gristmill-platform.checkResources" -}}
 {{- $where := index . 0 }}
 {{- $pool := index . 1 }}
@@ -32,7 +32,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What the chart gives to a training pod itself, and what a pool therefore may not: (list $ WHERE POOL). */}}
+{{/* What a pool may not set, since the chart sets it itself: (list $ WHERE POOL). */}}
 {{- define "gristmill-platform.checkPod" -}}
 {{- $where := index . 1 }}
 {{- $pool := index . 2 }}

@@ -1,4 +1,4 @@
-{{/* What a schema cannot say, or says badly: values that contradict one another, and Secrets and a CRD that are not there. */}}
+{{/* What a schema cannot say: values that contradict each other, and Secrets and a CRD that do not exist. */}}
 
 {{- define "gristmill-serving.checkName" -}}
 {{- $name := include "gristmill-serving.fullname" . }}

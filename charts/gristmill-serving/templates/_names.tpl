@@ -19,7 +19,7 @@ label values and host names, which end at 63: beyond that the middle gives way t
 {{- $name }}
 {{- end }}
 
-{{/* Labels by which the release's own pods are selected: (list $ COMPONENT). */}}
+{{/* Labels that select the release's own pods: (list $ COMPONENT). */}}
 {{- define "gristmill-serving.selector" -}}
 app.kubernetes.io/name: gristmill-serving
 app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}

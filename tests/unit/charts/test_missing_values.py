@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -169,3 +170,13 @@ def test_every_template_completes_the_values_first(chart: str) -> None:
     for template in sorted((CHARTS / chart / "templates").rglob("*")):
         if template.suffix in (".yaml", ".txt"):
             assert template.read_text().startswith(f'{{{{- include "{chart}.complete" . '), template.name
+
+
+def test_every_upgrade_that_a_page_or_a_note_shows_takes_the_new_defaults() -> None:
+    pages = [*CHARTS.parent.glob("docs/**/*.md"), *CHARTS.glob("*/README.md"), *CHARTS.glob("*/templates/NOTES.txt")]
+    upgrades = [
+        (page.name, line) for page in pages for line in page.read_text().splitlines()
+        if re.search(r"helm .*upgrade .*reuse-values", line)
+    ]  # fmt: skip
+    assert {name for name, _ in upgrades} >= {"platform.md", "README.md", "NOTES.txt"}
+    assert [line for _, line in upgrades if "--reset-then-reuse-values" not in line] == []
