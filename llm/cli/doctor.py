@@ -9,13 +9,15 @@ import sys
 
 import click
 
+from llm.words import size
+
 REQUIRED = {
     "torch": "train", "deepspeed": "train", "great_expectations": "data", "gigatoken": "data", "polars": "data",
     "transformers": "export", "onnxruntime": "export", "onnxruntime_genai": "export", "kfp": "pipeline",
     "mlflow": "pipeline", "boto3": "pipeline", "kubernetes": "pipeline",
 }  # fmt: skip
 """Package: the extra that brings it."""
-MIN_FREE_GIB = 5
+NEEDED_BYTES = 5 * 2**30
 
 
 @click.command("doctor")
@@ -26,8 +28,9 @@ def command() -> int:
         found = importlib.util.find_spec(package) is not None
         healthy &= found
         _line(found, package, "installed" if found else f"missing: pip install 'gristmill[{extra}]'")
-    free_gib = shutil.disk_usage(".").free / 2**30
-    _line(free_gib >= MIN_FREE_GIB, "disk", f"{free_gib:.0f} GiB free here (a default run needs about {MIN_FREE_GIB})")
+    free_bytes = shutil.disk_usage(".").free
+    needed = f"a default run needs about {size(NEEDED_BYTES)}"
+    _line(free_bytes >= NEEDED_BYTES, "disk", f"{size(free_bytes)} free here ({needed})")
     _line(True, "python", sys.version.split()[0])
     _line(True, "processors", str(os.cpu_count()))
     from llm.errors import GristmillError

@@ -6,6 +6,7 @@ import click
 
 from llm.cli.options import overrides
 from llm.config import compose
+from llm.words import size
 
 
 @click.command("plan")
@@ -26,9 +27,7 @@ def command(overrides: tuple[str, ...]) -> None:
     state_bytes = parameters * training.parallel.backend.state_bytes_per_parameter(ranks)
     click.echo(f"parameters               {parameters:,}")
     click.echo(f"training FLOPs per token {flops:,}")
-    click.echo(
-        f"memory for model state   {state_bytes / 2**20:,.0f} MiB on each of {ranks} ranks, activations not counted"
-    )
+    click.echo(f"memory for model state   {size(state_bytes)} on each of {ranks} ranks, activations not counted")
     click.echo(f"tokens per step          {training.batch.tokens:,}")
     if training.length.steps is not None:
         tokens = training.length.steps * training.batch.tokens

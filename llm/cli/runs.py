@@ -12,6 +12,7 @@ import click
 from llm.cli.options import runs_folder
 from llm.evaluation.words import column, quantity
 from llm.runs.listing import RunSummary, list_runs
+from llm.words import duration
 
 
 @click.command("runs")
@@ -28,12 +29,12 @@ def command(root: str, as_json: bool) -> None:
         return
     heads = _heads(runs)
     measured = "".join(f"{head:>{_width(head)}}" for head in heads.values())
-    click.echo(f"{'run':28}{'state':14}{'verdict':14}{measured}{'time':>9}  started")
+    click.echo(f"{'run':28}{'state':14}{'verdict':14}{measured}{'time':>12}  started")
     for run in runs:
         values = {name: run.metrics[name].value if name in run.metrics else None for name in heads}
         figures = "".join(f"{quantity(value, ''):>{_width(heads[name])}}" for name, value in values.items())
-        seconds = "n/a" if run.seconds is None else f"{run.seconds:.0f} s"
-        click.echo(f"{run.name:28}{run.state:14}{run.verdict or 'n/a':14}{figures}{seconds:>9}  {run.started or 'n/a'}")
+        end = f"{run.state:14}{run.verdict or 'n/a':14}"
+        click.echo(f"{run.name:28}{end}{figures}{duration(run.seconds):>12}  {run.started or 'n/a'}")
 
 
 def _heads(runs: Sequence[RunSummary]) -> dict[str, str]:

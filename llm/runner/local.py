@@ -185,7 +185,7 @@ def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, st
             return EXIT_FAULT if event.exit_code is None else event.exit_code, f"{event.step}: {event.message}"
     finished = {event.step for event in events if isinstance(event, StepFinished)}
     killed = [event.step for event in events if isinstance(event, StepStarted) and event.step not in finished]
-    if killed:  # an error of any kind is told by the step itself
+    if killed:  # a step that ends with an error says so itself
         return Preempted.exit_code, (
             f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
             f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."

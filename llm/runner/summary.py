@@ -10,6 +10,7 @@ from llm.evaluation.words import heading, quantity
 from llm.runner.local import RunOutcome
 from llm.runs.attempt import last_attempt
 from llm.storage import is_s3
+from llm.words import duration, size
 
 
 def summary(outcome: RunOutcome) -> list[str]:
@@ -49,8 +50,10 @@ def _cost(outcome: RunOutcome) -> Iterator[str]:
     training = outcome.step_seconds.get("train", 0.0)
     share = f"{100 * training / outcome.seconds:.0f} %" if outcome.seconds else "n/a"
     overhead = outcome.overhead_seconds_per_step
-    memory = "n/a" if outcome.peak_memory_bytes is None else f"{outcome.peak_memory_bytes / 2**30:.1f} GiB"
-    yield f"time {outcome.seconds:.0f} s, of which training {training:.0f} s ({share}); peak memory {memory}"
+    yield (
+        f"time {duration(outcome.seconds)}, of which training {duration(training)} ({share});"
+        f" peak memory {size(outcome.peak_memory_bytes)}"
+    )
     if overhead is not None and outcome.is_whole:  # of a run that ended early it says nothing
         yield f"KFP and Python start-up: {overhead:.2f} s a step (budget 1.5 s)"
     if outcome.reused:

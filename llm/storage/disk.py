@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llm.errors import UserError
 from llm.storage.uri import cache_folder
+from llm.words import size
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,7 +34,7 @@ def disk_full(place: Path, error: Exception) -> UserError:
     candidates = named or [place, Path(tempfile.gettempdir()), cache_folder()]
     full = min((_nearest(path) for path in candidates), key=_room)
     usage = os.statvfs(full)
-    free = f"{shutil.disk_usage(full).free / 2**20:.1f} MiB"
+    free = size(shutil.disk_usage(full).free)
     if usage.f_files and not usage.f_favail:
         free = f"no file (its inodes are used up) and {free}"
     quota = " Your quota there is used up." if getattr(error, "errno", None) == errno.EDQUOT else ""

@@ -10,6 +10,7 @@ from llm.cluster.pods import grace_seconds
 from llm.cluster.refusal import Refused
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, training_pods, trainjob, trainjobs_of
 from llm.errors import ServiceError
+from llm.words import duration
 
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.0
@@ -51,14 +52,16 @@ def delete_and_wait(api: Api, jobs: Sequence[Json], tell: Callable[[str], None])
         gone_since = None if there else gone_since or api.clock.now()
         pods = [pod for job in there for pod in training_pods(api, _name(job))]
         running = sum(pod.is_running for pod in pods)
-        what = f"waiting for {running} of the pods of {', '.join(map(_name, there))}, which have {grace:.0f} s to save"
+        what = (
+            f"waiting for {running} of the pods of {', '.join(map(_name, there))}, which have {duration(grace)} to save"
+        )
         if what != told and running:
             tell(what)
             told = what
         if there and api.clock.now() > deadline:
             raise ServiceError(
                 f"TrainJob {', '.join(map(_name, there))} was deleted and is still there after"
-                f" {grace + MARGIN_SECONDS:.0f} s",
+                f" {duration(grace + MARGIN_SECONDS)}",
                 *(f"pod {pod.name} on node {pod.node or 'none'} has not ended" for pod in pods),
                 "A node that does not answer keeps its pods: kubectl delete pod NAME --force, once the node is off.",
             )

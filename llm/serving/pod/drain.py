@@ -19,6 +19,7 @@ from pathlib import Path
 
 from llm.serving.pod.health import model_process_lives
 from llm.serving.pod.open_requests import Requests, requests
+from llm.words import duration
 
 POLL_SECONDS = 0.2
 IDLE_SECONDS = 2.0
@@ -69,10 +70,10 @@ def drain(
         before = now
         waited = clock() - start
         if not now.open and clock() - quiet_since >= IDLE_SECONDS:
-            tell(f"no request is open, after {waited:.1f} s")
+            tell(f"no request is open, after {duration(waited)}")
             return True
         if waited >= limit_seconds:
-            tell(f"requests still open after {waited:.0f} s: {now.open}; they will be cut off")
+            tell(f"requests still open after {duration(round(waited))}: {now.open}; they will be cut off")
             return False
         if now.open and waited - told >= NEWS_SECONDS:
             tell(f"requests open: {now.open}")

@@ -18,6 +18,7 @@ from llm.storage.manifest import MANIFEST_NAME
 from llm.storage.names import resolved
 from llm.storage.objects import FileEntry, Objects
 from llm.storage.open import open_objects
+from llm.words import size
 
 KIND = "repository"
 FETCHES = 4
@@ -50,7 +51,7 @@ def fetch_repository(
     manifest = Manifest.read_uri(uri)
     _refuse_unfit(manifest, uri, folder, limit)
     total_bytes = sum(entry.size_bytes for entry in manifest.files)
-    progress(f"fetching {len(manifest.files)} files, {total_bytes / 2**20:.1f} MiB, of {uri}")
+    progress(f"fetching {len(manifest.files)} files, {size(total_bytes)}, of {uri}")
     source = open_objects(uri)
     with ThreadPoolExecutor(FETCHES) as pool:
         for entry, _ in zip(
@@ -83,7 +84,7 @@ def _refuse_unfit(manifest: Manifest, uri: str, folder: Path, limit: str | None)
     total_bytes = sum(entry.size_bytes for entry in manifest.files)
     if limit is not None and total_bytes > bytes_of(limit):
         raise UserError(
-            f"{KIND} {manifest.id} has {total_bytes / 2**20:.1f} MiB, and its volume {limit}",
+            f"{KIND} {manifest.id} has {size(total_bytes)}, and its volume {limit}",
             "Give the volume more room: --limit, which the chart gristmill-serving sets from model.volumeSize.",
         )
     others = _names(folder) - {entry.path for entry in manifest.files} - {MANIFEST_NAME}

@@ -55,7 +55,7 @@ def test_every_metric_has_a_table_with_its_interval_and_its_references(tmp_path:
 
 def test_time_training_share_memory_and_overhead_are_told(tmp_path: Path):
     text = "\n".join(summary(outcome(RunFolder(tmp_path), reused=("ingest",))))
-    assert "time 200 s, of which training 180 s (90 %); peak memory 3.0 GiB" in text
+    assert "time 3 min 20 s, of which training 3 min (90 %); peak memory 3 GiB" in text
     assert "5.00 s a step (budget 1.5 s)" in text
     assert "reused: ingest" in text
     assert "next: gristmill generate" in text

@@ -11,6 +11,7 @@ import pytest
 
 from llm.serving.pod.drain import IDLE_SECONDS, POLL_SECONDS, drain, main, say
 from llm.serving.pod.open_requests import Requests
+from llm.words import duration
 
 
 class Clock:
@@ -30,7 +31,7 @@ def test_it_ends_when_no_request_has_been_open_for_a_while() -> None:
     looks = chain([Requests(2, 0), Requests(2, 0), Requests(1, 1), Requests(0, 2)], repeat(Requests(0, 2)))
     assert drain(lambda: next(looks), 120, said.append, clock=clock, sleep=clock.sleep)
     assert clock.now - 100 == pytest.approx(0.4 + IDLE_SECONDS, abs=0.3)
-    assert said == ["requests open: 2", f"no request is open, after {clock.now - 100:.1f} s"]
+    assert said == ["requests open: 2", f"no request is open, after {duration(clock.now - 100)}"]
 
 
 def test_a_client_that_asks_again_at_once_keeps_it_waiting_although_no_look_finds_its_request_open() -> None:

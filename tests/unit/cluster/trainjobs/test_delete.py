@@ -64,5 +64,5 @@ def test_pods_that_outlast_their_grace_are_named(cluster: FakeCluster):
     training = create(cluster, "demo")
     cluster.grace_seconds = 3600
     cluster.pods()[training.pod(0)]["spec"]["nodeName"] = "gpu-7"
-    with pytest.raises(ServiceError, match=rf"(?s)after 61 s.*pod {training.pod(0)} on node gpu-7 .*--force"):
+    with pytest.raises(ServiceError, match=rf"(?s)after 1 min 01 s.*pod {training.pod(0)} on node gpu-7 .*--force"):
         delete_trainings(cluster.api(), "demo")
