@@ -2,7 +2,7 @@
 
 polars reads the documents as a stream and keeps a few numbers of each; a judge then needs only the table. Columns:
 
-    split, domain                  `overall` stands for all of them
+    split, domain                  `overall` is all of them
     documents, documents_fraction  how many, and their share of the whole corpus
     bytes                          UTF-8 bytes of text
     bytes_p05, _median, _p95, bytes_max   quantiles of a document's length (nearest rank: a length that occurs)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 END_OF_TEXT = "<|endoftext|>"
-"""Stands before every document: beginning and end of text in one."""
+"""The token before every document: beginning and end of text in one."""
 
 SEPARATOR = b"\x00"
 """Between documents while training; a document that holds it is cut there, which costs one merge at most."""

@@ -20,7 +20,7 @@ class MetricKind(Part):
 
 
 class EvaluationCounts(Counts):
-    """The headline figures of an evaluation. In the manifest they stand flat, each under its own name."""
+    """The headline figures of an evaluation. In the manifest each has its own name, without nesting."""
 
     kind: ClassVar[str] = "evaluation"
 
