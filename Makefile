@@ -81,7 +81,7 @@ lock: $(READY) ## pin what is installed now
 golden: $(READY) ## rewrite the golden files after a wanted change
 	$(BIN)/python -m pytest tests/unit --update-goldens
 
-reference: $(READY) ## rewrite the reference pages (configuration, events, components)
+reference: $(READY) ## rewrite what follows from a source: pages, components, schemas of the charts
 	$(BIN)/python scripts/make_reference.py
 
 benchmark: $(READY) ## training throughput against a plain PyTorch loop

@@ -1,4 +1,4 @@
-"""Write what follows from the code: the pages of configuration, events and command line, and the components.
+"""Write what follows from the code: pages of configuration, events, command line; components; charts.
 
 `make reference` writes them; with --check nothing is written, and stale pages are named (a unit test does that).
 """
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+import chart_reference
 import cli_reference
 import configuration_reference
 from component_sources import sources
@@ -32,6 +33,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for name in ("report", *STEPS):
         path = components / name / "component.py"
         yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
+    yield from chart_reference.pages()
 
 
 def events() -> str:

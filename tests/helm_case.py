@@ -1,4 +1,4 @@
-"""Helm for the tests of charts: where it is found, its output as documents, and the comments of a values.yaml.
+"""Helm for the tests of charts: where it is found, and its output as documents.
 
 Helm is one binary that no package registry for Python has, so it may be missing: then these tests are skipped, and say
 so. It is looked for on PATH, then in the folder that GRISTMILL_TEST_TOOLS names.
@@ -34,7 +34,7 @@ def find_helm() -> str | None:
 class Helm:
     """One chart, rendered without a cluster."""
 
-    def __init__(self, chart: str) -> None:
+    def __init__(self, chart: str | Path) -> None:
         found = find_helm()
         if found is None:
             pytest.skip("helm is neither on PATH nor in the folder that GRISTMILL_TEST_TOOLS names")
@@ -96,24 +96,3 @@ def tidy(rendered: str) -> str:
     """Rendered manifests without what differs between versions of Helm: blank lines and spaces at line ends."""
     lines = (line.rstrip() for line in rendered.splitlines())
     return re.sub(r"\n{2,}", "\n", "\n".join(lines)).strip() + "\n"
-
-
-def comments(text: str) -> dict[str, str]:
-    """The comment `# -- …` above each key, by the key's path; sections have none and are not in it."""
-    found: dict[str, str] = {}
-    path: list[tuple[int, str]] = []
-    comment: list[str] | None = None
-    for line in text.splitlines():
-        stripped = line.strip()
-        if stripped.startswith("# -- "):
-            comment = [stripped[5:]]
-        elif stripped.startswith("#"):
-            if comment is not None:
-                comment.append(stripped[2:])
-        elif stripped:
-            indent = len(line) - len(line.lstrip())
-            path = [(depth, key) for depth, key in path if depth < indent] + [(indent, stripped.partition(":")[0])]
-            if comment is not None:
-                found[".".join(key for _, key in path)] = " ".join(comment)
-            comment = None
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,10 +43,14 @@ class Platform:
 
     def run(self, verb: str, *arguments: str | Path, release: str = "gristmill", check: bool = True) -> Done:
         """One command of helm."""
-        repository, _, digest = self.image.partition("@")
-        chart = [str(CHART), "--set", f"image.repository={repository},image.digest={digest}"]
+        chart = [str(CHART), *self.of_image()]
         given = chart if verb in ("install", "upgrade", "template") else []
         return helm(verb, release, *given, "--namespace", self.namespace, *map(str, arguments), check=check)
+
+    def of_image(self) -> list[str]:
+        """Arguments that name the image."""
+        repository, _, digest = self.image.partition("@")
+        return ["--set", f"image.repository={repository},image.digest={digest}"]
 
     def helm(self, verb: str, *arguments: str | Path, release: str = "gristmill") -> str:
         """What helm prints when it does what it is told."""
@@ -147,6 +152,22 @@ def test_other_rules_of_restart_are_refused_before_anything_changes_and_taken_by
     platform.helm("upgrade", "--set", "pools.cpu.maxRestarts=7")
     (pool,) = objects(platform.namespace, "trainingruntimes")
     assert pool["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] == 7
+
+
+def test_a_release_of_a_chart_before_a_new_key_upgrades_and_keeps_what_its_user_set(platform, tmp_path):
+    earlier = tmp_path / CHART.name
+    shutil.copytree(CHART, earlier)
+    values = yaml.safe_load((earlier / "values.yaml").read_text())
+    del values["limitRange"], values["networkPolicy"]["s3Cidrs"], values["poolDefaults"]["deadlineSeconds"]
+    (earlier / "values.yaml").write_text(yaml.safe_dump(values))
+    mine = ("--set", "commonLabels.team=mine")
+    helm("install", "gristmill", str(earlier), *platform.of_image(), "--namespace", platform.namespace, *mine)
+    for keeping in ("--reuse-values", "--reset-then-reuse-values"):
+        platform.helm("upgrade", keeping)
+        (pool,) = objects(platform.namespace, "trainingruntimes")
+        assert pool["metadata"]["labels"]["team"] == "mine"
+        (job,) = pool["spec"]["template"]["spec"]["replicatedJobs"]
+        assert job["template"]["spec"]["activeDeadlineSeconds"] == 604800
 
 
 SURROUNDINGS = """

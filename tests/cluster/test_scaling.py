@@ -92,7 +92,7 @@ def install(namespace: str, image: str) -> None:
         "resources.requests.cpu=100m", "resources.requests.memory=256Mi",
         "drain.delaySeconds=2", "drain.generationSeconds=30",
         "autoscaling.enabled=true", "autoscaling.maxReplicas=2", "autoscaling.waitingRequests=4",
-        "autoscaling.pollingSeconds=2", "autoscaling.scaleDownSeconds=10",
+        "autoscaling.scaleDownSeconds=10",
     )  # fmt: skip
     helm(
         "install", RELEASE, str(CHART), "--namespace", namespace, "--wait", "--timeout", "4m",

@@ -1,6 +1,6 @@
 {{/* Contradictions within a pool. A schema cannot compare two values. */}}
 
-{{/* Requests against limits, as the API server would, but before it: (list WHERE POOL). */}}
+{{/* Requests against limits, as the API server compares them, but earlier: (list WHERE POOL). */}}
 {{- define "gristmill-platform.checkResources" -}}
 {{- $where := index . 0 }}
 {{- $pool := index . 1 }}
@@ -28,11 +28,11 @@
 {{- end }}
 {{- end }}
 {{- if le (int64 $pool.deadlineSeconds) (int64 $pool.terminationGracePeriodSeconds) }}
-{{- fail (printf "\nerror: %s.deadlineSeconds=%d leaves no time after terminationGracePeriodSeconds=%d\n  Raise the deadline: it is the longest that an attempt of a training may take.\n" $where (int64 $pool.deadlineSeconds) (int64 $pool.terminationGracePeriodSeconds)) }}
+{{- fail (printf "\nerror: %s.deadlineSeconds=%d is not above terminationGracePeriodSeconds=%d\n  Raise the deadline: it is the longest that an attempt of a training may take.\n" $where (int64 $pool.deadlineSeconds) (int64 $pool.terminationGracePeriodSeconds)) }}
 {{- end }}
 {{- end }}
 
-{{/* What the chart gives to a training pod itself, and what a pool therefore may not: (list $ WHERE POOL). */}}
+{{/* What a pool may not set, since the chart sets it itself: (list $ WHERE POOL). */}}
 {{- define "gristmill-platform.checkPod" -}}
 {{- $where := index . 1 }}
 {{- $pool := index . 2 }}

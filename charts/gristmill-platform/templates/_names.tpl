@@ -19,7 +19,7 @@ host names, which end at 63: beyond that the middle gives way to a hash, so that
 {{- $name }}
 {{- end }}
 
-{{/* Labels by which one's own objects are selected: (list $ COMPONENT). */}}
+{{/* Labels that select the release's own objects: (list $ COMPONENT). */}}
 {{- define "gristmill-platform.selector" -}}
 app.kubernetes.io/name: gristmill
 app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
@@ -47,7 +47,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }
 {{- end }}
 {{- end }}
 
-{{/* A pool with what it does not say taken from poolDefaults, as YAML: (list $ POOL). Not sprig's mergeOverwrite: to that, 0 and "" say nothing. */}}
+{{/* A pool, with the keys that it lacks from poolDefaults, as YAML: (list $ POOL). Sprig's mergeOverwrite takes 0 and "" for missing. */}}
 {{- define "gristmill-platform.pool" -}}
 {{- $pool := index . 1 | default dict }}
 {{- $merged := dict }}
@@ -57,7 +57,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }
 {{- toYaml $merged }}
 {{- end }}
 
-{{/* The objects whose name differs from the one that the steps of a submitted run expect (components/environment.py; a test compares the two), a line each. */}}
+{{/* Objects with another name than the steps of a submitted run look for (components/environment.py; a test compares), a line each. */}}
 {{- define "gristmill-platform.renamed" -}}
 {{- if ne (include "gristmill-platform.fullname" .) "gristmill" }}
 fullnameOverride: gristmill   # ConfigMap gristmill-environment, here {{ include "gristmill-platform.name" (list . "environment") }}

@@ -26,7 +26,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Where the store is, and whose keys open it. AWS's own tools read AWS_REGION; boto3 reads AWS_DEFAULT_REGION. */}}
+{{/* Where the store is, and the Secret with its keys. AWS's own tools read AWS_REGION; boto3 reads AWS_DEFAULT_REGION. */}}
 {{- define "gristmill-platform.s3Environment" -}}
 {{- with .Values.s3 }}
 {{- if .endpoint }}

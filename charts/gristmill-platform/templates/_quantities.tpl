@@ -1,4 +1,4 @@
-{{/* Kubernetes quantities: as numbers, so that two can be compared, and as the API server itself writes them. */}}
+{{/* Kubernetes quantities: as numbers that can be compared, and as the API server itself writes them. */}}
 
 {{/* The number that a quantity says: "500m" is 0.5, "2Ki" is 2048. */}}
 {{- define "gristmill-platform.number" -}}

@@ -29,15 +29,15 @@ from here. Whatever is not here is answered with 403.
 {{- end }}
 
 {{- define "gristmill-platform.trainRules" -}}
-# Start a training, adopt it on a retry, wait for its end, delete all of a cancelled run.
+# Start a training, adopt it on a retry, wait for its end, delete the trainings of a cancelled run.
 - apiGroups: [trainer.kubeflow.org]
   resources: [trainjobs]
   verbs: [create, get, list, delete]
-# Refuse a pool that there is not, naming those that there are.
+# Refuse a pool that does not exist, and name the pools that exist.
 - apiGroups: [trainer.kubeflow.org]
   resources: [trainingruntimes]
   verbs: [get, list]
-# Find the training's pods, how each ended, and the image of one's own pod.
+# Find the training's pods, how each ended, and the image of the launcher's own pod.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
@@ -45,7 +45,7 @@ from here. Whatever is not here is answered with 403.
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# Say why a pod does not start: which resource is short, which image is missing.
+# Say why a pod does not start: which resource or which image is missing.
 - apiGroups: [""]
   resources: [events]
   verbs: [list]

@@ -1,4 +1,4 @@
-{{/* What accounts must not be able to do, tried by the helm test: verb, resource, and API group, namespace or name where they matter. */}}
+{{/* What accounts must not be able to do; `helm test` tries it. Verb, resource, and API group, namespace or name where they matter. */}}
 {{- define "gristmill-platform.forbidden" -}}
 - {verb: list, resource: secrets}
 {{- $secret := .Values.s3.existingSecret | default "any" }}

@@ -18,11 +18,11 @@ rules:
 {{- $pool := index . 1 }}
 serviceAccountName: {{ include "gristmill-platform.name" (list $root "trainer") }}
 automountServiceAccountToken: false
-# The variables of every Service in the namespace are nothing to a training.
+# A training does not need the variables of every Service in the namespace.
 enableServiceLinks: false
 restartPolicy: Never
-# The kernel drops a SIGTERM for a first process that does not say what it does with it, as Python does not yet while it
-# starts: a pod that is stopped then would train on until the end of its grace. So the first process is the pause container's.
+# The kernel drops a SIGTERM for a first process that has no handler for it. Python has none yet while it starts: a pod that is
+# stopped then would train until the end of its grace period. So the first process is that of the pause container.
 shareProcessNamespace: true
 terminationGracePeriodSeconds: {{ $pool.terminationGracePeriodSeconds | int64 }}
 securityContext:
@@ -56,7 +56,7 @@ containers:
       {{- include "gristmill-platform.resources" $pool.resources | trim | nindent 6 }}
     securityContext:
       {{- include "gristmill-platform.containerSecurity" . | nindent 6 }}
-    # The trainer writes its last words itself; where it no longer could, the end of its log stands in for them.
+    # The trainer writes its last words itself; if it could not, the end of its log takes their place.
     terminationMessagePolicy: FallbackToLogsOnError
     volumeMounts:
       - name: tmp

@@ -1,4 +1,4 @@
-{{/* What a schema cannot say, or says badly: values that contradict one another, and Secrets and a CRD that are not there. */}}
+{{/* What a schema cannot say: values that contradict each other, and Secrets and a CRD that do not exist. */}}
 
 {{- define "gristmill-serving.checkName" -}}
 {{- $name := include "gristmill-serving.fullname" . }}
@@ -94,7 +94,7 @@ then the API versions are Helm's own list, which has group versions ("v1") but n
 {{- fail (printf "\nerror: %s=%s: namespace %s has no such Secret\n  Make it (and the namespace, if need be: kubectl create namespace %s):\n    %s\n  %s\n" (index . 1) (index . 2) $namespace $namespace $make $without) }}
 {{- end }}
 {{- if $missing }}
-{{- fail (printf "\nerror: %s=%s: the Secret in namespace %s lacks %s\n  Make it anew:\n    kubectl --namespace %s delete secret %s\n    %s\n" (index . 1) (index . 2) $namespace (join ", " $missing) $namespace (index . 2) $make) }}
+{{- fail (printf "\nerror: %s=%s: the Secret in namespace %s lacks %s\n  Make it again:\n    kubectl --namespace %s delete secret %s\n    %s\n" (index . 1) (index . 2) $namespace (join ", " $missing) $namespace (index . 2) $make) }}
 {{- end }}
 {{- end }}
 

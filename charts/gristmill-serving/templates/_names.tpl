@@ -5,7 +5,7 @@
 {{- end }}
 
 {{/*
-Name of an object beside the Deployment: FULLNAME-SUFFIX, from (list $ SUFFIX). Release names go to 53 characters and names end as
+Name of an object other than the Deployment: FULLNAME-SUFFIX, from (list $ SUFFIX). Release names go to 53 characters and names end as
 label values and host names, which end at 63: beyond that the middle gives way to a hash, so that two long names stay two names.
 */}}
 {{- define "gristmill-serving.name" -}}
@@ -19,7 +19,7 @@ label values and host names, which end at 63: beyond that the middle gives way t
 {{- $name }}
 {{- end }}
 
-{{/* Labels by which the release's own pods are selected: (list $ COMPONENT). */}}
+{{/* Labels that select the release's own pods: (list $ COMPONENT). */}}
 {{- define "gristmill-serving.selector" -}}
 app.kubernetes.io/name: gristmill-serving
 app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}

@@ -51,8 +51,8 @@ terminationMessagePolicy: FallbackToLogsOnError
 {{- end }}
 
 {{/*
-Where the store is, and whose keys open it: (list $ OPTIONAL). Optional keys let the trial's container start without them, and say
-so in its log; a serving pod without them waits, and its events name the Secret. AWS's own tools read AWS_REGION; boto3 reads
+Where the store is, and the Secret with its keys: (list $ OPTIONAL). With optional keys the trial's container starts without them,
+and says so in its log. A serving pod without them waits, and its events name the Secret. AWS's own tools read AWS_REGION; boto3 reads
 AWS_DEFAULT_REGION.
 */}}
 {{- define "gristmill-serving.s3Environment" -}}
@@ -82,7 +82,7 @@ AWS_DEFAULT_REGION.
 {{- end }}
 {{- end }}
 
-{{/* Threads of the model, for the container NAME: (list $ NAME RESOURCES). Without any CPUs in its resources: the model's own choice. */}}
+{{/* Threads of the model, for the container NAME: (list $ NAME RESOURCES). If its resources name no CPUs, the model chooses. */}}
 {{- define "gristmill-serving.threads" -}}
 {{- $root := index . 0 }}
 {{- $resources := index . 2 }}
@@ -105,13 +105,13 @@ AWS_DEFAULT_REGION.
 {{- end }}
 {{- end }}
 
-{{/* ONNX Runtime keeps a device id under HOME and reports to its makers unless this is set. An image of somebody else may not set it. */}}
+{{/* ONNX Runtime keeps a device id under HOME and reports to its makers unless this is set. Another image may not set it. */}}
 {{- define "gristmill-serving.noTelemetry" -}}
 - name: ORT_DISABLE_TELEMETRY
   value: "1"
 {{- end }}
 
-{{/* Serving pods that there are at least. */}}
+{{/* The fewest serving pods. */}}
 {{- define "gristmill-serving.fewestPods" -}}
 {{ ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int }}
 {{- end }}

@@ -1,15 +1,11 @@
-"""The generated tables of the platform chart's README: accounts from the rendered Roles, values from values.yaml."""
+"""The table of accounts in the platform chart's README follows from the rendered Roles."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
-import pytest
-import yaml
-
-from tests.helm_case import Helm, comments
+from tests.helm_case import Helm
 
 OF_PODS = {
     "pipeline": "the steps of a run of Kubeflow Pipelines (`cluster.service_account`)",
@@ -42,26 +38,12 @@ def accounts(rendered: str) -> Iterator[str]:
             yield f"| {' | '.join(who)} | {may} | {rule['why']} |"
 
 
-def values(text: str) -> Iterator[str]:
-    """A row for each key."""
-    yield "| key | value | meaning |"
-    yield "| --- | --- | --- |"
-    document = yaml.safe_load(text)
-    for key, said in comments(text).items():
-        value = document
-        for part in key.split("."):
-            value = value[part]
-        yield f"| `{key}` | `{json.dumps(value)}` | {said} |"
-
-
-@pytest.mark.parametrize("table", ["accounts", "values"])
-def test_the_tables_of_the_readme_are_fresh(table, request):
+def test_the_table_of_accounts_is_fresh(request):
     helm = Helm("gristmill-platform")
     readme = helm.chart / "README.md"
-    rows = accounts(helm.template()) if table == "accounts" else values((helm.chart / "values.yaml").read_text())
-    begin, end = f"<!-- {table} -->\n", f"<!-- /{table} -->"
+    begin, end = "<!-- accounts -->\n", "<!-- /accounts -->"
     before, _, rest = readme.read_text().partition(begin)
-    fresh = before + begin + "\n".join(rows) + "\n" + end + rest.partition(end)[2]
+    fresh = before + begin + "\n".join(accounts(helm.template())) + "\n" + end + rest.partition(end)[2]
     if request.config.getoption("--update-goldens"):
         readme.write_text(fresh)
-    assert readme.read_text() == fresh, f"the table {table} is stale: make golden"
+    assert readme.read_text() == fresh, "the table of accounts is stale: make golden"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from llm.config import RunConfig, compose, marked
 
@@ -36,6 +39,15 @@ def test_the_page_of_the_configuration_lists_the_named_settings(setting: str):
     row = next(
         line for line in (PROJECT / "docs" / "configuration.md").read_text().splitlines() if f"`{setting}`" in line
     )
-    for line in (PROJECT / "llm" / "config" / "settings" / group / f"{name}.yaml").read_text().splitlines():
-        if not line.startswith("#"):
-            assert f"`{group}.{line.partition(':')[0]}=" in row
+    settings = yaml.safe_load((PROJECT / "llm" / "config" / "settings" / group / f"{name}.yaml").read_text())
+    for key, value in flat(settings, group):
+        assert f"`{key}={value}`" in row
+
+
+def flat(settings: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Each value with its whole dotted key."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{key}.{name}")
+        else:
+            yield f"{key}.{name}", value

@@ -16,7 +16,7 @@ from tests.extend_case import PROJECT, example
 
 BY_HAND = {"llm/data/census.py", "llm/steps/bodies/census.py"}
 MADE = {f"components/census/{name}" for name in ("component.py", "__init__.py", "README.md")} | {"docs/cli.md"}
-FOLDERS = ("llm", "components", "pipelines", "scripts", "docs")
+FOLDERS = ("llm", "components", "pipelines", "scripts", "docs", "charts")
 
 
 def files(project: Path) -> dict[str, bytes]:

@@ -1,8 +1,14 @@
-"""Whether an object can be written to the bucket, read and deleted, with the environment of a training pod."""
+"""Whether an object can be written to the bucket, read and deleted: the pod `test-s3` of `helm test`.
+
+It has the environment of a training pod, and reads BUCKET.
+"""
+
+from __future__ import annotations
 
 import os
 import sys
 import uuid
+from typing import Literal
 
 import boto3
 from botocore.config import Config
@@ -10,11 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 def main() -> None:
-    """Write, read, delete; say which of them failed."""
+    """Write, read, delete; exit code 1 and a message that names the act that failed."""
     bucket, key, body = os.environ["BUCKET"], f"gristmill-helm-test/{uuid.uuid4()}", b"gristmill"
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    style = {"addressing_style": "path" if endpoint else "auto"}
-    settings = Config(connect_timeout=10, read_timeout=20, retries={"total_max_attempts": 2}, s3=style)
+    style: Literal["path", "auto"] = "path" if endpoint else "auto"
+    settings = Config(
+        connect_timeout=10, read_timeout=20, retries={"total_max_attempts": 2}, s3={"addressing_style": style}
+    )
     client = boto3.client("s3", config=settings)
     act = "write"
     try:
@@ -33,4 +41,5 @@ def main() -> None:
     sys.stdout.write(f"wrote, read and deleted s3://{bucket}/{key}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

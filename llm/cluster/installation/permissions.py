@@ -1,8 +1,10 @@
-"""Whether this pod's account may do what its rules say (asked of the API), and gets 403 for what it must not (tried).
+"""Whether a pod's account has the rights of its Role (asked of the API), and gets 403 for the rest (tried).
 
-RULES and FORBIDDEN are JSON: the rules of the account's Role, and the arguments of `attempt`. Python's standard library
-only, so that any image with Python will do.
+The pods `test-pipeline` and `test-train` of `helm test`. They read NAMESPACE, and two variables that hold JSON: RULES
+(the rules of the Role) and FORBIDDEN (the arguments of `attempt`).
 """
+
+from __future__ import annotations
 
 import itertools
 import json
@@ -11,13 +13,13 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-NAMESPACE = os.environ["NAMESPACE"]
 METHODS = {"create": "POST", "get": "GET", "list": "GET", "delete": "DELETE"}
 
 
-def call(method: str, path: str, body: dict | None = None) -> tuple[int, dict]:
+def call(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
     """The API server's status and answer, asked under this pod's account."""
     with open(f"{ACCOUNT}/token") as file:
         token = file.read()
@@ -38,7 +40,8 @@ def call(method: str, path: str, body: dict | None = None) -> tuple[int, dict]:
 def allowed(group: str, resource: str, verb: str, name: str) -> bool:
     """Whether the API server would let this account do it."""
     resource, _, subresource = resource.partition("/")
-    attributes = {"namespace": NAMESPACE, "group": group, "resource": resource, "subresource": subresource}
+    within = os.environ["NAMESPACE"]
+    attributes = {"namespace": within, "group": group, "resource": resource, "subresource": subresource}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -47,15 +50,15 @@ def allowed(group: str, resource: str, verb: str, name: str) -> bool:
     status, answer = call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
     if status != 201:
         sys.exit(f"error: the API server answered a SelfSubjectAccessReview with {status}")
-    return answer["status"]["allowed"]
+    return bool(answer["status"]["allowed"])
 
 
 def attempt(
     verb: str, resource: str, group: str = "", version: str = "v1", namespace: str | None = None, name: str = ""
 ) -> int:
-    """The status of an honest attempt. Were it allowed, dryRun would keep it from doing harm."""
+    """The status of a real attempt. If it is allowed, dryRun prevents harm."""
     base = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    within = NAMESPACE if namespace is None else namespace
+    within = os.environ["NAMESPACE"] if namespace is None else namespace
     resource, _, subresource = resource.partition("/")
     parts = [base, *(["namespaces", within] if within else []), resource, name, subresource]
     query = "?dryRun=All" if verb in ("create", "delete") else ""
@@ -63,7 +66,7 @@ def attempt(
 
 
 def main() -> None:
-    """Try all; print what differs."""
+    """Try all; exit code 1 and a list of what differs."""
     wrong, tried = [], 0
     for rule in json.loads(os.environ["RULES"]):
         acts = itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""]))
@@ -81,4 +84,5 @@ def main() -> None:
     sys.stdout.write(f"{tried} rights are as they should be\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The script by which `helm test` asks whether MLflow answers, against a server that speaks as MLflow does."""
+"""`helm test` asks whether MLflow answers, here a server that speaks as MLflow does."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from tests.helm_case import CHARTS
-
-SCRIPT = CHARTS / "gristmill-platform" / "files" / "mlflow.py"
+MODULE = "llm.cluster.installation.mlflow"
+PROJECT = Path(__file__).parents[4]
 LOGIN = "Basic " + base64.b64encode(b"ann:secret").decode()
 
 
@@ -42,7 +42,8 @@ def port() -> Iterator[int]:
 
 def check(uri: str, **login: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": uri, "no_proxy": "*", **login}
-    return subprocess.run([sys.executable, SCRIPT], env=environment, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", MODULE]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=PROJECT)
 
 
 def test_a_server_that_answers_and_takes_the_login_passes(port):
