@@ -75,7 +75,7 @@ def _foreseen(step: Step, context: Context, known: dict[str, Manifest]) -> str:
     if step.is_always_done:
         return f"done in every run{condition}"
     if unknown:
-        return f"depends on what {' and '.join(unknown)} will make{condition}"
+        return f"depends on the product of {' and '.join(unknown)}{condition}"
     try:
         manifest = step.body(context, {source: known[source] for source in step.reads})
     except _Found as found:
