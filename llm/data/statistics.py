@@ -112,7 +112,7 @@ def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _ingest_shares(counts: CorpusCounts) -> dict[str, float]:
-    """What ingest did not let in, as shares of what it read."""
+    """The documents that ingest left out, as shares of those that it read."""
     read_documents = max(1, counts.read_documents)
     unreadable = counts.rejected["binary"].documents + counts.rejected["not_utf8"].documents
     return {

@@ -78,7 +78,7 @@ def record_champion(client: MlflowClient, model: str) -> None:
 
 
 def _trace(client: MlflowClient, model: str, now: Aliases) -> str | None:
-    """What shows that a champion was lost; None if there is one, or never was."""
+    """The sign that a champion was lost; None if there is one, or never was."""
     if now.champion is not None or now.last_champion == NONE:
         return None
     if now.last_champion is not None:

@@ -112,7 +112,7 @@ def _occurring(merges: Merges, texts: Sequence[str]) -> int:
 
 
 def _words(texts: Sequence[str]) -> Iterator[bytes]:
-    """What the trainer counts: the parts of the texts that no merge crosses."""
+    """The parts of the texts that the trainer counts; no merge crosses their border."""
     import gigatoken
 
     for text in texts:

@@ -49,6 +49,6 @@ class GateCounts(Counts):
     kind: ClassVar[str] = "gate"
 
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
-    """What the gate says."""
+    """The answer of the gate."""
     passed: int
     """1 if the verdict is PASS, else 0: the number that a pipeline branches on."""
