@@ -1,4 +1,4 @@
-"""What may go wrong by the user's hand, and the exit code that each kind ends with.
+"""The errors that a user can cause, and the exit code of each kind.
 
     GristmillError                 has `exit_code`; printed without a traceback
     ├── UserError           2      the request is wrong: config, arguments, missing or damaged input

@@ -22,7 +22,7 @@ NAMES = ("data", "train", "export", "registry", "triton")
 OF_STEPS = NAMES[:-1]
 """Those that a pipeline's steps run in."""
 PREFIX = "GRISTMILL_IMAGE_PREFIX"
-"""Environment variable with what stands before an image's name, in place of `gristmill`: a registry's repository."""
+"""Environment variable with the repository of a registry, which replaces `gristmill` before an image's name."""
 TRAIN_IMAGE = "GRISTMILL_TRAIN_IMAGE"
 """Environment variable with the image of a training's pods, in place of the launcher's own."""
 DEFAULT_PREFIX = "gristmill"
@@ -103,7 +103,7 @@ def pinned(name: str, image: Image) -> str:
 
 
 def unbuilt_warning() -> str | None:
-    """What to tell whoever compiles a package while the images of its steps are not of this tree; None if they are."""
+    """The warning for a package whose images are not built from this tree; None if they are."""
     why = unbuilt(OF_STEPS)
     return None if why is None else f"{why}: the pods run what has this version's tag; `make images` builds this tree"
 

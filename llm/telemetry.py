@@ -14,7 +14,7 @@ OFF = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",  # Great Expectations
     "HF_HUB_DISABLE_TELEMETRY": "1",  # transformers: what it adds to its requests
-    "DO_NOT_TRACK": "true",  # whoever else asks; mlflow knows it only as `true`
+    "DO_NOT_TRACK": "true",  # for other libraries; mlflow accepts only `true`
 }
 
 

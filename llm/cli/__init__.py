@@ -23,7 +23,7 @@ VERBS = {
     "run": ("llm.cli.run", "Run a whole pipeline on this machine."),
     "compile": ("llm.cli.cluster.compile", "Compile a pipeline to a package for Kubeflow Pipelines."),
     "submit": ("llm.cli.cluster.submit", "Run a whole pipeline on a cluster."),
-    "status": ("llm.cli.cluster.status", "Print how the runs on a cluster stand."),
+    "status": ("llm.cli.cluster.status", "Print the state of the runs on a cluster."),
     "logs": ("llm.cli.cluster.logs", "Print what the steps of a run on a cluster print."),
     "cancel": ("llm.cli.cluster.cancel", "End a run on a cluster, and its training."),
     "runs": ("llm.cli.runs", "List the runs and how they ended."),

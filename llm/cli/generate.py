@@ -11,7 +11,7 @@ from llm.cli.options import chosen_run, runs_folder
 
 @click.command("generate")
 @click.argument("prompt")
-@click.option("--run", "name", help="Run whose model is used; default: the latest that has one.")
+@click.option("--run", "name", help="The run with the model; default: the latest run that has a model.")
 @runs_folder()
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")

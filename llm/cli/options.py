@@ -1,4 +1,4 @@
-"""What several commands take: overrides of the configuration, and a run to look at."""
+"""Options of several commands: overrides of the configuration, and a run to look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold between sections, checked in one place before any work starts."""
+"""Rules between sections, checked in one place before any work starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MLflow takes as an address and as a name, checked before any work starts: MLflow itself says it at the end."""
+"""Addresses and names that MLflow accepts, checked before any work starts: MLflow itself would refuse at the end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _check_address(uri: str) -> None:
 
 
 def _remedy(uri: str) -> str:
-    """What was probably meant."""
+    """The address that the user probably meant."""
     if uri.startswith((".", "/", "~", "file:")):
         return (
             "MLflow stores no more runs in a folder of files. Leave tracking.uri out for a SQLite database next to the"

@@ -29,7 +29,7 @@ class NamedSection(Section):
     home: ClassVar[str]
     """Package of the choices that are ours."""
     key: ClassVar[str]
-    """Where the section stands in the configuration, for messages."""
+    """Path of the section in the configuration, for messages."""
     default: ClassVar[str | None] = None
     """The choice without a name; None: a name must be given."""
 

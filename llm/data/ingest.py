@@ -68,7 +68,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
 
 @dataclass
 class Tally:
-    """What came in, and what became of it."""
+    """How much came in, and how much of it was kept."""
 
     read_documents: int = 0
     duplicates: Deduplicator = field(default_factory=Deduplicator)

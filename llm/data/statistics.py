@@ -2,7 +2,7 @@
 
 polars reads the documents as a stream and keeps a few numbers of each; a judge then needs only the table. Columns:
 
-    split, domain                  `overall` stands for all of them
+    split, domain                  `overall` is all of them
     documents, documents_fraction  how many, and their share of the whole corpus
     bytes                          UTF-8 bytes of text
     bytes_p05, _median, _p95, bytes_max   quantiles of a document's length (nearest rank: a length that occurs)
@@ -112,7 +112,7 @@ def _summarise(documents: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _ingest_shares(counts: CorpusCounts) -> dict[str, float]:
-    """What ingest did not let in, as shares of what it read."""
+    """The documents that ingest left out, as shares of those that it read."""
     read_documents = max(1, counts.read_documents)
     unreadable = counts.rejected["binary"].documents + counts.rejected["not_utf8"].documents
     return {

@@ -90,7 +90,7 @@ class Metric:
     measure: Callable[[Subject], pl.DataFrame]
     """The items of a subject."""
     about: str = ""
-    """What it tells, in one or two sentences for the report."""
+    """What the figure says, in one or two sentences for the report."""
     item: str = "document"
     """What an item is, in the singular."""
     weight_unit: str | None = None

@@ -1,4 +1,4 @@
-"""What the checkpoint itself answers: the logits and greedy continuations that every format is measured against."""
+"""The answers of the checkpoint itself: logits and greedy continuations, which every format is compared with."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def skipped_because(config: TensorRTConfig) -> str | None:
 
 
 def built_for() -> str:
-    """What an engine built here is good for, and nothing else: this version of TensorRT on this kind of GPU."""
+    """The only place where an engine built here works: this version of TensorRT on this kind of GPU."""
     import tensorrt as trt
     import torch
 

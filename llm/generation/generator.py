@@ -20,7 +20,7 @@ from llm.tokenizer import Tokenizer, refuse_other_tokenizer
 from llm.tokenizer import load as load_tokenizer
 
 REPLACEMENT = "\ufffd"
-"""What decoding gives for bytes that are not whole characters (yet)."""
+"""The character that decoding gives for bytes that are not whole characters (yet)."""
 GREEDY = Sampling()
 
 

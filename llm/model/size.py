@@ -1,4 +1,4 @@
-"""What a model costs, counted from its config without building it."""
+"""The cost of a model, counted from its config without building it."""
 
 from __future__ import annotations
 

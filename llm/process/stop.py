@@ -1,4 +1,4 @@
-"""What a step owes to the processes around it: it stops when asked, and does not outlive its runner."""
+"""A step stops when another process asks it to, and does not outlive its runner."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def champion(config: TrackingConfig, run: RunSection, store: Store) -> Registere
 
 
 def _product(model: str, version: int, step: str, tags: dict[str, str], stores: list[str]) -> Manifest:
-    """What a step made for this version; raises UserError if it is gone, with the way out."""
+    """The product of a step for this version; raises UserError if it is gone, with the remedy."""
     uri = tags.get(uri_tag(step))
     remedy = (
         "Bring it back, or judge without it: `gristmill rollback` returns to the previous version, and"

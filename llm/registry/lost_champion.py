@@ -3,7 +3,8 @@
 MLflow removes an alias together with its version, so a registry without a champion looks as if there never was one.
 The tag `gristmill.champion` of the registered model therefore keeps the version that was champion last, or `none`.
 A registry of an earlier version has no such tag. There the alias `previous`, and versions that are missing from the
-count, show that a champion may have been deleted. Limit: whoever deletes the whole registered model leaves no trace.
+count, show that a champion may have been deleted. Limit: if somebody deletes the whole registered model,
+no trace of a champion is left.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def record_champion(client: MlflowClient, model: str) -> None:
 
 
 def _trace(client: MlflowClient, model: str, now: Aliases) -> str | None:
-    """What shows that a champion was lost; None if there is one, or never was."""
+    """The sign that a champion was lost; None if there is one, or never was."""
     if now.champion is not None or now.last_champion == NONE:
         return None
     if now.last_champion is not None:

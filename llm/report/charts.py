@@ -1,4 +1,4 @@
-"""Plots as SVG that stands in the page: text stays text, and colours are the page's own.
+"""Plots as SVG inside the page: text stays text, and the colours are those of the page.
 
 matplotlib draws in stand-in colours, which are then replaced by the page's CSS variables, so that a plot follows the
 reader's light or dark scheme. Equal data gives equal bytes.
@@ -76,7 +76,7 @@ def metric_chart(name: str, about: Row) -> str | None:
         for place, (_, row) in enumerate(rows):
             if row["low"] is not None:
                 axes.plot([row["low"], row["high"]], [place, place], color=MODEL, linewidth=2, solid_capstyle="butt")
-        _scatter(axes, "model", [row["value"] for _, row in rows], MODEL, "o", 4)  # what it is about lies on top
+        _scatter(axes, "model", [row["value"] for _, row in rows], MODEL, "o", 4)  # the model lies on top
         others = zip(about["overall"]["references"], cycle(REFERENCES), strict=False)
         for reference, (colour, marker) in others:
             _scatter(axes, reference, [row["references"].get(reference) for _, row in rows], colour, marker, 3)

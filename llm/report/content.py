@@ -1,4 +1,4 @@
-"""What a report shows. It is gathered from a run folder: all that is there, and a note for what is missing.
+"""The content of a report, gathered from a run folder: all that is there, and a note for each thing that is missing.
 
 Only the products of the latest attempt count: a manifest that an earlier one left is not shown as if it were new.
 """
@@ -41,7 +41,7 @@ class Content:
     config: str | None
     manifests: Mapping[str, Manifest]
     notes: list[str] = field(default_factory=list)
-    """What could not be shown, and why."""
+    """The parts that could not be shown, and why."""
     evaluation: dict[str, Any] | None = None
     samples: list[dict[str, Any]] = field(default_factory=list)
     gate: dict[str, Any] | None = None
@@ -76,12 +76,12 @@ class Content:
 
     @property
     def warnings(self) -> list[str]:
-        """What was warned of, each once."""
+        """The warnings, each once."""
         return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """What the evaluation says of each metric; empty before the evaluation."""
+        """The figures of each metric; empty before the evaluation."""
         return {} if self.evaluation is None else self.evaluation["metrics"]
 
     @property

@@ -45,7 +45,7 @@ def measured(number: float | None) -> str:
 
 
 def against(model: float | None, other: float | None) -> str:
-    """How the model's figure stands to another one: `the model is 8 % higher`."""
+    """The model's figure compared with another one: `the model is 8 % higher`."""
     if model is None or not other:
         return MISSING
     ratio = model / other - 1

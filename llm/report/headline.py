@@ -15,7 +15,7 @@ Tone = Literal["good", "bad", "unsure", "plain"]
 VERDICTS: Mapping[str, tuple[str, Tone]] = {
     "PASS": ("Passed the gate", "good"),
     "FAIL": ("Did not pass the gate", "bad"),
-    "INCONCLUSIVE": ("The gate could not tell", "unsure"),
+    "INCONCLUSIVE": ("The gate could not decide", "unsure"),
 }
 
 

@@ -21,7 +21,7 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Training:
-    """What is known of a training; empty: nothing."""
+    """The figures of a training; empty if there are none."""
 
     plan: TrainPlan | None = None
     """The last plan; None if this checkpoint was trained in another run."""

@@ -1,4 +1,4 @@
-"""What a run would do, step by step, and why: `gristmill run --dry-run`.
+"""The plan of a run, step by step, with reasons: `gristmill run --dry-run`.
 
 Each step's own body computes its recipe and looks for it in the store; the store of a dry run ends the body there. So
 nothing is made, and the answer rests on the same code as the run. The user's files are read, since their content is
@@ -69,13 +69,13 @@ def dry_run(pipeline: str, config: RunConfig) -> Iterator[str]:
 
 
 def _foreseen(step: Step, context: Context, known: dict[str, Manifest]) -> str:
-    """What would become of the step; what it would reuse goes into `known`."""
+    """A line on the step; a product that it would reuse goes into `known`."""
     condition = f" (only if {step.only_if} says PASS)" if step.only_if else ""
     unknown = [source for source in step.reads if source not in known]
     if step.is_always_done:
         return f"done in every run{condition}"
     if unknown:
-        return f"depends on what {' and '.join(unknown)} will make{condition}"
+        return f"depends on the product of {' and '.join(unknown)}{condition}"
     try:
         manifest = step.body(context, {source: known[source] for source in step.reads})
     except _Found as found:

@@ -66,7 +66,7 @@ class RunOutcome:
 
     @property
     def overhead_seconds_per_step(self) -> float | None:
-        """What KFP and the start of a Python for each step cost, a step; None if no step ended."""
+        """Seconds that KFP and the start of Python cost, a step; None if no step ended."""
         steps = len(self.step_seconds)
         return (self.seconds - sum(self.step_seconds.values())) / steps if steps else None
 

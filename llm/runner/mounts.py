@@ -1,4 +1,4 @@
-"""What a step in a container sees of this machine: the folders that the configuration names, where they are here.
+"""The folders of this machine that a step in a container sees: those that the configuration names, at their own paths.
 
 Paths stay the same inside, so that a manifest written there is read here and the other way round. The user's texts
 are read only. A path through a symbolic link is mounted under both its names.

@@ -1,4 +1,4 @@
-"""What a run can know before its first step: found here a mistake costs a second, in its own step the training."""
+"""Checks before the first step of a run: a mistake that is found here costs a second; in its own step, the training."""
 
 from __future__ import annotations
 

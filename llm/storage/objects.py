@@ -46,7 +46,7 @@ class Objects(Protocol):
         """A file of this machine with exactly that content, in place or below `into`; raises DamagedError."""
 
     def problem(self, entry: FileEntry) -> str | None:
-        """What is wrong with a content, in a few words; None if it is as described."""
+        """The fault of a content, in a few words; None if it is as described."""
 
     def names(self, prefix: str = "") -> list[str]:
         """Names that begin with `prefix`, sorted."""

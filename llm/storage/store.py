@@ -231,7 +231,7 @@ def _hold(holder: int) -> None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove what killed processes left half-built: folders in the making whose lock nobody holds.
+    """Remove half-built folders of killed processes: those that nobody holds the lock of.
 
     Young ones are left alone: their owner may be between making and locking them.
     """

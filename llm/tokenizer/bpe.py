@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 END_OF_TEXT = "<|endoftext|>"
-"""Stands before every document: beginning and end of text in one."""
+"""The token before every document: beginning and end of text in one."""
 
 SEPARATOR = b"\x00"
 """Between documents while training; a document that holds it is cut there, which costs one merge at most."""
@@ -112,7 +112,7 @@ def _occurring(merges: Merges, texts: Sequence[str]) -> int:
 
 
 def _words(texts: Sequence[str]) -> Iterator[bytes]:
-    """What the trainer counts: the parts of the texts that no merge crosses."""
+    """The parts of the texts that the trainer counts; no merge crosses their border."""
     import gigatoken
 
     for text in texts:

@@ -25,7 +25,7 @@ class Tokenizer:
         parsed = json.loads(document)
         added = {token["content"]: int(token["id"]) for token in parsed["added_tokens"]}
         self.end_of_text = added[END_OF_TEXT]
-        """Id that stands before every document."""
+        """Id of the token before every document."""
         self.vocab_size = len(parsed["model"]["vocab"]) + len(added)
         """Entries, the special one included."""
         self._encoder: Encoder = GigatokenEncoder(document)

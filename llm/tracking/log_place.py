@@ -9,7 +9,7 @@ LAST_BYTES = 1024
 
 
 def bytes_before(log: Path, offset: int) -> str | None:
-    """Hash of the log's bytes before `offset`, as many as tell it from another log; None for none."""
+    """Hash of the log's bytes before `offset`, enough of them to recognise the log; None for none."""
     if offset == 0 or not log.is_file():
         return None
     with log.open("rb") as file:

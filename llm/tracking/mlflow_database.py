@@ -29,7 +29,7 @@ def database(runs: Path) -> Path:
 
 
 def check_place(runs: Path) -> None:
-    """Raise UserError for a folder whose name MLflow reads as another folder's."""
+    """Raise UserError if MLflow would read the name of the folder as another folder."""
     found = [character for character in NOT_IN_A_PATH if character in str(runs.resolve())]
     if found:
         raise UserError(

@@ -40,12 +40,12 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Delivered(BaseModel):
-    """How far one MLflow has been told about a run."""
+    """How much of a run one MLflow has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str | None = None
-    """Made before the MLflow run and kept as its tag: a run whose id we lost in a crash is found by it."""
+    """Made before the MLflow run and kept as its tag. By it we find a run again if a crash lost its id."""
     run_id: str | None = None
     parameters: str | None = None
     """Hash of the parameters that were sent; MLflow takes them once."""
@@ -56,7 +56,7 @@ class Delivered(BaseModel):
 
 
 def deliver(folder: RunFolder, config: TrackingConfig) -> Delivery:
-    """Send what MLflow has not got yet; never raises for a server that does not answer or refuses."""
+    """Send the events that MLflow does not have yet; never raises for a server that does not answer or refuses."""
     uploader = Uploader(folder, config)
     try:
         with uploader.working():
@@ -93,7 +93,7 @@ class Uploader:
         self.sent = 0
 
     def _file(self, server: str) -> Path:
-        """Where it stands how far a server was told."""
+        """The file that says how much of the run a server has."""
         return self._folder.tracking / f"{sha256_of_json(f'{server} {self._config.experiment}')[:8]}.json"
 
     @contextmanager

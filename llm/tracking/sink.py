@@ -34,7 +34,7 @@ WAIT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one delivery did: how much was sent, how much is still pending, and why, if any is."""
+    """The result of one delivery: how much was sent, how much is pending, and why."""
 
     sent: int
     pending: int
@@ -45,7 +45,7 @@ class Sink(Protocol):
     """Takes the events of one run to somewhere."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
     is_live: bool
     """Whether it wants the events while a training goes on; otherwise it gets them at the end of the run."""
 
@@ -128,7 +128,7 @@ def open_sinks(folder: RunFolder, config: TrackingConfig) -> list[Sink]:
 
 
 def find_sinks(names: Sequence[str]) -> list[MakeSink]:
-    """What the names choose; raises UserError for a name that finds none."""
+    """The sinks that the names choose; raises UserError for a name without one."""
     return [_find(name) for name in names]
 
 

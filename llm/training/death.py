@@ -36,7 +36,7 @@ _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|so
 
 @dataclass(frozen=True)
 class Fault:
-    """What a rank that raised an error of ours has left."""
+    """The outcome that a rank with an error of ours left."""
 
     at: float
     """Seconds since 1970: the first of several is the cause."""
@@ -70,7 +70,7 @@ def take_faults(folder: Path) -> list[Fault]:
 
 
 def death(log: Path, faults: list[Fault], torchrun_code: int, stop_requested: bool, last_checkpoint: str) -> Exception:
-    """What to raise when the ranks ended without an outcome; `last_checkpoint` says where the training continues."""
+    """The error when the ranks ended without an outcome; `last_checkpoint` says where the training continues."""
     for fault in faults:
         if not fault.lost_a_rank:
             return _of_ours(f"rank {fault.rank} of the training failed", log, fault.traceback)

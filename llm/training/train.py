@@ -154,7 +154,7 @@ def _end_of_text(shards: Manifest) -> int:
 
 
 def _clear(folder: Path, workspace: Objects, store: Store) -> None:
-    """Drop checkpoints, then what they were planned with; the lock and the workers' log stay."""
+    """Remove the checkpoints, then the plan; the lock and the log of the workers stay."""
     for path in sorted(folder.iterdir(), key=Path.is_file):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

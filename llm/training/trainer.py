@@ -128,7 +128,7 @@ class Trainer:
         return fitting
 
     def training_state(self, step: int) -> TrainingState:
-        """What a checkpoint after this many steps must say."""
+        """The state that a checkpoint after this many steps must hold."""
         return TrainingState(
             step=step,
             tokens=step * self.config.batch.tokens,

@@ -36,7 +36,7 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
 
 
 def _doubts(config: RunConfig) -> list[str]:
-    """What keeps its steps from running as pods; no error here, since a package may be started with other values."""
+    """The reason why its steps cannot run as pods. It is no error: a package may be started with other values."""
     from llm.cluster.pipelines.pod_preflight import pod_preflight
 
     try:

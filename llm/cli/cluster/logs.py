@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     arguments: tuple[str, ...], step: str | None, follow: bool, poll_seconds: float, away_seconds: float
 ) -> int:
-    """Print what there is, and with --follow what comes."""
+    """Print the lines that are there, and with --follow also new lines."""
     name, config = run_and_config(arguments)
     if name is None:
         raise UserError("of which run?", "`gristmill status` lists them.")

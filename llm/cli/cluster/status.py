@@ -1,4 +1,4 @@
-"""`gristmill status [RUN]`: how the runs on a cluster stand."""
+"""`gristmill status [RUN]`: the state of the runs on a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTED = 20
 
 @click.command(
     "status",
-    help=f"""Print how RUN (name or id) and its steps stand on the cluster, or the newest runs.
+    help=f"""Print the state of RUN (name or id) and its steps on the cluster, or the newest runs.
 
     {ACCESS}""",
 )

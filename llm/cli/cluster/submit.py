@@ -94,7 +94,7 @@ def command(
     except (Refused, Unreachable) as error:
         if run is None:
             raise
-        hint = f"The run goes on without us: gristmill status {run.name} --wait"
+        hint = f"The run continues without this command: gristmill status {run.name} --wait"
         raise ServiceError(str(error), hint) from error
     return tell_the_end(api, run, logs, outcome(run, logs, cause), as_json)
 

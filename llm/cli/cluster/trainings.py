@@ -1,4 +1,4 @@
-"""What the verbs for runs need of their trainings.
+"""The trainings of a run, for the verbs about runs.
 
 `llm.cluster.pipelines` and `llm.cluster.trainjobs` do not know each other: the command line joins them.
 """

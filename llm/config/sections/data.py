@@ -30,7 +30,7 @@ class DataConfig(Section):
 
 
 class ValidationConfig(Section):
-    """What the corpus must satisfy."""
+    """The rules that the corpus must satisfy."""
 
     suite: Text = "pretrain"
     """Name of a Great Expectations suite in `llm/config/settings/suites/`, or the path of a JSON file."""

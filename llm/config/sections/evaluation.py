@@ -13,7 +13,7 @@ class EvaluationConfig(Section):
     """How the model is measured on the test split."""
 
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)] = ("bits_per_byte",)
-    """What is measured: names of metrics, or import paths `package.module:OBJECT` (`docs/extend/metric.md`)."""
+    """The metrics: names, or import paths `package.module:OBJECT` (`docs/extend/metric.md`)."""
     max_bytes_per_domain: PositiveInt = 300_000
     """Text to score in each domain; documents are drawn by their id until it is reached."""
     max_bytes_per_document: PositiveInt | None = 32_768
@@ -32,12 +32,12 @@ class EvaluationConfig(Section):
 
 
 class MetricRule(Section):
-    """What a candidate must show in one metric."""
+    """The rule for a candidate in one metric."""
 
     overall: Literal["superiority", "non-inferiority"] = "superiority"
     """Against a champion, over all domains: better for certain, or not worse by more than the margin for certain."""
     margin: PositiveFloat
-    """What a domain may get worse against the champion, in the metric's unit."""
+    """How much worse than the champion a domain may get, in the metric's unit."""
     floor: FiniteFloat | None = None
     """Without a champion: the overall figure must be this good, or better; None: no floor."""
     domain_floors: dict[str, FiniteFloat] = Field(default_factory=dict)
@@ -45,7 +45,7 @@ class MetricRule(Section):
 
 
 class GateConfig(Section):
-    """What a candidate must show before it is promoted.
+    """The rules for a candidate's promotion.
 
     The intervals are those of the evaluation (`evaluation.confidence`, `evaluation.bootstrap_resamples`,
     `evaluation.seed`).

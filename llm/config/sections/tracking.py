@@ -17,5 +17,5 @@ class TrackingConfig(Section):
     timeout_seconds: PositiveFloat = 10.0
     """How long an answer may take."""
     sinks: tuple[Text, ...] = ("mlflow",)
-    """What follows the events of a run: names, or import paths `package.module:OBJECT`. The step register tells MLflow
-    in any case."""
+    """The sinks that follow the events of a run: names, or import paths `package.module:OBJECT`. The step register
+    sends to MLflow in any case."""

@@ -12,7 +12,7 @@ from llm.config.sections.base import Fraction, NameInKubernetes, PositiveFloat, 
 
 
 class BatchConfig(Section):
-    """What one optimizer step sees."""
+    """The tokens of one optimizer step."""
 
     tokens: PositiveInt = 8192
     """Tokens in one optimizer step over all ranks."""
@@ -71,7 +71,7 @@ class ComputeConfig(Section):
 
 
 class BackendConfig(NamedSection):
-    """What shares gradients and optimizer states between the ranks."""
+    """The part that shares gradients and optimizer states between the ranks."""
 
     home: ClassVar[str] = "llm.training.backend"
     key: ClassVar[str] = "training.parallel.backend"
@@ -103,7 +103,7 @@ class ParallelConfig(Section):
 
 
 class CheckpointsConfig(Section):
-    """What is kept of a training in progress."""
+    """The checkpoints of a training in progress."""
 
     every_steps: PositiveInt = 25
     """Steps between checkpoints."""

@@ -36,7 +36,7 @@ class Rejection:
 
 
 Found = Document | Rejection
-"""What a read gives, one at a time."""
+"""The result of a read, one at a time."""
 
 
 class InputFile(Protocol):

@@ -1,4 +1,4 @@
-"""What general-purpose compressors need for the same text: the yardstick for a model's bits per byte.
+"""The bits per byte of general-purpose compressors on the same text, to compare a model with.
 
 The documents of a domain are compressed as one stream, so that the compressor learns from one document for the
 next, as the model learned from its training set. Both run at their strongest setting (`gzip -9`, `xz -9e`).

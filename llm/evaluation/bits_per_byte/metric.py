@@ -22,7 +22,7 @@ PROTOCOL = {
     "document_end": "not scored",
     "history": "at least half a window",
 }
-"""What must be equal for two scores to be comparable; a change of the scoring's meaning raises the version."""
+"""Two scores can be compared if these are equal. A change of the scoring's meaning raises the version."""
 
 
 def measure(subject: Subject) -> pl.DataFrame:

@@ -12,7 +12,7 @@ direction: what follows says "worse" for "higher" of a metric in which less is b
 | --- | --- |
 | FAIL | overall the whole interval is worse than 0 (or the margin), or in some domain worse than the margin |
 | PASS | every comparison holds |
-| INCONCLUSIVE | neither: the items cannot tell; the detectable effect says what they could have told |
+| INCONCLUSIVE | neither: the items cannot decide; the detectable effect says which difference they could have shown |
 
 A metric that `gate.metrics` does not name is compared and shown, and decides nothing.
 

@@ -1,7 +1,8 @@
 """The gate step: may this candidate take the champion's place?
 
-Pair or refuse, never compare bare numbers; `comparison.py` has the rules and their sources, `words.py` tells the
-verdict to a person. The step writes gate.json and returns; whoever runs it ends with exit code 4 unless it says PASS.
+Pair or refuse, never compare bare numbers; `comparison.py` has the rules and their sources, `words.py` puts the
+verdict into words. The step writes gate.json and returns; the command that runs it ends with exit code 4 unless it says
+PASS.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from llm.evaluation.words import counted, quantity, several
 
 
 def verdict_in_words(gate: Mapping[str, Any]) -> list[str]:
-    """Lines from a gate.json: the verdict and its consequence, then every reason, then what could have been told."""
+    """Lines from a gate.json: the verdict and its consequence, each reason, then the difference that could be shown."""
     lines = [_headline(gate), *gate["reasons"]]
     if gate["verdict"] == "INCONCLUSIVE":
         comparisons = gate["comparisons"]
@@ -32,7 +32,7 @@ def reason(comparison: Mapping[str, Any], confidence: float, *, named: bool = Fa
         return f"{place}: {quantity(comparison['candidate'], unit)} {holds} the floor of {comparison['margin']:g}"
     difference = quantity(comparison["difference"], unit, "+.4f")
     if comparison["low"] is None or comparison["high"] is None:
-        return f"{place}: {items} cannot tell ({comparison['unknown_because']}); the difference is {difference}"
+        return f"{place}: {items} cannot decide ({comparison['unknown_because']}); the difference is {difference}"
     interval = f"{confidence:.0%} interval {comparison['low']:+.4f} to {comparison['high']:+.4f}"
     return f"{place}: {_outcome(comparison)}: {difference}, {interval} over {items}"
 
@@ -61,7 +61,7 @@ def _headline(gate: Mapping[str, Any]) -> str:
     consequence = {
         "PASS": "the candidate may be promoted",
         "FAIL": "the candidate is not promoted",
-        "INCONCLUSIVE": "the documents cannot tell, so the candidate is not promoted",
+        "INCONCLUSIVE": "the documents cannot decide, so the candidate is not promoted",
     }[gate["verdict"]]
     return f"{gate['verdict']} against {against}: {consequence}"
 

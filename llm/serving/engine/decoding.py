@@ -1,6 +1,6 @@
 """Requests that decode side by side: one ONNX Runtime GenAI generator a slot, stepped in turn by one thread.
 
-A slot's answer depends on its own request only, so a stream is the same whoever else is being served. Limit: slots
+A slot's answer depends on its own request only, so other requests do not change a stream. Limit: slots
 do not share a forward pass, so a model that is too large for the processor's caches reads its weights once a slot
 and token. GenAI's batching engine needs a GPU (PagedAttention); its CPU engine lets nobody join a running batch.
 This file is copied next to `model.py` into the model repository and imports nothing of `llm`.

@@ -1,4 +1,4 @@
-"""A question to a served model whose answer must come twice the same: what `helm test` runs.
+"""A question to a served model. Two answers to it must be equal. `helm test` runs this.
 
     python -m llm.serving.pod.answer http://SERVICE:8000 MODEL
 

@@ -1,4 +1,4 @@
-"""Let a Triton finish what it has begun: what a pod's preStop hook runs (`python -m llm.serving.pod.drain`).
+"""Let Triton finish its open requests. A pod's preStop hook runs this (`python -m llm.serving.pod.drain`).
 
 When a pod must go, two things begin at the same time: this hook, and the news of it on its way to every node's routing.
 So first we wait, and Triton serves as before, until new connections go elsewhere. Then we wait until no request is open

@@ -35,7 +35,7 @@ UNITS = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-"""Suffixes of a quantity in Kubernetes, whose thousand is `k`; `K` is taken for it."""
+"""Suffixes of a quantity in Kubernetes. Its thousand is `k`; we also accept `K`."""
 
 
 def fetch_repository(

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Trial:
-    """One trial: it knows what it is at, so that it can say so when its time is over."""
+    """One trial. It remembers its last step, so that the message can name it when the time is over."""
 
     def __init__(self) -> None:
         """Nothing is tried before `run`."""

@@ -34,20 +34,20 @@ class LeftOut(Part):
 
 
 class CorpusCounts(Amount, Counts):
-    """What ingest read, kept and left out."""
+    """How much ingest read, kept and left out."""
 
     kind: ClassVar[str] = "corpus"
 
     by_split: Mapping[str, SplitAmount]
-    """What was kept, by split."""
+    """The text that was kept, by split."""
     by_domain: Mapping[str, Amount]
-    """What was kept, by domain."""
+    """The text that was kept, by domain."""
     read_documents: int
     """Number of documents before any was left out."""
     duplicates: Amount
     """Exact duplicates, which were left out."""
     rejected: Mapping[str, LeftOut]
-    """What was left out for another reason, by reason."""
+    """The text that was left out for another reason, by reason."""
 
 
 class ValidationCounts(Counts):
@@ -64,7 +64,7 @@ class ValidationCounts(Counts):
 
 
 class TokenizerCounts(Counts):
-    """What is known of a tokenizer."""
+    """The figures of a tokenizer."""
 
     kind: ClassVar[str] = "tokenizer"
 

@@ -20,7 +20,7 @@ class MetricKind(Part):
 
 
 class EvaluationCounts(Counts):
-    """The headline figures of an evaluation. In the manifest they stand flat, each under its own name."""
+    """The headline figures of an evaluation. In the manifest each has its own name, without nesting."""
 
     kind: ClassVar[str] = "evaluation"
 
@@ -49,6 +49,6 @@ class GateCounts(Counts):
     kind: ClassVar[str] = "gate"
 
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
-    """What the gate says."""
+    """The answer of the gate."""
     passed: int
     """1 if the verdict is PASS, else 0: the number that a pipeline branches on."""

@@ -1,4 +1,4 @@
-"""What never takes part in a result, although every step imports it: the one declaration, with the reasons.
+"""Code that never takes part in a result, although every step imports it: the one list, with the reasons.
 
 These packages carry settings, bytes, words and processes; they compute nothing that a product holds. Without this
 border a new word in a message would train every model again. The border holds as long as none of these packages

@@ -1,4 +1,4 @@
-"""What a server must be able to do for us, tried before the first step.
+"""The abilities that a server must have, tried before the first step.
 
 A server can accept every request and still keep something else than it was sent: the coding of the transfer inside
 the object, or an object that a conditional write should have left alone. Such a store would be lost work, and it would

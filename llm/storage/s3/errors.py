@@ -1,4 +1,4 @@
-"""What S3 refuses, in plain words: which bucket at which endpoint, the status and the code, and what to do."""
+"""Refusals of S3 in plain words: which bucket at which endpoint, the status and the code, and what to do."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class MlflowSink:
         self.is_live = is_server(tracking_uri(config, folder.runs))
 
     def deliver(self) -> Delivery:
-        """Send what MLflow has not got yet."""
+        """Send the events that MLflow does not have yet."""
         return deliver(self._folder, self._config)
 
     def finish(self, exit_code: int) -> Delivery:

@@ -34,7 +34,7 @@ _Entries = TypeAdapter(tuple[FileEntry, ...])
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands: the next step, and what must be the same when it goes on."""
+    """The progress of a training: its next step, and what must be the same when it continues."""
 
     step: int
     tokens: int
@@ -92,7 +92,7 @@ def checkpoint_names(workspace: Objects) -> list[str]:
 
 
 def complete_names(workspace: Objects) -> list[str]:
-    """Names of those whose writing came to its end, the oldest first."""
+    """Names of the complete checkpoints, the oldest first."""
     return sorted(name.partition("/")[0] for name in workspace.names(STEP) if name.endswith(f"/{FILES}"))
 
 

@@ -126,7 +126,7 @@ def _together(scratch: Path, part: Callable[[], Result]) -> list[Result]:
 
 
 def _nothing() -> None:
-    """What other ranks do while rank 0 works."""
+    """The wait of the other ranks while rank 0 works."""
 
 
 def _remove(workspace: Objects, name: str) -> None:

@@ -246,7 +246,7 @@ def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on
     ended = submit(capsys, kfp, "--away-seconds=0.2")
     assert ended.code == 2
     assert "refuses: 503 Service Unavailable: no healthy upstream" in ended.err
-    assert ended.err.endswith(f"The run goes on without us: gristmill status {NAME} --wait\n")
+    assert ended.err.endswith(f"The run continues without this command: gristmill status {NAME} --wait\n")
 
 
 def test_kubeflow_pipelines_own_command_takes_the_same_package_and_makes_the_same_run(

@@ -88,7 +88,7 @@ def test_a_domain_with_a_single_document_claims_nothing():
     prose = comparisons[-1]
     assert decide(comparisons) == "INCONCLUSIVE"
     assert (prose.low, prose.high, prose.detectable_effect, prose.passed, prose.failed) == (None,) * 3 + (False, False)
-    assert "1 document cannot tell" in reason(prose)
+    assert "1 document cannot decide" in reason(prose)
 
 
 def test_a_metric_in_which_more_is_better_is_judged_the_other_way_round():
@@ -129,7 +129,7 @@ def test_as_many_domains_as_effective_documents_cannot_tell_and_say_why():
     overall = comparisons[0].as_json()
     assert decide(comparisons) == "INCONCLUSIVE"
     assert (overall["low"], overall["high"], overall["detectable_effect"]) == (None, None, None)
-    assert "30 documents cannot tell (by weight they are 6.0 equal ones in 6 domains, and an interval" in reason(
+    assert "30 documents cannot decide (by weight they are 6.0 equal ones in 6 domains, and an interval" in reason(
         comparisons[0]
     )
 

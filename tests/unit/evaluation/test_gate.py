@@ -127,7 +127,7 @@ def test_text_of_which_little_counts_ends_with_a_verdict(store, log, make_checkp
     gate = judge(CONFIG, better, champion, store, log)
     assert gate.counts["verdict"] == "INCONCLUSIVE"
     lines = verdict_in_words(read(gate))
-    assert any("60 documents cannot tell (by weight they are 6.0 equal ones in 6 domains" in line for line in lines)
+    assert any("60 documents cannot decide (by weight they are 6.0 equal ones in 6 domains" in line for line in lines)
     assert "overall: detectable effect n/a" in lines
 
 
@@ -189,7 +189,7 @@ def test_an_evaluation_that_was_changed_is_refused(store, log, champion, candida
 def test_an_inconclusive_verdict_says_what_could_have_been_found_and_what_to_do(store, log, champion, candidate):
     lines = verdict_in_words(read(judge(CONFIG, candidate(0.0), champion, store, log)))
     assert lines[0] == (
-        "INCONCLUSIVE against champion version 3: the documents cannot tell, so the candidate is not promoted"
+        "INCONCLUSIVE against champion version 3: the documents cannot decide, so the candidate is not promoted"
     )
     assert any("overall: a difference of 0.00" in line for line in lines)
     assert "raise evaluation.max_bytes_per_domain" in lines[-1]

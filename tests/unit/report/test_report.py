@@ -144,7 +144,7 @@ def test_a_stopped_run_is_not_called_failed(sample_run: Callable[..., Any]):
 
 def test_an_inconclusive_verdict_says_what_could_have_been_found(sample_run: Callable[..., Any], gates: dict[str, Any]):
     page = page_of(sample_run().do("gate", gate=gates["INCONCLUSIVE"]))
-    assert "The gate could not tell" in page.text
+    assert "The gate could not decide" in page.text
     assert "would have been found four times in five" in page.text
 
 
@@ -204,7 +204,7 @@ def test_a_failure_after_a_verdict_against_the_candidate_is_named_too(
     sample_run: Callable[..., Any], gates: dict[str, Any]
 ):
     page = page_of(sample_run().do("gate", gate=gates["INCONCLUSIVE"]).fail("register", "MLflow does not answer"))
-    assert "The gate could not tell, and failed in register" in page.text
+    assert "The gate could not decide, and failed in register" in page.text
     assert "MLflow does not answer" in page.text
 
 

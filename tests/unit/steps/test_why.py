@@ -159,7 +159,7 @@ def test_a_step_tells_before_it_works(mill: Mill, monkeypatch: pytest.MonkeyPatc
 def test_a_dry_run_foresees_what_the_run_will_say_and_makes_nothing(mill: Mill):
     first = mill.foreseen()
     assert first["ingest"] == "made for the first time"
-    assert first["tokenizer"] == "depends on what ingest will make"
+    assert first["tokenizer"] == "depends on the product of ingest"
     assert list(mill.folder.iterdir()) == [mill.texts]
     corpus = mill.run()["ingest"]
     before = sorted(path.stat().st_mtime_ns for path in mill.folder.rglob("*"))
@@ -167,7 +167,7 @@ def test_a_dry_run_foresees_what_the_run_will_say_and_makes_nothing(mill: Mill):
     assert not corpus.reused
     assert foreseen["ingest"].startswith("reused: corpus ")
     assert foreseen["tokenizer"] == "made again: config tokenizer.vocab_size 258 -> 259"
-    assert foreseen["tokenize"] == "depends on what tokenizer will make"
+    assert foreseen["tokenize"] == "depends on the product of tokenizer"
     assert foreseen["register"] == "done in every run"
     assert foreseen["promote"] == "done in every run (only if gate says PASS)"
     assert list(foreseen) == list(STEPS)
