@@ -34,7 +34,9 @@ def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFol
     if not folder.path.is_dir():
         raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
     if not _has(folder, having):
-        raise UserError(f"run {name} has not finished its {having} step", "Let it go on, or choose another with --run.")
+        raise UserError(
+            f"run {name} has not finished its {having} step", "Wait for its end, or choose another with --run."
+        )
     return folder
 
 

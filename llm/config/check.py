@@ -137,7 +137,7 @@ def _check_served(config: RunConfig) -> None:
     if config.serving.precision not in config.export.onnx:
         raise UserError(
             f"serving.precision={config.serving.precision} is not among export.onnx={list(config.export.onnx)}",
-            "What is served must be exported: add it there, or serve another.",
+            "The served precision must be exported: add it there, or serve another.",
         )
 
 

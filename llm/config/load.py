@@ -91,7 +91,7 @@ def _parse(override: str, settings: Path) -> tuple[str, Any, bool]:
     try:
         override.encode()
     except UnicodeEncodeError as error:  # a command line is bytes; the configuration is kept as UTF-8
-        raise UserError(f"{override!a} is not UTF-8", "Rename what it names.") from error
+        raise UserError(f"{override!a} is not UTF-8", "Rename the file that it names.") from error
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(

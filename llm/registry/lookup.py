@@ -65,5 +65,5 @@ def _product(model: str, version: int, step: str, tags: dict[str, str], stores: 
     before = [uri.removesuffix(f"/{name}")] if uri != name else []
     if (found := Manifest.find(name, [*stores, *before])) is not None:
         return found
-    raise UserError(f"what {step} made for champion version {version} of {model} is gone",
+    raise UserError(f"the product of step {step} for champion version {version} of {model} is gone",
                     f"It should be at {stores[0]}/{name}.", remedy)  # fmt: skip

@@ -61,7 +61,7 @@ def refuse_lost_champion(client: MlflowClient, model: str, now: Aliases) -> None
     back = "" if previous is None else f" `gristmill rollback` makes version {previous} the champion."
     raise UserError(
         f"{model} has lost its champion in MLflow: {trace}",
-        "Without a champion every candidate would pass that holds the floors, however much worse it is.",
+        "Without a champion every candidate within the floors would pass, also a much worse one.",
         f"Give a version the alias {CHAMPION} in MLflow (`make mlflow`, Models).{back}",
         "To start again without a champion: gristmill rollback --no-champion",
     )

@@ -178,7 +178,7 @@ def _connect() -> DockerClient:
         client.close()
         raise UserError(
             f"docker's daemon runs on another machine or in a virtual one: kernel {kernel}, here {os.uname().release}",
-            "Steps share folders and process numbers with this command: use a daemon of this machine's, or"
+            "Steps share folders and process numbers with this command: use a daemon of this machine, or"
             " --runner subprocess.",
         )
     return client

@@ -2,7 +2,8 @@
 
 Each step's own body computes its recipe and looks for it in the store; the store of a dry run ends the body there. So
 nothing is made, and the answer rests on the same code as the run. The user's files are read, since their content is
-part of the recipe. A step that reads what would be made again cannot be foreseen: equal bytes give an equal id.
+part of the recipe. If an input of a step would be made again, the step cannot be foreseen, because equal bytes give an
+equal id.
 """
 
 from __future__ import annotations

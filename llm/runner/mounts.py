@@ -79,7 +79,7 @@ def _texts(source: Source, root: Path, path: str) -> Place:
         if file.path is not None and not (target := file.path.resolve()).is_relative_to(real):
             raise UserError(
                 f"data.path={path}: {file.path} is a link to {target}, which a container does not see",
-                f"It sees what lies below {root}. Copy the text there, or use the subprocess runner.",
+                f"It sees only files below {root}. Copy the text there, or use the subprocess runner.",
             )
     return place
 

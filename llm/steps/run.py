@@ -56,7 +56,9 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
     step = STEPS[name]
     missing = [source for source in step.reads if source not in given]
     if missing:
-        raise UserError(f"{name} reads what {', '.join(missing)} made, and it is not there", f"Run {missing[0]} first.")
+        raise UserError(
+            f"{name} needs the product of {', '.join(missing)}, and it is not there", f"Run {missing[0]} first."
+        )
     _refuse_mixed_inputs(given)
     with stoppable():
         context.log.emit(StepStarted(step=name, pid=os.getpid()))

@@ -41,7 +41,7 @@ def disk_full(place: Path, error: Exception) -> UserError:
     return UserError(
         f"the disk is full: {named[0] if named else full}",
         f"{free} can still be written on the disk of {full}, which is mounted at {_mount(full)}.{quota}",
-        f"What was complete before is untouched. Free some space, or {_elsewhere(full, place)}, and run again.",
+        f"Complete products are untouched. Free some space, or {_elsewhere(full, place)}, and run again.",
     )
 
 

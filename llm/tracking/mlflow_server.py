@@ -82,7 +82,7 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
         except (MlflowException, RequestException, SQLAlchemyError, SqliteError, OSError) as error:
             raise ServiceError(
                 f"MLflow at {without_password(uri)}: {reason(error, config.timeout_seconds)}",
-                "What was measured is kept in the run's events.jsonl and is delivered when MLflow answers again.",
+                "The figures are kept in the run's events.jsonl and is delivered when MLflow answers again.",
                 "Set tracking.uri to another server, or leave it out for a database next to the runs.",
             ) from error
 

@@ -167,7 +167,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_in_a_checkpoint_keeps_the_last_one_which_is_used_when_there_is_room(small_disk: Path):
     settings = {"checkpoints.every_steps": 3}
-    with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
+    with pytest.raises(UserError, match=r"the disk is full(.|\n)*Complete products are untouched"):
         run(small_disk.parent, settings)
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
     run(small_disk.parent, settings)

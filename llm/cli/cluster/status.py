@@ -53,7 +53,9 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
     try:
         run = wait(api, run.id, RunPrinter(say), limits, logs.held_up)
     except CannotStart as error:
-        raise UserError(str(error), f"The run still waits, without us: gristmill cancel {run.name}") from error
+        raise UserError(
+            str(error), f"The run still waits for it. To end the run: gristmill cancel {run.name}"
+        ) from error
     return tell_the_end(api, run, logs, outcome(run, logs), as_json)
 
 

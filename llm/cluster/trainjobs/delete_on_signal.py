@@ -62,5 +62,5 @@ class DeletesOnSignal:
                     return f"There was no TrainJob {self._name} to delete."
                 self._api.clock.sleep(AGAIN_SECONDS)
         except ServiceError as error:
-            return f"TrainJob {self._name} could not be deleted and goes on without us: {error}"
+            return f"TrainJob {self._name} could not be deleted and continues without this command: {error}"
         return f"TrainJob {self._name} is being deleted; its pods save a checkpoint in their grace."

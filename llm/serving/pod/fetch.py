@@ -78,7 +78,7 @@ def _refuse_unfit(manifest: Manifest, uri: str, folder: Path, limit: str | None)
         )
     if manifest.id != identity(manifest.kind, manifest.files, manifest.counts, manifest.config, manifest.parents):
         raise DamagedError(
-            f"{uri}/{MANIFEST_NAME} is damaged: what it says does not give the id {manifest.id}",
+            f"{uri}/{MANIFEST_NAME} is damaged: its content does not give the id {manifest.id}",
             f"Remove {uri} and run `deploy` again, which makes it again.",
         )
     total_bytes = sum(entry.size_bytes for entry in manifest.files)

@@ -156,7 +156,7 @@ class TritonServer:
                 except OSError as error:
                     raise UserError(
                         f"port {port} of {self._config.address} cannot be used for Triton's {kind}: {error.strerror}",
-                        f"Stop what uses it, or choose another with serving.{kind}_port=….",
+                        f"Stop the program that uses it, or choose another with serving.{kind}_port=….",
                     ) from error
 
     def _wait_until_ready(self) -> None:

@@ -51,7 +51,7 @@ def test_every_verb_explains_itself(verb: str):
         (["report"], "error: there is no run in runs"),
         (["report", "nothing"], "error: there is no run nothing in runs"),
         (["generate", "def "], "error: there is no run with a finished train step in runs"),
-        (["tokenize", "--run", "x"], "error: tokenize reads what ingest, tokenizer made, and it is not there"),
+        (["tokenize", "--run", "x"], "error: tokenize needs the product of ingest, tokenizer, and it is not there"),
         (["ingest", "--run", "x", "data.path=nowhere"], "error: "),
         (["ingest", "--run", "x", "data.path=~nobody-here/x"], "error: ~nobody-here/x: there is no user nobody-here"),
         (["ingest", "--run", "x", f"data.path={'x' * 300}"], "File name too long"),

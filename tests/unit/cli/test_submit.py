@@ -121,7 +121,7 @@ def test_a_run_that_cannot_start_is_left_to_whoever_submitted_it_when_another_on
     ended = gristmill(capsys, "status", NAME, "--wait", f"cluster.kfp_uri={kfp.uri}")
     assert (ended.code, kfp.only_run.terminated) == (2, False)
     assert "error: train cannot start: the image gristmill/train@sha256:0 cannot be pulled\n" in ended.err
-    assert ended.err.endswith(f"  The run still waits, without us: gristmill cancel {NAME}\n")
+    assert ended.err.endswith(f"  The run still waits for it. To end the run: gristmill cancel {NAME}\n")
 
 
 def test_a_document_names_the_step_that_could_not_start(capsys, kfp: KfpServer, stuck: None):

@@ -78,7 +78,7 @@ def test_the_champion_of_a_copy_is_the_copys_own(project: Path):
     assert current is not None
     assert current.checkpoint.verify().is_relative_to(copy)
     shutil.rmtree(copy / "store" / "checkpoint")
-    with pytest.raises(UserError, match="what train made for champion version 1 of gristmill is gone"):
+    with pytest.raises(UserError, match="the product of step train for champion version 1 of gristmill is gone"):
         champion_of(copy)
 
 

@@ -146,7 +146,9 @@ def test_a_lost_product_of_the_champion_is_named_with_the_way_out(
     manifests = make(1)
     crown(folder, manifests, None)
     shutil.rmtree(manifests["train"].folder)
-    with pytest.raises(UserError, match="what train made for champion version 1 of gristmill is gone") as caught:
+    with pytest.raises(
+        UserError, match="the product of step train for champion version 1 of gristmill is gone"
+    ) as caught:
         champion(LOCAL, run, store)
     assert manifests["train"].uri in str(caught.value)
     assert "rollback --no-champion" in str(caught.value)

@@ -50,7 +50,7 @@ def test_the_same_step_again_is_reused(overrides: list[str]):
 
 
 def test_a_step_without_its_manifests_names_what_to_run_first(overrides: list[str]):
-    with pytest.raises(UserError, match=r"tokenizer reads what ingest made.*\n  Run ingest first"):
+    with pytest.raises(UserError, match=r"tokenizer needs the product of ingest.*\n  Run ingest first"):
         run_step("tokenizer", open_context(compose(overrides)), {})
 
 

@@ -70,7 +70,7 @@ def test_a_disk_that_fills_leaves_the_last_complete_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, failing, full)
-        with pytest.raises(UserError, match=r"the disk is full(.|\n)*What was complete before is untouched"):
+        with pytest.raises(UserError, match=r"the disk is full(.|\n)*Complete products are untouched"):
             Save().save(trainer, 2)
     assert complete_names(workspace) == checkpoint_names(workspace) == ["step-00000001"]
     assert not list(workspace.root.glob(".partial*"))

@@ -174,7 +174,9 @@ def test_a_signal_while_the_server_is_down_says_that_the_training_goes_on(cluste
         os.kill(os.getpid(), signal.SIGTERM)
 
     cluster.script = lambda training: (training.run_pods(), training.after(2, stop))  # type: ignore[assignment]
-    with pytest.raises(Preempted, match="could not be deleted and goes on without us: the Kubernetes API server"):
+    with pytest.raises(
+        Preempted, match="could not be deleted and continues without this command: the Kubernetes API server"
+    ):
         run()
 
 
@@ -209,7 +211,9 @@ def test_a_refusal_in_the_middle_says_that_the_training_goes_on(cluster: FakeClu
         training.after(2, cluster.refuse, "GET", f"trainjobs/{NAME}", 401, "Unauthorized")
 
     cluster.script = script
-    with pytest.raises(ServiceError, match=r"(?s)401 Unauthorized.*goes on without us.*gristmill cancel demo"):
+    with pytest.raises(
+        ServiceError, match=r"(?s)401 Unauthorized.*continues without this command.*gristmill cancel demo"
+    ):
         run()
     assert NAME in cluster.trainjobs()
 
