@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from llm.config import EvaluationConfig, GateConfig, nearest
+from llm.config import EvaluationConfig, GateConfig, import_named, nearest
 from llm.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,15 +125,10 @@ def find_metrics(names: Sequence[str]) -> list[Metric]:
 def find_metric(name: str) -> Metric:
     """The metric that a name chooses; raises UserError if there is none."""
     module_name, attribute = source_of(name)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"evaluation.metrics: {name} cannot be imported: {error}",
-            "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
-        ) from error
+    found = import_named(
+        f"evaluation.metrics: {name}", module_name, attribute,
+        "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
+    )  # fmt: skip
     if not isinstance(found, Metric):
         raise UserError(
             f"evaluation.metrics: {module_name}:{attribute} is a {type(found).__name__}, not a Metric",

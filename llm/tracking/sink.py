@@ -15,9 +15,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from llm.config import TrackingConfig, nearest
+from llm.config import TrackingConfig, import_named, nearest
 from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Event
 from llm.runs.events import read_events
@@ -134,15 +134,10 @@ def find_sinks(names: Sequence[str]) -> list[MakeSink]:
 
 def _find(name: str) -> MakeSink:
     module_name, attribute = _source_of(name)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"tracking.sinks: {name} cannot be imported: {error}",
-            "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
-        ) from error
+    found = import_named(
+        f"tracking.sinks: {name}", module_name, attribute,
+        "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
+    )  # fmt: skip
     if not callable(found):
         raise UserError(
             f"tracking.sinks: {module_name}:{attribute} is a {type(found).__name__}, and makes no sink",
