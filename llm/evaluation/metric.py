@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llm.config import EvaluationConfig, GateConfig, import_named, nearest
 from llm.errors import UserError
+from llm.storage.recipe.sources import check_sources
 
 if TYPE_CHECKING:
     import polars as pl
@@ -138,8 +139,9 @@ def find_metric(name: str) -> Metric:
 
 
 def check_metrics(evaluation: EvaluationConfig, gate: GateConfig) -> None:
-    """Raise UserError for a metric that is not there, or that the gate decides by and nothing measures."""
+    """Raise UserError for a metric that is not there or has no source, or that only the gate names."""
     measured = [metric.name for metric in find_metrics(evaluation.metrics)]
+    check_sources(source_of(name)[0] for name in evaluation.metrics)
     unmeasured = sorted(set(gate.metrics) - set(measured))
     if unmeasured:
         raise UserError(

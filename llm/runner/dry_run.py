@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from llm.config import RunConfig
+from llm.runner.preflight import offline_preflight
 from llm.runs.events import EventLog
 from llm.runs.folder import run_folder, run_name
 from llm.steps import Context, Step, steps_of
@@ -57,8 +58,10 @@ class _DryStore(Store):
 def dry_run(pipeline: str, config: RunConfig) -> Iterator[str]:
     """A line for each step: `ingest     reused: corpus 3f9a…`, `train      made again: config training.optimizer.lr …`.
 
-    Raises what a step would raise before its work, such as UserError for a missing file.
+    Raises what a run would raise before its first step without asking a server, and what a step would raise before its
+    work, such as UserError for a missing file.
     """
+    offline_preflight(config)
     name = config.run.name or run_name(pipeline, config)
     here = config.model_copy(update={"training": config.training.model_copy(update={"pool": None})})  # of the course
     known: dict[str, Manifest] = {}

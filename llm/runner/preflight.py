@@ -9,25 +9,32 @@ from llm.evaluation.metric import check_metrics
 from llm.export import tensorrt
 from llm.runs.folder import runs_folder
 from llm.storage import Store, is_s3
+from llm.storage.recipe.sources import check_sources
 from llm.tracking.mlflow_check import check_mlflow
 from llm.tracking.sink import find_sinks
 
 
-def preflight(config: RunConfig) -> list[str]:
-    """Warnings about what this machine will leave out; raises UserError for what a later step would refuse."""
+def offline_preflight(config: RunConfig) -> None:
+    """Raise UserError for what a later step would refuse, as far as it is known without a server or the store."""
     suite_path(config.validation.suite)
     check_metrics(config.evaluation, config.gate)
+    check_sources(config.training.modules)
+    find_sinks(config.tracking.sinks)
     if is_s3(config.run.folder):
         raise UserError(
             f"run.folder={config.run.folder} is in S3, and this run's steps share the disk of this machine",
             "Name a folder here; `gristmill submit` runs the steps on a cluster.",
         )
+
+
+def preflight(config: RunConfig) -> list[str]:
+    """Warnings about what this machine will leave out; raises UserError for what a later step would refuse."""
+    offline_preflight(config)
     warnings = Store(config.storage.uri).check_access()
     if config.training.pool is not None:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
-    find_sinks(config.tracking.sinks)
     warnings = check_mlflow(config.tracking, runs_folder(config.run.folder))
     skipped = tensorrt.skipped_because(config.export.tensorrt)
     return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]

@@ -43,11 +43,11 @@ def ensure_database(path: Path) -> None:
 
     Raises ServiceError if another process is making it and does not get done.
     """
-    if _is_made(path):
+    if is_made(path):
         return
     try:
         with only_process_in(path.parent, wait_seconds=MAKING_SECONDS):
-            if not _is_made(path):
+            if not is_made(path):
                 _make(path)
     except BusyError as error:
         raise ServiceError(
@@ -62,7 +62,7 @@ def deleted_experiment(path: Path, name: str) -> str | None:
 
     Reads the database itself: MLflow's import would cost seconds at the start of every run.
     """
-    if not _is_made(path):
+    if not is_made(path):
         return None
     query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'deleted'"
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
@@ -80,7 +80,8 @@ def experiment_is_deleted(name: str, number: str, uri: str) -> UserError:
     )
 
 
-def _is_made(path: Path) -> bool:
+def is_made(path: Path) -> bool:
+    """Whether the database is there; an empty file has no tables yet."""
     return path.is_file() and path.stat().st_size > 0
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
 from llm.errors import ServiceError, causes
-from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database
+from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database, is_made
 from llm.tracking.moved import settle
 from llm.words import shortened
 
@@ -32,8 +32,9 @@ def tracking_uri(config: TrackingConfig, runs: Path) -> str:
 
 
 def is_untouched(config: TrackingConfig, runs: Path) -> bool:
-    """Whether the database next to the runs is not there yet, so that nobody needs to import MLflow."""
-    return config.uri is None and not database(runs).is_file()
+    """Whether the database is a file that is not there yet: nobody needs to import MLflow, which would make it."""
+    file = database(runs) if config.uri is None else sqlite_file(config.uri)
+    return file is not None and not is_made(file)
 
 
 def artifact_location(config: TrackingConfig, runs: Path) -> str | None:

@@ -98,12 +98,11 @@ def run_here(plan: TrainingPlan, folder: Path, node: Node) -> Manifest | None:
 
 def training_recipe(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
     """All that decides what a training makes, the libraries' versions on this machine included."""
-    chosen = (training.optimizer, training.schedule, training.parallel.backend, *training.callbacks)
     return Recipe(
         "training",
         {"model": deciding(model), "training": deciding(training)},
         [shards, tokenizer],
-        code=(__name__, *sorted({type(section).__module__ for section in chosen})),
+        code=(__name__, *training.modules),
     )
 
 

@@ -15,6 +15,7 @@ from llm.data.validation.suite import is_path
 from llm.errors import UserError
 from llm.evaluation.metric import check_metrics
 from llm.storage import is_s3
+from llm.storage.recipe.sources import check_sources
 from llm.tracking.mlflow_server import is_server
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104  nothing is bound to it
@@ -27,6 +28,7 @@ def pod_preflight(config: RunConfig) -> list[str]:
     check_secrets(config)
     _check_name(config)
     check_metrics(config.evaluation, config.gate)
+    check_sources(config.training.modules)
     paths = {}
     if source_of(config.data.path).host_paths(config.data.path):
         paths["data.path"] = config.data.path

@@ -154,3 +154,9 @@ class TrainingConfig(Section):
     """Behaviours to add, each a name, an import path or `{name: …, key: value}`."""
     seed: Seed = 1234
     """Seed of the initial weights and of the order of the data."""
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules that names and import paths chose: their code takes part in the result."""
+        chosen = (self.optimizer, self.schedule, self.parallel.backend, *self.callbacks)
+        return sorted({type(section).__module__ for section in chosen})

@@ -2,8 +2,9 @@
 
 Sources are read, never imported: a module of the training is followed on a machine without torch. Imports inside
 functions count as well, and so does a module that a string names (`python -m llm.training.worker`). Imports for type
-checkers alone do not count. The packages of `course` end the way. Limit: a module that is chosen at run time by a name
-from the configuration is not found here; whoever chooses it passes it as a further root.
+checkers alone do not count. The packages of `course` end the way. A module of no distribution is the user's own, and is
+followed as ours are. Limit: a module that is chosen at run time by a name from the configuration is not found here;
+whoever chooses it passes it as a further root.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
+from llm.errors import UserError
 from llm.storage.hashes import sha256_of_file
 from llm.storage.recipe.course import CARRIERS, is_course
 
@@ -39,6 +42,19 @@ def libraries_of(*roots: str) -> dict[str, str]:
         for distribution in _distributions(name):
             found[distribution] = version_of(distribution)
     return found
+
+
+def check_sources(modules: Iterable[str]) -> None:
+    """Raise UserError if a recipe could not hold the code of one of these modules."""
+    for module in modules:
+        try:
+            code_of(module)
+        except (ValueError, SyntaxError) as error:
+            raise UserError(
+                f"the code of {module} cannot be read: {error}",
+                "Each recipe holds the code that makes the result. Keep the module as a .py file in a folder,"
+                " not in an archive or compiled, and mend what it imports.",
+            ) from error
 
 
 def version_of(distribution: str) -> str:
@@ -67,7 +83,7 @@ def reached(*roots: str) -> dict[str, Path]:
 
 
 def imported_by(module: str) -> list[str]:
-    """Modules of the same top package, or of ours, that a module imports itself, but those of the course."""
+    """Modules of the same top package, of ours or of no distribution that a module imports, but those of the course."""
     path = locate(module)
     if path is None:
         raise ValueError(f"no module {module}")
@@ -77,8 +93,9 @@ def imported_by(module: str) -> list[str]:
 def _own_modules(module: str, path: Path) -> Iterator[str]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     ours = {"llm", module.partition(".")[0]}
-    for name, members in _imports(path.read_bytes(), package):
-        if name.partition(".")[0] in ours:
+    for name, members in _imports(path.read_bytes(), package, str(path)):
+        top = name.partition(".")[0]
+        if top in ours or _has_no_distribution(top):
             inner = [f"{name}.{member}" for member in members if locate(f"{name}.{member}") is not None]
             yield from inner
             if len(inner) < len(members) or not members:
@@ -88,30 +105,43 @@ def _own_modules(module: str, path: Path) -> Iterator[str]:
 def locate(module: str) -> Path | None:
     """Source of a module, found without importing it; None if there is none."""
     top, *parts = module.split(".")
-    spec = importlib.util.find_spec(top) if top not in sys.modules else sys.modules[top].__spec__
-    if spec is None or spec.origin is None:
+    spec = _spec(top)
+    if spec is None:
         return None
     if not parts:
-        return Path(spec.origin)
+        return Path(spec.origin) if spec.origin is not None and Path(spec.origin).is_file() else None
     parent = sys.modules.get(".".join((top, *parts[:-1])))
-    searched = getattr(parent, "__path__", None) or [Path(spec.origin).parent.joinpath(*parts[:-1])]
-    for folder in map(Path, searched):
+    inner = [Path(folder).joinpath(*parts[:-1]) for folder in spec.submodule_search_locations or ()]
+    for folder in map(Path, getattr(parent, "__path__", None) or inner):
         for path in (folder / f"{parts[-1]}.py", folder / parts[-1] / "__init__.py"):
             if path.is_file():
                 return path
     return None
 
 
+def _spec(top: str) -> ModuleSpec | None:
+    """Where a top name is; None if Python would not find it."""
+    return sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
+
+
+def _has_no_distribution(top: str) -> bool:
+    """Whether a top name is a source, or a folder of sources, that no package manager put there."""
+    if not top or top in sys.stdlib_module_names or top in CARRIERS or _distributions(top):
+        return False
+    spec = _spec(top)
+    return spec is not None and (spec.origin is None or spec.origin.endswith(".py"))
+
+
 def _libraries(module: str, path: Path) -> set[str]:
     """Top names of the libraries that a source imports, without Python's own, ours and the carriers."""
-    names = {name.partition(".")[0] for name, _ in _imports(path.read_bytes(), module)}
+    names = {name.partition(".")[0] for name, _ in _imports(path.read_bytes(), module, str(path))}
     return names - {*sys.stdlib_module_names, *CARRIERS, "llm", module.partition(".")[0]}
 
 
 @cache
-def _imports(source: bytes, package: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _imports(source: bytes, package: str, file: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Every import of a source: the module, and the names that are taken from it; `package` resolves relative ones."""
-    return tuple(_named(ast.parse(source), package))
+    return tuple(_named(ast.parse(source, file), package))
 
 
 def _named(node: ast.AST, package: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -147,7 +177,7 @@ def _distributions(name: str) -> tuple[str, ...]:
     with suppress(PackageNotFoundError):
         version(name)
         return (name.replace("_", "-"),)
-    if importlib.util.find_spec(name) is None:
+    if not name or _spec(name) is None:
         return ()
     return tuple(sorted({one.name for one in distributions() if name in _top_names(one)}))
 

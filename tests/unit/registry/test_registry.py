@@ -188,3 +188,18 @@ def test_a_server_that_is_not_there_fails_the_registration_with_the_reason(
         register(TrackingConfig(uri=uri, timeout_seconds=1), folder, make(1))
     with pytest.raises(ServiceError, match="does not answer"):
         champion(TrackingConfig(uri=uri, timeout_seconds=1), RunSection(folder=str(folder.runs)), store)
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_look_at_the_champion_makes_no_database(tmp_path: Path, run: RunSection, store: Store, is_empty: bool):
+    file = tmp_path / "elsewhere" / "mine.db"
+    file.parent.mkdir()
+    if is_empty:
+        file.touch()
+    there = list(file.parent.iterdir())
+    config = TrackingConfig(uri=f"sqlite:///{file}")
+    assert champion(config, run, store) is None
+    with pytest.raises(UserError, match="has no previous champion to go back to"):
+        rollback(config, run)
+    assert list(file.parent.iterdir()) == there
+    assert sum(one.stat().st_size for one in there) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from llm.config import compose
 from llm.errors import UserError
 from llm.runner.dry_run import dry_run
+from llm.runner.preflight import preflight
 from llm.runs.attempt import last_attempt
 from llm.runs.event_kinds import StepExplained, StepFinished
 from llm.steps import STEPS, Context, Step, open_context, run_step
@@ -17,6 +20,16 @@ from llm.steps.why import GONE, NO_RECORD
 from llm.storage import Manifest, Recipe
 from llm.storage.recipe import sources
 from llm.tracking.progress import lasting_line
+
+SCHEDULE = """
+from llm.config.sections.training import ScheduleConfig
+class Packed(ScheduleConfig):
+    pass
+"""
+METRIC = """
+from llm.evaluation.metric import Metric
+METRIC = Metric("bits_per_byte", "bits", "lower", lambda subject: None)
+"""
 
 
 class Mill:
@@ -177,6 +190,38 @@ def test_a_dry_run_foresees_what_the_run_will_say_and_makes_nothing(mill: Mill):
 def test_a_dry_run_ends_with_the_mistake_that_the_run_would_find(mill: Mill):
     with pytest.raises(UserError, match=r"data\.path=nowhere does not exist"):
         mill.foreseen("data.path=nowhere")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("validation.suite=no_such", "no_such"),
+        ("evaluation.metrics=[no_such]", "evaluation.metrics: there is no metric named no_such"),
+        ("tracking.sinks=[no_such]", "tracking.sinks: there is no sink named no_such"),
+        ("training.schedule.name=packed_schedule:Packed", "the code of packed_schedule cannot be read: no module"),
+        ("evaluation.metrics=['packed_metric:METRIC']", "the code of packed_metric cannot be read: no module"),
+        (
+            "tracking.uri=http://mlflow storage.uri=s3://bucket/store run.folder=s3://bucket/runs",
+            "run.folder=s3://bucket/runs is in S3",
+        ),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse_before_its_first_step(
+    mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, message: str
+):
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.writestr("packed_schedule.py", SCHEDULE)
+        packed.writestr("packed_metric.py", METRIC)
+    monkeypatch.syspath_prepend(tmp_path / "packed.zip")
+    try:
+        config = mill.config(*override.split())
+        with pytest.raises(UserError, match=message):
+            next(dry_run("pretrain", config))
+        with pytest.raises(UserError, match=message):
+            preflight(config)
+    finally:
+        sys.modules.pop("packed_schedule", None)
+        sys.modules.pop("packed_metric", None)
 
 
 def test_the_record_is_plain_data(mill: Mill):

@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from llm.errors import UserError
 from llm.storage import Recipe
 from llm.storage.recipe import sources
-from llm.storage.recipe.sources import code_of, libraries_of
+from llm.storage.recipe.sources import check_sources, code_of, libraries_of
 
 PROJECT = Path(__file__).parents[4]
 
@@ -133,3 +135,66 @@ def test_a_change_of_how_a_split_is_read_changes_the_key_of_all_that_read_one(tm
     source = tmp_path / "llm" / "data" / "documents.py"
     source.write_text(source.read_text().replace("def read_split", "ANOTHER = 1\n\n\ndef read_split"))
     assert key_in(tmp_path, root) != before
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user's own modules, none of them from a distribution."""
+    modules = {
+        "own_callback": "import own_helper, own_space.near\nfrom own_package import part\nimport numpy, json",
+        "own_helper": "from own_deeper import x",
+        "own_deeper": "x = 1",
+        "own_package/__init__": "",
+        "own_package/part": "",
+        "own_package/stranger": "",
+        "own_space/near": "from . import beside_it",
+        "own_space/beside_it": "",
+        "own_space/deep/deeper": "from own_space.beside_it import y",
+        "own_broken": "def body():\n    import own_typo",
+        "own_typo": "def x(:",
+    }
+    for name, text in modules.items():
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_the_code_of_a_users_module_holds_what_it_imports_from_other_modules_of_the_user(users: Path):
+    before = code_of("own_callback")
+    assert set(before) == {
+        "own_callback.py",
+        "own_helper.py",
+        "own_deeper.py",
+        "own_package/part.py",
+        "own_space/near.py",
+        "own_space/beside_it.py",
+    }
+    assert list(libraries_of("own_callback")) == ["numpy"]
+    (users / "own_deeper.py").write_text("x = 2")
+    code_of.cache_clear()
+    after = code_of("own_callback")
+    assert {name for name in after if after[name] != before[name]} == {"own_deeper.py"}
+
+
+def test_a_package_without_an_init_file_is_found(users: Path):
+    assert set(code_of("own_space.deep.deeper")) == {"own_space/deep/deeper.py", "own_space/beside_it.py"}
+    check_sources(["own_space.deep.deeper", "own_callback"])
+
+
+def test_a_module_next_to_a_module_is_not_in_it(users: Path):
+    assert sources.locate("own_helper.own_deeper") is None
+
+
+def test_a_module_whose_code_no_recipe_can_hold_is_refused(users: Path, monkeypatch: pytest.MonkeyPatch):
+    archive = users / "packed.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("own_packed.py", "")
+    monkeypatch.syspath_prepend(archive)
+    with pytest.raises(UserError, match=r"^the code of own_packed cannot be read: no module own_packed\n  Each recipe"):
+        check_sources(["own_packed"])
+    with pytest.raises(
+        UserError, match=r"^the code of own_broken cannot be read: invalid syntax \(own_typo.py, line 1\)"
+    ):
+        check_sources(["own_broken"])
