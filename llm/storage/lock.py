@@ -45,6 +45,21 @@ def only_process_in(folder: Path, wait_seconds: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let the others wait while one process is in the body; where the folder has no locks, nobody waits."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if not has_no_locks(error):
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_held(folder: Path) -> bool:
     """Whether a process works in this folder now; False where that cannot be known."""
     try:
