@@ -16,8 +16,8 @@ import pytest
 
 from llm.errors import UserError
 from llm.storage import Manifest, Recipe, Store
-from llm.storage.products import Counts
 from llm.storage import store as store_module
+from llm.storage.products import Counts
 from llm.storage.store import ABANDONED_AFTER_SECONDS
 from tests.storage_case import one_document
 
