@@ -36,6 +36,10 @@ class NaiveS3:
     """Headers of each upload, in lower case."""
     refuses_trailers: bool = False
     ignores_conditions: bool = False
+    refuses_conditions: tuple[int, str] | None = None
+    """Status and code for each conditional write."""
+    loses_conditional: bool = False
+    """Whether a conditional write keeps an empty object."""
     deletes_lists: bool = True
     adds: bytes = b""
     """What a proxy on the way puts around each body."""
@@ -52,12 +56,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.state.uploads.append(headers)
         if "x-amz-trailer" in headers and self.state.refuses_trailers:
             return self._refuse(501, "NotImplemented")
+        if "if-none-match" in headers and self.state.refuses_conditions is not None:
+            return self._refuse(*self.state.refuses_conditions)
         if "if-none-match" in headers and key in self.state.objects and not self.state.ignores_conditions:
             return self._refuse(412, "PreconditionFailed")
         if "partNumber" in query:
             self.state.parts[f"{key} {int(query['partNumber']):05d}"] = body
         else:
-            self._keep(key, self.state.adds + body, headers)
+            lost = "if-none-match" in headers and self.state.loses_conditional
+            self._keep(key, b"" if lost else self.state.adds + body, headers)
         return self._answer(200, b"", ETag=f'"{hashlib.sha256(body).hexdigest()}"')
 
     def do_GET(self) -> None:

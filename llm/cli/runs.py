@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from llm.cli.options import runs_folder
 from llm.evaluation.words import column, quantity
 from llm.runs.listing import RunSummary, list_runs
+from llm.storage import folder_of
 from llm.words import duration
 
 
@@ -20,7 +20,7 @@ from llm.words import duration
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def command(root: str, as_json: bool) -> None:
     """List the runs, newest first: state, verdict, what was measured on held-out text, time."""
-    runs = list_runs(Path(root))
+    runs = list_runs(folder_of(root))
     if as_json:
         click.echo(json.dumps([asdict(run) for run in runs], indent=1, default=str))
         return

@@ -9,7 +9,7 @@ from llm.config.sections import RunSection
 from llm.errors import UserError
 from llm.registry.lost_champion import read_aliases, refuse_lost_champion
 from llm.registry.versions import STORE, uri_tag
-from llm.runs.folder import runs_folder
+from llm.runs.folder import project_folder, runs_folder
 from llm.storage import Manifest, Store, store_at
 from llm.tracking.mlflow_server import connection, is_untouched
 
@@ -41,7 +41,7 @@ def champion(config: TrackingConfig, run: RunSection, store: Store) -> Registere
         if version is None:
             return None
         tags = client.get_model_version(config.model, str(version)).tags
-    registered_from = store_at(tags[STORE], runs.resolve().parent) if STORE in tags else None
+    registered_from = store_at(tags[STORE], project_folder(runs)) if STORE in tags else None
     stores = [store.objects.uri, *([registered_from] if registered_from else [])]
     return RegisteredModel(
         version=str(version),

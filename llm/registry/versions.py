@@ -82,7 +82,7 @@ def _store(model: Manifest, config: TrackingConfig, folder: RunFolder) -> dict[s
     """The tag of the store: a server may serve several projects, a local database moves with its own."""
     store = model.uri.removesuffix(f"/{model.address}")
     is_local = not is_server(tracking_uri(config, folder.runs))
-    return {STORE: store_hint(store, folder.runs.parent) if is_local else store} if store != model.uri else {}
+    return {STORE: store_hint(store, folder.project) if is_local else store} if store != model.uri else {}
 
 
 def id_tag(step: str) -> str:

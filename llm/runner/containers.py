@@ -23,7 +23,7 @@ from llm.process.home import home_folder
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
 from llm.storage import cache_folder, is_s3
-from llm.storage.lock import LOCKS
+from llm.storage.lock import LOCKS, locks_folder
 from llm.storage.uri import CACHE
 
 if TYPE_CHECKING:
@@ -217,8 +217,8 @@ def _environment(config: RunConfig) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     if is_s3(config.storage.uri):
         environment[CACHE] = str(cache_folder())
-    if locks := os.environ.get(LOCKS):
-        environment[LOCKS] = os.path.abspath(locks)
+    if (locks := locks_folder()) is not None:
+        environment[LOCKS] = str(locks)
     environment["HOME"] = str(home_folder() or SCRATCH)  # `~` of the configuration means here what it means to us
     return environment
 

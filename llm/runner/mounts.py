@@ -19,7 +19,7 @@ from llm.data.validation.suite import is_path
 from llm.errors import UserError
 from llm.process.home import home_folder
 from llm.storage import cache_folder, folder_of, is_s3
-from llm.storage.lock import LOCKS
+from llm.storage.lock import LOCKS, locks_folder
 
 THE_IMAGES_OWN = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt/gristmill", "/proc", "/sbin", "/sys", "/usr")
 """Folders of an image that may not be hidden by one of this machine."""
@@ -60,8 +60,8 @@ def _configured(config: RunConfig) -> Iterator[Place]:
         yield _writable(cache_folder(), "GRISTMILL_CACHE")
     else:
         yield _writable(folder_of(config.storage.uri), "storage.uri")
-    if locks := os.environ.get(LOCKS):
-        yield _writable(Path(locks), LOCKS)
+    if (locks := locks_folder()) is not None:
+        yield _writable(locks, LOCKS)
     if (database := _database(config.tracking.uri)) is not None:
         yield _writable(database.parent, "tracking.uri")
     source = source_of(config.data.path)

@@ -35,6 +35,6 @@ def preflight(config: RunConfig) -> list[str]:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
         check_pool(config.training.pool, config.cluster)
-    warnings = check_mlflow(config.tracking, runs_folder(config.run.folder))
+    warnings += check_mlflow(config.tracking, runs_folder(config.run.folder))
     skipped = tensorrt.skipped_because(config.export.tensorrt)
     return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.config import Decides, RunConfig, deciding, from_earlier_yaml
+from llm.errors import UserError
 from llm.storage import Manifest, cache_folder, folder_of, is_held, is_s3, sha256_of_json, write_atomically
 
 
@@ -35,6 +36,11 @@ class RunFolder:
     def runs(self) -> Path:
         """Folder of all runs, this one's parent."""
         return self._absolute.parent
+
+    @property
+    def project(self) -> Path:
+        """Folder of the project."""
+        return project_folder(self.runs)
 
     @property
     def _absolute(self) -> Path:
@@ -67,14 +73,16 @@ class RunFolder:
 
     def keep(self, step: str, manifest: Manifest) -> None:
         """Keep the manifest of what a step made, and where its store is."""
-        manifest.write(self.manifest_path(step), project=self.runs.parent)
+        manifest.write(self.manifest_path(step), project=self.project)
 
     def manifest(self, step: str, *stores: str) -> Manifest:
         """The manifest of what a step made; its product is looked for in `stores`, then where it was made.
 
+        A manifest of an earlier version does not say where its store is: the run's configuration does.
+
         Raises UserError if there is none, DamagedError for a file that is not one.
         """
-        return Manifest.read(self.manifest_path(step), *stores, project=self.runs.parent)
+        return Manifest.read(self.manifest_path(step), *stores, project=self.project, store=self._store)
 
     def manifests(self) -> dict[str, Manifest]:
         """The manifests that are there, by step; raises DamagedError for a file that is not one."""
@@ -88,6 +96,16 @@ class RunFolder:
         """The configuration of the latest attempt; None if there is none. Raises UserError if it is not valid."""
         return from_earlier_yaml(self.config.read_text(encoding="utf-8")) if self.config.is_file() else None
 
+    def _store(self) -> str | None:
+        """URI of the store that the configuration names, seen from the project; None if nothing usable names one."""
+        try:
+            config = self.read_config()
+            if config is None or is_s3(config.storage.uri):
+                return None if config is None else config.storage.uri
+            return (self.project / folder_of(config.storage.uri)).resolve().as_uri()
+        except (UserError, OSError, ValueError):  # damaged, or another user's
+            return None
+
     def is_held(self) -> bool:
         """Whether a process works in this folder now (`llm.storage.only_process_in`)."""
         return is_held(self.path)
@@ -96,6 +114,11 @@ class RunFolder:
 def runs_folder(folder: str) -> Path:
     """The folder of all runs on this machine; for runs in S3, that of this machine's copies (`llm.runs.mirror`)."""
     return cache_folder() / "runs" if is_s3(folder) else folder_of(folder)
+
+
+def project_folder(runs: Path) -> Path:
+    """The folder that holds the folder of all runs, not through links: relative addresses begin there."""
+    return Path(os.path.abspath(runs)).parent
 
 
 def run_folder(folder: str, name: str) -> RunFolder:

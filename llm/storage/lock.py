@@ -19,9 +19,12 @@ from pathlib import Path
 from llm.errors import BusyError, UserError
 from llm.storage.atomic_write import READABLE, make_folder
 from llm.storage.disk import NOT_ALLOWED, not_allowed, strerror
+from llm.storage.uri import user_path
 
 LOCKS = "GRISTMILL_LOCKS"
 """Environment variable with the folder for locks, for stores and runs on file systems without them."""
+PROBE = "check.lock"
+"""The one file there that checks lock before a run."""
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
 """Answers of file systems without locks; EBADF: NFS wants a file that is open for writing."""
 
@@ -34,12 +37,27 @@ def only_process_in(folder: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     `wait_seconds` lets a predecessor that was just killed finish dying.
     """
     make_folder(folder)
-    descriptor, is_ours_to_write = _opened(folder)
+    descriptor, is_ours_to_write = _opened(_lock_file(folder))
     try:
         _acquire(descriptor, folder, wait_seconds)
         if is_ours_to_write:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let the others wait while one process is in the body; where the folder has no locks, nobody waits."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if not has_no_locks(error):
+                raise
         yield
     finally:
         os.close(descriptor)
@@ -74,25 +92,52 @@ def has_no_locks(error: OSError) -> bool:
 
 
 def check_locks(folder: Path) -> None:
-    """Raise UserError if no lock can be taken in a folder."""
-    with only_process_in(folder):
-        pass
+    """Raise UserError if no lock can be taken in a folder, or in the folder for locks."""
+    locks = locks_folder()
+    if locks is not None:
+        make_folder(locks)
+    descriptor, _ = _opened(folder / ".lock" if locks is None else locks / PROBE)
+    try:
+        try_lock(descriptor, fcntl.LOCK_SH)  # whether another check holds it now says nothing
+    except OSError as error:
+        if not has_no_locks(error):
+            raise
+        raise _no_locks(folder if locks is None else locks, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def locks_folder() -> Path | None:
+    """The folder that GRISTMILL_LOCKS names; None if the variable is not set.
+
+    Raises UserError for a path that depends on the working folder: two processes would not see each other's locks.
+    """
+    named = os.environ.get(LOCKS)
+    if not named:
+        return None
+    folder = user_path(named)
+    if not folder.is_absolute():
+        raise UserError(
+            f"{LOCKS}={named} is not a whole path",
+            "Commands in different folders would not see each other's locks.",
+            "Write the path from the root, such as /var/tmp/gristmill-locks, or one that begins with ~/.",
+        )
+    return folder
 
 
 def _lock_file(folder: Path) -> Path:
-    named = os.environ.get(LOCKS)
-    if not named:
+    locks = locks_folder()
+    if locks is None:
         return folder / ".lock"
-    make_folder(Path(named))
-    return Path(named) / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.lock"
+    make_folder(locks)
+    return locks / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.lock"
 
 
-def _opened(folder: Path) -> tuple[int, bool]:
+def _opened(path: Path) -> tuple[int, bool]:
     """The lock file, and whether we may write into it; it is made only if it is not there.
 
     Linux can refuse O_CREAT for a file of another user that may be written without it (`fs.protected_regular`).
     """
-    path = _lock_file(folder)
     refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     for flags in (os.O_RDWR, os.O_RDWR | os.O_CREAT, os.O_RDONLY):
         try:

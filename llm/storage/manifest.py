@@ -13,7 +13,7 @@ reader's own store comes first, and what is not there is read where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,17 @@ class Manifest(BaseModel):
     parents: tuple[Parent, ...] = ()
 
     @classmethod
-    def read(cls, path: Path | str, *stores: str, project: Path | None = None) -> Manifest:
+    def read(
+        cls, path: Path | str, *stores: str, project: Path | None = None, store: Callable[[], str | None] | None = None
+    ) -> Manifest:
         """Read a manifest document; raises UserError if it is missing or is not one.
 
         The product is looked for in `stores` first, then where the document says: `project` is what this is
-        relative to.
+        relative to. For a document of an earlier version, which does not say it, `store` does.
         """
         path = Path(path)
         try:
-            return cls.parsed(path.read_bytes(), str(path), *stores, project=project)
+            return cls.parsed(path.read_bytes(), str(path), *stores, project=project, store=store)
         except FileNotFoundError as error:
             raise UserError(f"no manifest at {path}", "Run the step that makes it first.") from error
 
@@ -90,7 +92,14 @@ class Manifest(BaseModel):
         return None
 
     @classmethod
-    def parsed(cls, content: bytes, where: str, *stores: str, project: Path | None = None) -> Manifest:
+    def parsed(
+        cls,
+        content: bytes,
+        where: str,
+        *stores: str,
+        project: Path | None = None,
+        store: Callable[[], str | None] | None = None,
+    ) -> Manifest:
         """The document in `content`; raises DamagedError, naming where it came from, if it is not one."""
         try:
             document = _Document.model_validate_json(content)
@@ -100,7 +109,7 @@ class Manifest(BaseModel):
                 "Remove it and run the step that makes it again.",
             ) from error
         manifest = Manifest.model_validate(document.model_dump(exclude={"store"}))
-        there = None if document.store is None else store_at(document.store, project)
+        there = store_at(document.store, project) if document.store else store() if store else None
         return manifest.in_one_of(*stores, *([there] if there else []))
 
     def in_one_of(self, *stores: str) -> Manifest:

@@ -31,7 +31,7 @@ from llm.errors import DamagedError
 from llm.storage.atomic_write import make_folder, sync, warn_once
 from llm.storage.disk import disk_full, is_disk_full, strerror
 from llm.storage.local import LocalObjects, allowed
-from llm.storage.lock import has_no_locks, try_lock
+from llm.storage.lock import has_no_locks, one_at_a_time, try_lock
 from llm.storage.manifest import MANIFEST_NAME, Manifest, Parent, describe_files, identity
 from llm.storage.objects import Objects
 from llm.storage.open import open_objects
@@ -181,10 +181,8 @@ class Store:
         manifest.write(folder / MANIFEST_NAME)
         home = manifest.folder
         with allowed(home):
-            while not _renamed(folder, home):  # there is one: of an earlier run, or of another one just now
-                if _is_whole(manifest):
-                    return
-                shutil.rmtree(home)  # a damaged one
+            if not _renamed(folder, home) and not _replaced(folder, manifest):
+                return
         sync(home.parent)
 
     def forget(self, recipe: Recipe) -> None:
@@ -215,6 +213,21 @@ def _renamed(folder: Path, home: Path) -> bool:
             raise
         return False
     return True
+
+
+def _replaced(folder: Path, manifest: Manifest) -> bool:
+    """Whether the folder took the address of a damaged product; False if the product there is whole."""
+    home = manifest.folder
+    with one_at_a_time(home.parent):  # or one would take away what another has just put there
+        while not _is_whole(manifest):
+            aside = home.with_name(f"{PARTIAL}{uuid.uuid4().hex[:8]}")
+            with suppress(FileNotFoundError):  # without locks another process can be faster
+                os.rename(home, aside)
+            took_it = _renamed(folder, home)
+            shutil.rmtree(aside, ignore_errors=True)
+            if took_it:
+                return True
+    return False
 
 
 def _hold(holder: int) -> None:

@@ -32,6 +32,8 @@ def check(objects: S3Objects) -> None:
     try:
         home.write("recipe", PROBE)
         _compare(home, "recipe", "a small object")
+        home.write("claim", PROBE, if_absent=True)  # of a new object: for one that is there nothing may be sent
+        _compare(home, "claim", "an object in a conditional write")
         if home.write("recipe", OTHER, if_absent=True) or home.read("recipe") != PROBE:
             raise ServiceError(f"{home.place} replaces an object in a write that must leave it alone", REMEDY)
         with tempfile.TemporaryDirectory() as folder:

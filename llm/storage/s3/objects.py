@@ -21,7 +21,7 @@ from llm.storage.hashes import sha256_of_file
 from llm.storage.objects import FileEntry, describe
 from llm.storage.s3 import access
 from llm.storage.s3.client import TRANSFERS, client
-from llm.storage.s3.errors import NOT_IMPLEMENTED, Place, explained, refusal
+from llm.storage.s3.errors import NOT_IMPLEMENTED, PASSING, Place, explained, refusal
 from llm.storage.uri import bucket_and_prefix
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PART_BYTES = 16 << 20
+NO_CONDITIONS = (400, NOT_IMPLEMENTED)
+"""Answers of servers that refuse a conditional write because they know none."""
 CONFLICTS, CONFLICT_SECONDS = 20, 0.1
 SHA256 = "sha256"
 """Key of an object's own metadata with the hex hash of the whole content."""
@@ -89,9 +91,9 @@ class S3Objects:
             if _status(error) == 409 and tries > 1:  # another writes it in this moment
                 time.sleep(CONFLICT_SECONDS)
                 return self._write_if_absent(key, content, tries - 1)
-            if _status(error) != NOT_IMPLEMENTED:
+            if _status(error) not in NO_CONDITIONS or error.response.get("Error", {}).get("Code") in PASSING:
                 raise
-            self._client.put_object(**given)
+            self._client.put_object(**given)  # it is refused too if the condition was not the reason
         return True
 
     def _is_there(self, key: str) -> bool:

@@ -26,9 +26,14 @@ KINDS = {"train": "checkpoint", "evaluate": "evaluation", "export": "model"}
 def project(tmp_path: Path, empty_mlflow_database: Path) -> Path:
     """A project with a run that was delivered, registered and promoted."""
     project = tmp_path / "project"
+    (project / "runs" / "one").mkdir(parents=True)
+    shutil.copy(empty_mlflow_database, project / "runs" / "mlflow.db")
+    return registered(project)
+
+
+def registered(project: Path) -> Path:
+    """The project with its run delivered, registered and promoted."""
     folder = RunFolder(project / "runs" / "one")
-    folder.path.mkdir(parents=True)
-    shutil.copy(empty_mlflow_database, folder.runs / "mlflow.db")
     folder.write_config(to_yaml(RunConfig()))
     EventLog(folder.events).emit(MetricMeasured(name="test/bits_per_byte", value=2.1))
     manifests = {}
@@ -86,6 +91,21 @@ def test_another_store_of_the_same_project_still_has_the_champion(project: Path)
     current = champion(LOCAL, RunSection(folder=str(project / "runs")), Store(project / "store2"))
     assert current is not None
     assert current.checkpoint.verify().is_relative_to(project / "store")
+
+
+def test_another_store_of_a_project_whose_runs_are_a_link_still_has_the_champion(
+    project: Path, tmp_path: Path, empty_mlflow_database: Path
+):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "runs").symlink_to(tmp_path / "disk" / "runs")
+    (tmp_path / "disk" / "runs" / "one").mkdir(parents=True)
+    shutil.copy(empty_mlflow_database, linked / "runs" / "mlflow.db")
+    shutil.copytree(project / "store", linked / "store")
+    registered(linked)
+    current = champion(LOCAL, RunSection(folder=str(linked / "runs")), Store(linked / "store2"))
+    assert current is not None
+    assert current.checkpoint.verify().is_relative_to(linked / "store")
 
 
 def test_mlflow_keeps_the_files_of_a_moved_run_beside_its_database(project: Path):

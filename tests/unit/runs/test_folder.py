@@ -33,6 +33,20 @@ def test_the_configuration_comes_back_as_it_was_written(tmp_path: Path):
     assert folder.read_config() == RunConfig()
 
 
+@pytest.mark.parametrize(
+    "config", [None, "", "[1]", "x", "storage: {uri: [}", "storage: {uri: ~nobody-here/x}", "\xff"]
+)
+def test_a_configuration_that_cannot_be_read_does_not_hide_the_products(tmp_path: Path, config: str | None):
+    folder = RunFolder(tmp_path / "runs" / "a")
+    with Store(tmp_path / "store").stage("corpus", Recipe("ingest", {})) as stage:
+        made = stage.commit()
+    folder.manifest_path("ingest").parent.mkdir(parents=True)
+    folder.manifest_path("ingest").write_text(made.model_dump_json())  # as an earlier version wrote it
+    if config is not None:
+        folder.config.write_bytes(config.encode("latin-1"))
+    assert folder.manifest("ingest") == made
+
+
 def test_manifests_are_found_by_step(tmp_path: Path, store: Store):
     folder = RunFolder(tmp_path / "a")
     assert folder.manifests() == {}

@@ -3,6 +3,9 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from llm.cli import cli
 from llm.runs import RunFolder, list_runs
 from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished, StepStarted
 from llm.runs.events import EventLog
@@ -64,6 +67,13 @@ def test_a_damaged_run_hides_neither_itself_nor_the_others(tmp_path: Path, store
         file.write(b"\0\xff\n[1]\n")
     found = {run.name: run.metrics for run in list_runs(tmp_path / "runs")}
     assert found == {"a": {"bits_per_byte": Score(2.1, None)}, "b": {}}
+
+
+def test_the_folder_of_the_runs_may_be_a_uri(tmp_path: Path):
+    EventLog(RunFolder(tmp_path / "my runs" / "a").events).emit(RunStarted())
+    listed = CliRunner().invoke(cli, ["runs", "--runs", (tmp_path / "my runs").as_uri()])
+    assert listed.exit_code == 0, listed.output
+    assert listed.output.splitlines()[1].split()[:2] == ["a", "interrupted"]
 
 
 def test_a_folder_without_runs_lists_none(tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llm.config import RunConfig, compose, to_yaml
 from llm.errors import UserError
 from llm.runs import RunFolder
 from llm.storage import Manifest, Recipe, Store
@@ -99,6 +100,33 @@ def test_a_store_of_an_earlier_version_is_read_where_it_is_and_after_a_move(proj
     assert store.find(RECIPE) == make(store)
     manifest = RunFolder(moved / "runs" / "one").manifest("tokenize", store.objects.uri)
     assert manifest.verify().is_relative_to(moved)
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["runs are a folder", "runs are a link"])
+def test_a_run_of_an_earlier_version_finds_its_products_after_a_move(project: Path, linked: bool):
+    run = project / "runs" / "one"
+    as_written_before(Store(project / "store"), run / "manifests" / "tokenize.json")
+    RunFolder(run).write_config(to_yaml(RunConfig()))
+    if linked:
+        (project / "runs").rename(project.with_name("disk"))
+        (project / "runs").symlink_to(project.with_name("disk"))
+    moved = project.rename(project.with_name("moved"))
+    assert found(moved).verify().is_relative_to(moved)
+    assert Manifest.read_uri(found(moved).parents[0].uri).verify().is_relative_to(moved)
+
+
+def test_a_copy_of_a_run_of_an_earlier_version_reads_its_own_files(project: Path):
+    run = RunFolder(project / "runs" / "one")
+    as_written_before(Store(project / "store"), run.manifest_path("tokenize"))
+    run.write_config(to_yaml(RunConfig()))
+    copy = shutil.copytree(project, project.with_name("copy"))
+    assert found(copy).verify().is_relative_to(copy)
+
+
+def test_the_store_that_a_manifest_names_comes_before_that_of_the_configuration(project: Path):
+    other = shutil.copytree(project / "store", project.with_name("other"))
+    RunFolder(project / "runs" / "one").write_config(to_yaml(compose([f"storage.uri={other}"])))
+    assert found(project).folder.is_relative_to(project)
 
 
 def test_a_store_that_is_mounted_elsewhere_is_taken_from_the_configuration(tmp_path: Path):

@@ -11,6 +11,7 @@ import pytest
 
 from llm.errors import ServiceError
 from llm.storage import Store, open_objects
+from llm.storage.s3 import client as client_module
 from llm.storage.s3 import objects as s3_module
 from tests.naive_s3 import NaiveS3, naive_s3
 from tests.storage_case import RECIPE, file, make
@@ -87,6 +88,37 @@ def test_a_server_that_ignores_the_condition_of_a_write_keeps_what_is_there(serv
     assert not objects.write("claim", b"second", if_absent=True)
     assert objects.read("claim") == b"first"
     objects.check_access()
+
+
+@pytest.mark.parametrize("refusal", [(501, "NotImplemented"), (400, "InvalidRequest"), (400, "InvalidArgument")])
+def test_a_server_that_refuses_the_condition_of_a_write_keeps_what_is_there(server: NaiveS3, refusal: tuple[int, str]):
+    server.refuses_conditions = refusal
+    objects = open_objects(URI)
+    objects.check_access()
+    assert any("if-none-match" in upload for upload in server.uploads)
+    assert objects.write("claim", b"first", if_absent=True)
+    assert not objects.write("claim", b"second", if_absent=True)
+    assert objects.read("claim") == b"first"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [((403, "AccessDenied"), "refused: 403 AccessDenied"), ((400, "RequestTimeout"), "refused: 400 RequestTimeout")],
+)
+def test_another_refusal_of_a_conditional_write_is_found_before_the_first_step(
+    server: NaiveS3, monkeypatch: pytest.MonkeyPatch, refusal: tuple[int, str], words: str
+):
+    monkeypatch.setattr(client_module, "ATTEMPTS", 1)
+    server.refuses_conditions = refusal
+    with pytest.raises(ServiceError, match=words):
+        Store(URI).check_access()
+    assert server.objects == {}
+
+
+def test_a_conditional_write_that_does_not_arrive_is_found_before_the_first_step(server: NaiveS3):
+    server.loses_conditional = True
+    with pytest.raises(ServiceError, match=r"an object in a conditional write of \d+ bytes was written, 0 bytes came"):
+        Store(URI).check_access()
 
 
 def test_a_server_that_deletes_no_list_of_keys_is_asked_for_each(server: NaiveS3):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llm.errors import UserError
 from llm.storage import Manifest, Recipe, Store
+from llm.storage import store as store_module
 from llm.storage.products import Counts
 from llm.storage.store import ABANDONED_AFTER_SECONDS
 from tests.storage_case import one_document
@@ -88,7 +92,7 @@ def test_a_uri_with_two_slashes_is_not_taken_for_a_path(uri: str):
 
 
 def test_a_full_disk_is_named_with_the_remedy(store: Store):
-    with pytest.raises(UserError, match=r"(?s)the disk is full.*iB can still be written.*set storage.uri"):  # noqa: SIM117
+    with pytest.raises(UserError, match=r"(?s)the disk is full.*\d [KMGT]iB can still be written.*set storage.uri"):  # noqa: SIM117
         with store.stage("corpus", Recipe("ingest", {})):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -107,6 +111,40 @@ def test_a_damaged_product_is_replaced_when_it_is_made_again(store: Store):
     again = make(store, recipe)
     assert again == made
     assert again.verify() == made.folder
+
+
+def test_a_damaged_product_that_another_maker_has_just_taken_away_is_no_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    made = make(store, Recipe("ingest", {}))
+    (made.folder / "text.txt").write_text("broken")
+    look = store_module._is_whole
+
+    def look_and_lose(manifest: Manifest) -> bool:
+        whole = look(manifest)
+        shutil.rmtree(manifest.folder)
+        return whole
+
+    monkeypatch.setattr(store_module, "_is_whole", look_and_lose)
+    assert make(store, Recipe("ingest", {})).verify() == made.folder
+    assert [path.name for path in made.folder.parent.iterdir()] == [made.id]
+
+
+def test_makers_at_the_same_time_all_get_a_whole_product_in_place_of_a_damaged_one(store: Store):
+    made = make(store, Recipe("ingest", {}))
+    makers = 4
+    start = threading.Barrier(makers)
+
+    def maker() -> Path:
+        start.wait(30)
+        return make(Store(store.root), Recipe("ingest", {})).verify()
+
+    with ThreadPoolExecutor(makers) as pool:
+        for _ in range(10):
+            (made.folder / "text.txt").write_text("broken")
+            homes = [future.result(30) for future in [pool.submit(maker) for _ in range(makers)]]
+            assert homes == [made.folder] * makers
+    assert [path.name for path in made.folder.parent.iterdir()] == [made.id]
 
 
 def test_what_a_killed_process_left_half_built_is_removed_by_the_next(store: Store):
