@@ -132,7 +132,7 @@ def _our_loops(folder: Path) -> dict[str, Callable[[], None]]:
         (folder / backend).mkdir(exist_ok=True)
         plan = TrainingPlan(
             model=config.model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
-            store=(folder / "store").as_uri(), vault=(folder / backend).as_uri(), recipe="",
+            store=(folder / "store").as_uri(), workspace=(folder / backend).as_uri(), recipe="",
             events=str(folder / f"{backend}.jsonl"),
         )  # fmt: skip
         loops[backend] = _stepper(Trainer(plan, folder / backend))

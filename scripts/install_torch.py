@@ -90,16 +90,17 @@ def chosen(version: str, choice: str) -> Build:
         raise SetupError(f"TORCH={choice} is not a choice: {SETTING}")
     if choice == "cuda" or (choice == "auto" and has_gpu()):
         return Build(version, "CUDA", None)
+    if answers(CPU_INDEX):  # before pip is asked: a pip before 25.1 fetches the whole wheel to answer
+        return Build(version, "CPU", CPU_INDEX)
+    print(f"torch: {CPU_INDEX} does not answer; asking pip which build it finds", flush=True)
     if pip_finds_cpu_build(version):
         return Build(version, "CPU", None)
-    if answers(CPU_INDEX):
-        return Build(version, "CPU", CPU_INDEX)
     if choice == "cpu":
         raise SetupError(
             f"TORCH=cpu: pip finds no CPU build of torch {version}, and {CPU_INDEX} does not answer\n"
             "  Set TORCH=URL to an index that has one, or TORCH=cuda."
         )
-    print(f"torch: no GPU here, but {CPU_INDEX} does not answer, and pip's own build brings CUDA", flush=True)
+    print("torch: no GPU here, but pip finds only a build that brings CUDA", flush=True)
     return Build(version, "CUDA", None)
 
 

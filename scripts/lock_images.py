@@ -24,6 +24,8 @@ IMAGES = PROJECT / "images"
 LOCK = "requirements/lock.txt"
 PYTHON = "3.11"
 """The images' Python."""
+CUDA = ("nvidia-", "cuda-", "triton", "pytorch-triton")
+"""What only a CUDA build of torch requires."""
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 
 
@@ -109,6 +111,8 @@ def _required_by(name: str, extras: Iterable[str]) -> Iterator[Requirement]:
     for line in lines:
         requirement = Requirement(line)
         asked = [{**environment, "extra": extra} for extra in ("", *extras)]
+        if name == "torch" and requirement.name.startswith(CUDA):
+            continue  # the CUDA build of torch wants these, and the lock serves either build
         if requirement.marker is None or any(requirement.marker.evaluate(one) for one in asked):
             yield requirement
 

@@ -2,6 +2,7 @@
 
 from llm.config.check import check_across_sections
 from llm.config.decides import Decides, deciding, marked
+from llm.config.imported import import_named
 from llm.config.load import SETTINGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated
 from llm.config.parameter import to_parameter
 from llm.config.secrets import without_secrets
@@ -47,6 +48,7 @@ __all__ = [
     "deciding",
     "from_earlier_yaml",
     "from_yaml",
+    "import_named",
     "marked",
     "nearest",
     "to_parameter",

@@ -149,14 +149,20 @@ def _seam_that_is_chosen(path: Sequence[str]) -> type[NamedSection] | None:
 def _set(document: dict[Any, Any], path: Sequence[str], value: Any) -> None:
     """Put a value at its place; a mapping that gets one key keeps the others that it has by default.
 
-    Another choice of a seam drops the settings that only the choice before it knows.
+    Another choice of a seam drops the settings that only the choice before it knows. Raises UserError for a key below
+    a value.
     """
     *parents, last = path
     section: type[BaseModel] | None = RunConfig
-    for parent in parents:
+    for depth, parent in enumerate(parents, start=1):
         field = section.model_fields.get(parent) if section is not None else None
         section = field.annotation if field is not None and is_section(field.annotation) else None
         document = document.setdefault(parent, _mapping_by_default(field))
+        if not isinstance(document, dict):
+            raise UserError(
+                f"{'.'.join(path)}={value} cannot be set",
+                f"{'.'.join(path[:depth])} is {'null' if document is None else document}, and has no keys of its own.",
+            )
     seam = _seam_that_is_chosen(path)
     if seam is not None and document.get("name", seam.default) != value:
         for key in [key for key in document if key not in seam.model_fields]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
+from llm.config.imported import import_named
 from llm.config.sections.base import Section
 from llm.config.spelling import nearest
 from llm.errors import UserError
@@ -90,15 +91,10 @@ def name_of(chosen: type[NamedSection]) -> str:
 
 def _imported(seam: type[Seam], path: str) -> type[Seam]:
     module_name, _, class_name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in class_name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{seam.key}.name={path} cannot be imported: {error}",
-            "Write package.module:Class, and install the package here or name its folder in PYTHONPATH.",
-        ) from error
+    found = import_named(
+        f"{seam.key}.name={path}", module_name, class_name,
+        "Write package.module:Class, and install the package here or name its folder in PYTHONPATH.",
+    )  # fmt: skip
     if not _is_choice(seam, found):
         raise UserError(
             f"{seam.key}.name={path} is not a subclass of {seam.__module__}.{seam.__qualname__}", _allowed(seam)

@@ -145,13 +145,14 @@ def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> li
 
 def _figures(metric: Metric, subject: Subject, items: pl.DataFrame, intervals: Intervals) -> dict[str, Any]:
     estimate = weighted_mean(items, intervals)
+    weight = float(items["weight"].sum())
     return {
         "value": finite(estimate.value),
         "low": finite(estimate.low),
         "high": finite(estimate.high),
         "items": len(items),
         "effective_items": finite(estimate.effective),
-        "weight": items["weight"].sum(),
+        "weight": int(weight) if weight.is_integer() else weight,
         "references": _rounded(metric.references(subject, items)),
         "details": _rounded(metric.details(subject, items)),
     }

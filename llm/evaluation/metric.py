@@ -5,8 +5,8 @@ A metric measures *items* of held-out work: documents, questions, requests. It g
     id        what pairs two models' values; unique
     domain    the part of the test set; figures are given overall and by domain
     cluster   items that are not independent share it (documents made from one another, questions on one text)
-    weight    how much the item counts, above 0: bytes of a document, 1 for a question
-    value     the item's own figure in the metric's unit, finite
+    weight    how much the item counts, above 0: bytes of a document, 1 for a question; any kind of number
+    value     the item's own figure in the metric's unit, finite; any kind of number, and yes counts as 1
     …         further columns of the metric's own, kept for its `details`
 
 The figure of a set of items is the weighted mean of their values. With a weight such as bytes it is a ratio of
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from llm.config import EvaluationConfig, GateConfig, nearest
+from llm.config import EvaluationConfig, GateConfig, import_named, nearest
 from llm.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,15 +125,10 @@ def find_metrics(names: Sequence[str]) -> list[Metric]:
 def find_metric(name: str) -> Metric:
     """The metric that a name chooses; raises UserError if there is none."""
     module_name, attribute = source_of(name)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"evaluation.metrics: {name} cannot be imported: {error}",
-            "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
-        ) from error
+    found = import_named(
+        f"evaluation.metrics: {name}", module_name, attribute,
+        "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
+    )  # fmt: skip
     if not isinstance(found, Metric):
         raise UserError(
             f"evaluation.metrics: {module_name}:{attribute} is a {type(found).__name__}, not a Metric",
@@ -186,7 +181,10 @@ def _holds_metric(name: str) -> bool:
 
 
 def check_items(metric: Metric, items: pl.DataFrame) -> pl.DataFrame:
-    """The items, if they are as this module says; raises UserError naming the metric and the first bad item."""
+    """The items in order, value and weight as Float64: a difference of unsigned integers would never be below 0.
+
+    Raises UserError naming the metric and the first bad item.
+    """
     import polars as pl
 
     missing = {"id", "domain", "cluster", "weight", "value"} - set(items.columns)
@@ -196,9 +194,8 @@ def check_items(metric: Metric, items: pl.DataFrame) -> pl.DataFrame:
         raise UserError(f"the metric {metric.name} found nothing to measure", "Ingest more text.")
     if items["id"].n_unique() < len(items):
         raise UserError(f"the metric {metric.name} gave several items one id", "Give every item an id of its own.")
-    finite = pl.col("value").cast(pl.Float64).is_finite() & pl.col("weight").cast(pl.Float64).is_between(
-        0, float("inf"), closed="none"
-    )
+    numbers = items.with_columns(pl.col("value", "weight").cast(pl.Float64, strict=False))
+    finite = numbers["value"].is_finite() & numbers["weight"].is_between(0, float("inf"), closed="none")
     bad = items.filter(~finite.fill_null(value=False))
     if not bad.is_empty():
         first = bad.row(0, named=True)
@@ -207,4 +204,4 @@ def check_items(metric: Metric, items: pl.DataFrame) -> pl.DataFrame:
             f" {metric.item}s",
             f"The first is {first['id']}: value {first['value']}, weight {first['weight']}.",
         )
-    return items.sort("domain", "id")
+    return numbers.sort("domain", "id")

@@ -190,12 +190,14 @@ def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, st
             f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
             f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."
         )
-    left = [step for step in steps_of(name) if step.name not in finished]
+    refusal = next((step for step in steps_of(name) if step.name in finished and _refused(step, folder)), None)
+    left = [
+        step for step in steps_of(name)
+        if step.name not in finished and (refusal is None or step.only_if != refusal.name)
+    ]  # fmt: skip
     if (left or not finished) and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
-    refusal = next((step for step in steps_of(name) if step.name in finished and _refused(step, folder)), None)
-    excused = [step for step in left if refusal is not None and step.only_if == refusal.name]
-    if not finished or len(excused) < len(left):
+    if left or not finished:
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
     if refusal is not None:
         verdict = GateCounts.of(folder.manifest(refusal.name)).verdict

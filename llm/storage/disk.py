@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm.errors import UserError
@@ -32,7 +33,7 @@ def disk_full(place: Path, error: Exception) -> UserError:
     """
     named = [Path(os.fsdecode(name)) for name in (_name(error, "filename"), _name(error, "filename2")) if name]
     candidates = named or [place, Path(tempfile.gettempdir()), cache_folder()]
-    full = min((_nearest(path) for path in candidates), key=_room)
+    full = _with_least_room([_nearest(path) for path in candidates])
     usage = os.statvfs(full)
     free = size(shutil.disk_usage(full).free)
     if usage.f_files and not usage.f_favail:
@@ -104,9 +105,19 @@ def _nearest(path: Path) -> Path:
     return Path("/")
 
 
-def _room(path: Path) -> tuple[int, int]:
+def _with_least_room(paths: Sequence[Path]) -> Path:
+    """The path on the disk with the least room; of paths on one disk the first."""
+    rooms: dict[int | Path, tuple[int, int]] = {}
+    disks: dict[Path, int | Path] = {}
+    for path in paths:
+        usage = os.statvfs(path)
+        disks[path] = usage.f_fsid or path
+        rooms.setdefault(disks[path], _room(usage))  # once a disk: others write between two looks
+    return min(paths, key=lambda path: rooms[disks[path]])
+
+
+def _room(usage: os.statvfs_result) -> tuple[int, int]:
     """Bytes that the user can still write, and files; a file system that counts no files has room for many."""
-    usage = os.statvfs(path)
     files = usage.f_favail if usage.f_files else 1 << 62
     return (0 if not files else usage.f_bavail * usage.f_frsize), files
 

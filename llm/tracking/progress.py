@@ -118,7 +118,7 @@ class Screen:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):  # a closed pipe, or a terminal that has gone (EIO)
             self._step = None  # nobody reads on; the run does not end for that
 
 

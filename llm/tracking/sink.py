@@ -15,9 +15,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from llm.config import TrackingConfig, nearest
+from llm.config import TrackingConfig, import_named, nearest
 from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Event
 from llm.runs.events import read_events
@@ -114,35 +114,48 @@ class EventSink(ABC):
         write_atomically(self._place, json.dumps(place) + "\n")
 
     def _offset(self) -> int:
-        """Where the next event begins."""
+        """Where the next event begins: at 0 if the file of the place is missing or torn, or belongs to another log."""
         if not self._place.is_file():
             return 0
-        place = json.loads(self._place.read_text(encoding="utf-8"))
-        is_there = place["last"] == bytes_before(self.folder.events, place["offset"])
-        return int(place["offset"]) if is_there else 0
+        try:
+            place = json.loads(self._place.read_text(encoding="utf-8"))
+            is_there = place["last"] == bytes_before(self.folder.events, place["offset"])
+            return int(place["offset"]) if is_there else 0
+        except (ValueError, TypeError, KeyError):
+            return 0
 
 
 def open_sinks(folder: RunFolder, config: TrackingConfig) -> list[Sink]:
-    """The sinks of a run; raises UserError for a name that finds none."""
-    return [make(folder, config) for make in find_sinks(config.sinks)]
+    """The sinks of a run; raises UserError for a name that finds none, and for two sinks of one name."""
+    sinks = [make(folder, config) for make in find_sinks(config.sinks)]
+    _refuse_equal_names([sink.name for sink in sinks])
+    return sinks
 
 
 def find_sinks(names: Sequence[str]) -> list[MakeSink]:
-    """The sinks that the names choose; raises UserError for a name without one."""
-    return [_find(name) for name in names]
+    """The sinks that the names choose; raises UserError for a name without one, and for two classes of one name."""
+    found = [_find(name) for name in names]
+    known = [getattr(make, "name", None) for make in found]  # a function that makes a sink has none
+    _refuse_equal_names([name for name in known if isinstance(name, str)])
+    return found
+
+
+def _refuse_equal_names(names: Sequence[str]) -> None:
+    """Raise UserError for two sinks of one name: they would share the place in the log, and each would miss events."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"tracking.sinks has several sinks named {', '.join(twice)}",
+            "Name each sink once, and give each class of sinks another `name`.",
+        )
 
 
 def _find(name: str) -> MakeSink:
     module_name, attribute = _source_of(name)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"tracking.sinks: {name} cannot be imported: {error}",
-            "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
-        ) from error
+    found = import_named(
+        f"tracking.sinks: {name}", module_name, attribute,
+        "Write a name, or package.module:OBJECT. Install the package here, or name its folder in PYTHONPATH.",
+    )  # fmt: skip
     if not callable(found):
         raise UserError(
             f"tracking.sinks: {module_name}:{attribute} is a {type(found).__name__}, and makes no sink",

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,6 +139,18 @@ with TritonServer(find_installation(), Path(sys.argv[1]), ServingConfig.model_va
 """
 
 
+def wait_until_handled(pid: int, number: int) -> None:
+    """Wait until a process has a handler for a signal, as /proc says."""
+    deadline = time.monotonic() + 60
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        if int(caught.split()[1], 16) >> (number - 1) & 1:
+            return
+        assert time.monotonic() < deadline, "no handler"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
 def test_triton_does_not_outlive_the_process_that_serves(server: TritonServer, number: int) -> None:
     config = ServingConfig(**_free_ports())
@@ -145,6 +158,8 @@ def test_triton_does_not_outlive_the_process_that_serves(server: TritonServer, n
     with subprocess.Popen(command, stdout=subprocess.PIPE) as serving:
         assert serving.stdout is not None
         descriptor = os.pidfd_open(int(serving.stdout.readline()))
+        if number == signal.SIGTERM:
+            wait_until_handled(serving.pid, number)
         serving.send_signal(number)
         assert select.select([descriptor], [], [], 60)[0], "Triton lives on"
         os.close(descriptor)

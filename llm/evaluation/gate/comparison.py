@@ -119,7 +119,8 @@ def _compare(
     metric: str, about: Mapping[str, Any], name: str, pairs: pl.DataFrame, rule: Rule, margin: float,
     intervals: Intervals,
 ) -> Comparison:  # fmt: skip
-    rows = pairs.with_columns(difference=pl.col("candidate") - pl.col("champion"))
+    candidate, champion = (pl.col(name).cast(pl.Float64) for name in ("candidate", "champion"))
+    rows = pairs.with_columns(candidate, champion, difference=candidate - champion)  # unsigned integers would wrap
     estimate = weighted_mean(rows, intervals, "difference")
     if rule != "non-inferiority":
         margin = 0.0

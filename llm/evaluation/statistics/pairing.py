@@ -63,8 +63,12 @@ def pair_items(candidate: Manifest, champion: Manifest, metric: str) -> pl.DataF
 
 
 def items_of(evaluation: Manifest, metric: str) -> pl.DataFrame:
-    """The items of a metric of an evaluation; raises DamagedError."""
-    return pl.read_parquet(evaluation.file(items_file(metric)), glob=False)
+    """The items of a metric of an evaluation; raises DamagedError.
+
+    Earlier versions stored value and weight as the kind of number that the metric gave, so they become Float64 here.
+    """
+    items = pl.read_parquet(evaluation.file(items_file(metric)), glob=False)
+    return items.with_columns(pl.col("value", "weight").cast(pl.Float64))
 
 
 def items_file(metric: str) -> str:

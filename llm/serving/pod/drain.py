@@ -73,7 +73,13 @@ def drain(
             tell(f"no request is open, after {duration(waited)}")
             return True
         if waited >= limit_seconds:
-            tell(f"requests still open after {duration(round(waited))}: {now.open}; they will be cut off")
+            long = duration(round(waited))
+            what = (
+                f"requests still open after {long}: {now.open}"
+                if now.open
+                else f"clients ask again and again for {long}"
+            )
+            tell(f"{what}; they will be cut off")
             return False
         if now.open and waited - told >= NEWS_SECONDS:
             tell(f"requests open: {now.open}")

@@ -156,3 +156,25 @@ def test_every_field_says_what_it_means():
                 yield from fields(field.annotation, f"{prefix}{name}.")
 
     assert [name for name, description in fields(RunConfig) if not description] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["gate.metrics.bits_per_byte.margin.x=1"],
+            r"^gate.metrics.bits_per_byte.margin.x=1 cannot be set\n  gate.metrics.bits_per_byte.margin is 0.02,"
+            " and has no keys of its own",
+        ),
+        (
+            ["gate.metrics=5", "gate.metrics.x.margin=1"],
+            r"^gate.metrics.x.margin=1 cannot be set\n  gate.metrics is 5",
+        ),
+        (["gate.metrics=[1]", "gate.metrics.x.margin=1"], r"gate.metrics is \[1\], and has no keys of its own"),
+        (["gate.metrics={x: null}", "gate.metrics.x.margin=1"], r"gate.metrics.x is null, and has no keys of its own"),
+        (["training.schedule.height=5", "training.schedule.height.x=1"], r"training.schedule.height is 5, and has no"),
+    ],
+)
+def test_a_key_below_a_value_is_refused(overrides: list[str], message: str):
+    with pytest.raises(UserError, match=message):
+        compose(overrides)

@@ -213,3 +213,19 @@ def test_the_first_model_fails_when_it_misses_one_floor():
 def test_a_floor_for_a_domain_that_was_not_evaluated_is_refused():
     with pytest.raises(UserError, match=r"names poetry: no such domain was evaluated\n  evaluated: code, prose"):
         check_floors("bits_per_byte", SUMMARY, MetricRule(margin=1, domain_floors={"poetry": 2.0}))
+
+
+@pytest.mark.parametrize("kind", [pl.UInt8, pl.UInt32, pl.Int8, pl.Float32])
+def test_a_worse_candidate_fails_whatever_kind_of_number_its_values_are(kind: type[pl.DataType]):
+    champion = np.random.default_rng(0).integers(40, 60, 200)
+    rows = pairs({"code": 0.0}, documents=200).with_columns(
+        candidate=pl.Series(champion - 10).cast(kind), champion=pl.Series(champion).cast(kind)
+    )
+    comparisons = compare(rows, better="higher")
+    assert decide(comparisons) == "FAIL"
+    assert [one.difference for one in comparisons] == [-10.0, -10.0]
+
+
+def test_yes_and_no_are_compared_as_one_and_zero():
+    rows = pairs({"code": 0.0}).with_columns(candidate=pl.lit(value=False), champion=pl.lit(value=True))
+    assert [one.difference for one in compare(rows, better="higher")] == [-1.0, -1.0]

@@ -80,6 +80,13 @@ def test_items_are_put_in_the_order_of_their_domains_and_ids():
     assert check_items(METRIC, ITEMS)["id"].to_list() == ["a", "b"]
 
 
+@pytest.mark.parametrize("kind", [pl.UInt8, pl.UInt32, pl.Int64, pl.Boolean, pl.Float32])
+def test_values_and_weights_become_floats_whatever_a_metric_gave(kind: type[pl.DataType]):
+    items = check_items(METRIC, ITEMS.with_columns(value=pl.lit(1).cast(kind), weight=pl.lit(1).cast(kind)))
+    assert items.schema["value"] == items.schema["weight"] == pl.Float64
+    assert items["value"].to_list() == items["weight"].to_list() == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [
@@ -93,6 +100,7 @@ def test_items_are_put_in_the_order_of_their_domains_and_ids():
         (ITEMS.with_columns(value=pl.Series([float("inf"), 1.0])), r"no finite value or no positive weight for 1 of 2"),
         (ITEMS.with_columns(value=pl.Series([None, 1.0])), r"The first is b: value None, weight 1"),
         (ITEMS.with_columns(weight=pl.Series([0, 1])), r"The first is b: value 0.5, weight 0"),
+        (ITEMS.with_columns(value=pl.Series(["much", "1"])), r"The first is b: value much, weight 1"),
     ],
 )
 def test_items_that_are_none_are_refused_by_the_first(items: pl.DataFrame, message: str):

@@ -97,3 +97,10 @@ def test_a_closure_goes_to_any_depth():
 def test_pins_that_do_not_fit_are_refused(requirement: str, pinned: dict[str, str], reason: str):
     with pytest.raises(LockError, match=reason):
         closure([Requirement(requirement)], pinned)
+
+
+def test_what_a_cuda_build_of_torch_requires_is_not_in_a_lock(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        lock_images, "requires", lambda name: ["nvidia-cublas-cu12==12.6", "triton==3.4", "sympy>=1.13"]
+    )
+    assert [one.name for one in lock_images._required_by("torch", ())] == ["sympy"]

@@ -19,7 +19,7 @@ from llm.errors import UserError
 from llm.process.memory import MemorySampler, descendants
 from llm.process.signals import STOP_SIGNALS
 from llm.runner.local import run_locally
-from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished
+from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished, StopRequested
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.steps import STEPS
@@ -193,6 +193,18 @@ def test_a_run_ends_as_its_steps_and_its_verdict_say(
     outcome = run_locally(pipeline, "pretrain", compose(arguments(tmp_path)), "command")
     assert outcome.exit_code == code
     assert words in str(outcome.message)
+
+
+def test_a_stop_that_comes_after_the_verdict_does_not_hide_it(tmp_path: Path):
+    def pipeline(config: str) -> None:
+        folder = RunFolder(tmp_path / "runs" / "one")
+        for step in UNCONDITIONAL:
+            EventLog(folder.events).emit(StepFinished(step=step, seconds=1.0))
+        counts = {"verdict": "FAIL", "passed": 0}
+        Manifest(kind="gate", id="i", uri="file:///x", files=(), counts=counts).write(folder.manifest_path("gate"))
+        EventLog(folder.events).emit(StopRequested())
+
+    assert run_locally(pipeline, "pretrain", compose(arguments(tmp_path)), "command").exit_code == 4
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

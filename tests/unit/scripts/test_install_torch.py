@@ -28,6 +28,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     ("choice", "gpu", "pip_cpu", "index", "kind", "source"),
     [
         ("auto", False, True, False, "CPU", None),
+        ("auto", False, True, True, "CPU", CPU_INDEX),
         ("auto", False, False, True, "CPU", CPU_INDEX),
         ("auto", False, False, False, "CUDA", None),
         ("auto", True, True, True, "CUDA", None),
@@ -62,10 +63,21 @@ def test_what_will_be_fetched_is_said_and_a_full_disk_refused_before_anything_is
     with pytest.raises(SetupError, match=r"has 5\.0 GB free, and the environment needs 7\.0 GB\n  Free some space"):
         install("2.13.0", "auto")
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"torch: no GPU here, but {CPU_INDEX} does not answer, and pip's own build brings CUDA"
-    assert said[1].startswith(
+    assert said[:2] == [
+        f"torch: {CPU_INDEX} does not answer; asking pip which build it finds",
+        "torch: no GPU here, but pip finds only a build that brings CUDA",
+    ]
+    assert said[2].startswith(
         "torch 2.13.0, CUDA build, from the index that pip knows: the environment will need about 7.0"
     )
+
+
+def test_pip_is_not_asked_what_it_finds_where_torchs_own_index_answers(
+    machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(gpu=False, pip_cpu=True, index=True)
+    monkeypatch.setattr(install_torch, "pip_finds_cpu_build", lambda version: pytest.fail("pip may fetch the wheel"))
+    assert chosen("2.13.0", "auto").index == CPU_INDEX
 
 
 def test_pip_is_asked_for_the_build_of_the_chosen_index(machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,14 @@ def test_it_ends_at_its_limit_and_says_what_will_be_cut_off() -> None:
     assert not drain(lambda: Requests(3, 9), 25, said.append, clock=clock, sleep=clock.sleep)
     assert clock.now == pytest.approx(125, abs=0.3)
     assert said == ["requests open: 3"] * 3 + ["requests still open after 25 s: 3; they will be cut off"]
+
+
+def test_clients_that_ask_again_and_again_are_named_at_the_limit() -> None:
+    said: list[str] = []
+    clock = Clock()
+    looks = (Requests(0, answered) for answered in count())
+    assert not drain(lambda: next(looks), 25, said.append, clock=clock, sleep=clock.sleep)
+    assert said == ["clients ask again and again for 25 s; they will be cut off"]
 
 
 def test_a_triton_without_its_models_process_is_not_waited_for(tmp_path: Path) -> None:

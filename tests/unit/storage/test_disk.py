@@ -26,7 +26,8 @@ def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def statvfs(path: Path) -> SimpleNamespace:
         bytes_, files = room(Path(path))
-        return SimpleNamespace(f_bavail=bytes_, f_frsize=1, f_files=1_000_000, f_favail=files)
+        disk = next((one for one in (path, *path.parents) if one in free), path)
+        return SimpleNamespace(f_bavail=bytes_, f_frsize=1, f_files=1_000_000, f_favail=files, f_fsid=hash(disk))
 
     monkeypatch.setattr("os.statvfs", statvfs)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=room(Path(path))[0]))
@@ -54,6 +55,24 @@ def test_an_error_without_a_name_is_of_the_disk_without_room(tmp_path: Path, dis
     told = str(disk_full(tmp_path / "store", no_space()))
     assert told.startswith(f"the disk is full: {tmp_path / name}\n  1 MiB can still be written")
     assert f"set {setting}" in told
+
+
+def test_of_folders_on_one_disk_the_store_is_named_whatever_others_write_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("store", "tmp", "cache"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    less = iter(range(GIB, 0, -4096))  # each look finds less room than the one before
+    monkeypatch.setattr(
+        "os.statvfs",
+        lambda path: SimpleNamespace(f_bavail=next(less), f_frsize=1, f_files=0, f_favail=0, f_fsid=7),
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=GIB))
+    told = str(disk_full(tmp_path / "store", no_space()))
+    assert told.startswith(f"the disk is full: {tmp_path / 'store'}\n")
+    assert "set storage.uri" in told
 
 
 def test_an_error_with_a_name_is_of_that_names_disk(tmp_path: Path, disks):

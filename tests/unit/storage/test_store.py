@@ -92,7 +92,7 @@ def test_a_uri_with_two_slashes_is_not_taken_for_a_path(uri: str):
 
 
 def test_a_full_disk_is_named_with_the_remedy(store: Store):
-    with pytest.raises(UserError, match=r"(?s)the disk is full.*iB can still be written.*set storage.uri"):  # noqa: SIM117
+    with pytest.raises(UserError, match=r"(?s)the disk is full.*\d [KMGT]iB can still be written.*set storage.uri"):  # noqa: SIM117
         with store.stage("corpus", Recipe("ingest", {})):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,20 @@ TRAIN_STEP = TrainStep(
     time=10.0, step=300, steps=2000, loss=2.9141, tokens_per_second=41_230.0, mfu=0.381, memory_bytes=3 * 2**29,
     seconds_left=200.4,
 )  # fmt: skip
+
+
+class GoneTerminal(io.StringIO):
+    """A terminal after its connection was lost."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_terminal_that_has_gone_does_not_end_the_one_who_writes():
+    screen = Screen(GoneTerminal())
+    screen.show(StepStarted(time=0.0, step="train"))
+    screen.show(StepFinished(time=3.0, step="train", seconds=3.0))
+    screen.close()
 
 
 class Terminal(io.StringIO):

@@ -89,6 +89,31 @@ def test_an_event_that_a_sink_cannot_take_stays_pending_with_its_reason(folder: 
     assert sink.deliver() == Delivery(sent=0, pending=2, error="kept: ValueError: a loss of zero")
 
 
+@pytest.mark.parametrize("place", ["", '{"offset": 1', "[]", "{}", "null", '{"offset": "x", "last": null}', "\udcff"])
+def test_a_place_that_cannot_be_read_lets_the_whole_log_come_again(folder: RunFolder, place: str):
+    sink = Kept(folder, TrackingConfig())
+    sink.deliver()
+    (folder.tracking / "kept.json").write_text(place, errors="surrogateescape")
+    assert sink.deliver() == Delivery(sent=2, pending=0)
+    assert sink.deliver() == Delivery(sent=0, pending=0)
+
+
+def make_kept(folder: RunFolder, config: TrackingConfig) -> Kept:
+    """A function that makes a sink, so that only the sink has a name."""
+    return Kept(folder, config)
+
+
+def test_two_sinks_of_one_name_are_refused(folder: RunFolder):
+    here = __name__
+    for two in ([f"{here}:Kept"] * 2, ["mlflow", "mlflow"], ["mlflow", "llm.tracking.sinks.mlflow:SINK"]):
+        with pytest.raises(UserError, match=r"^tracking.sinks has several sinks named (kept|MLflow)\n  Name each sink"):
+            find_sinks(two)
+    made = TrackingConfig(sinks=(f"{here}:Kept", f"{here}:make_kept"))
+    assert len(find_sinks(made.sinks)) == 2
+    with pytest.raises(UserError, match=r"^tracking.sinks has several sinks named kept\n  Name each sink once"):
+        open_sinks(folder, made)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

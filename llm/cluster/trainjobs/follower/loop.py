@@ -56,8 +56,8 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
     except (Refused, Unreachable) as error:
         raise ServiceError(
             str(error),
-            f"TrainJob {followed.name} continues without this command: run the same command again to follow it, or end it"
-            f" with gristmill cancel {spec.run}",
+            f"TrainJob {followed.name} continues without this command: run the same command again to follow it, or end"
+            f" it with gristmill cancel {spec.run}",
         ) from error
 
 
