@@ -37,6 +37,8 @@ pools:
   nowhere: {resources: {requests: {cpu: 100m, memory: 1Gi}}, nodeSelector: {pool: nowhere}}
 """
 
+GIVEN = "-given"
+"""The store of what the steps before the training made."""
 GRISTMILL = [sys.executable, "-c", "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"]
 
 
@@ -49,13 +51,24 @@ class Case:
 
     def config(self, run: str, *overrides: str, store: str = "") -> RunConfig:
         uri = self.store_uri + store
+        if store != GIVEN:
+            self._provide(uri)
         places = [f"storage.uri={uri}", f"run.folder={uri}/runs", f"run.name={run}"]
         return compose([*SMALL, *places, f"cluster.namespace={self.namespace}", *overrides])
+
+    def _provide(self, uri: str) -> None:
+        """Put what the steps before the training made into a store: a manifest names its product within its store."""
+        source, target = open_objects(self.store_uri + GIVEN), open_objects(uri)
+        for manifest in self.given.values():
+            for name in source.names(f"{manifest.address}/"):
+                content = source.read(name)
+                assert content is not None
+                target.write(name, content)
 
     @cached_property
     def given(self) -> Mapping[str, Manifest]:
         """Shards and vocabulary, in a store of their own."""
-        context = open_context(self.config("given", store="-given"))
+        context = open_context(self.config("given", store=GIVEN))
         made: dict[str, Manifest] = {}
         for step in ("ingest", "tokenizer", "tokenize"):
             made[step] = run_step(step, context, made)
