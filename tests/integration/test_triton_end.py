@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_its_counters_say_what_is_open_whoever_asked(server: TritonServer) -> No
     assert owed(server).open >= 1
     gone.close()
     assert eventually(lambda: owed(server).open == 0)
+
+
+def test_many_short_answers_at_once_end_neither_the_server_nor_the_count(server: TritonServer) -> None:
+    """A count that two threads change at the same time ended Triton with signal 11."""
+
+    def ask(number: int) -> str | None:
+        *_, last = stream(server.url, NAME, "def ", max_tokens=1)
+        return last.finish_reason
+
+    with ThreadPoolExecutor(16) as clients:
+        assert set(clients.map(ask, range(400))) == {"length"}
+    assert eventually(lambda: owed(server) == Requests(0, 400))
 
 
 def test_a_connection_of_grpc_that_is_only_kept_open_does_not_count(server: TritonServer) -> None:
@@ -210,7 +223,9 @@ class Answers:
 def owed(server: TritonServer) -> Requests:
     """What the server's counters say of its HTTP and gRPC ports."""
     config = server._config
-    return requests(f"http://127.0.0.1:{config.metrics_port}/metrics", {config.http_port, config.grpc_port})
+    return requests(
+        f"http://127.0.0.1:{config.metrics_port}/metrics", {config.http_port, config.grpc_port}, triton(server).pid
+    )
 
 
 def triton(server: TritonServer):

@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llm.serving.pod.drain")
     parser.add_argument("--ports", type=int, nargs="+", default=[8000, 8001], help="Triton's ports for HTTP and gRPC")
     parser.add_argument("--metrics-port", type=int, default=8002, help="Triton's port for metrics")
+    parser.add_argument("--triton", type=int, default=1, metavar="PID", help="the server's process")
     parser.add_argument("--delay", type=float, default=5.0, metavar="SECONDS", help="wait for the routing")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="wait for answers, at most")
     parser.add_argument("--log", type=Path, default=CONTAINER_LOG, metavar="FILE", help="where to write the progress")
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     time.sleep(given.delay)
     metrics = f"http://127.0.0.1:{given.metrics_port}/metrics"
-    drain(lambda: requests(metrics, given.ports), given.limit, tell)
+    drain(lambda: requests(metrics, given.ports, given.triton), given.limit, tell)
     return 0
 
 

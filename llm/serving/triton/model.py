@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,40 @@ import triton_python_backend_utils as pb_utils
 from decoding import BadRequest, Decoder, Request  # type: ignore[import-not-found]  # copied next to this file
 
 
+class OpenRequests:
+    """How many requests are open, in a small file that a drain on the same machine reads (`pod/open_requests.py`).
+
+    No metric of Triton's: its Python backend (2.51) crashes when two threads change one at the same time.
+    """
+
+    def __init__(self) -> None:
+        """Begin at none; without a place to write, the drain counts connections."""
+        name = f"gristmill-open-requests-{os.getppid()}-{os.getpid()}"
+        self._path, self._lock, self._count = Path(tempfile.gettempdir()) / name, threading.Lock(), 0
+        self._file: int | None = None
+        with suppress(OSError):
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self.add(0)
+
+    def add(self, change: int) -> None:
+        """One more, or one less."""
+        with self._lock, suppress(OSError):
+            self._count += change
+            if self._file is not None:
+                os.pwrite(self._file, b"%10d\n" % self._count, 0)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
+
 class Answer:
     """A request's stream of responses; the request is open until its last one."""
 
-    def __init__(self, sender: Any, open_requests: Any) -> None:
-        """Take the request's response sender, and the gauge that counts open requests."""
+    def __init__(self, sender: Any, open_requests: OpenRequests) -> None:
+        """Take the request's response sender, and the count of open requests."""
         self._sender, self._open_requests = sender, open_requests
-        open_requests.increment(1)
+        open_requests.add(1)
 
     def token(self, text: str, token: int, finish_reason: str | None) -> None:
         """Send a token; the last one carries the reason why it is."""
@@ -45,12 +75,12 @@ class Answer:
     def close(self) -> None:
         """End without a further response."""
         self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        self._open_requests.increment(-1)
+        self._open_requests.add(-1)
 
     def _send(self, response: Any, *, last: bool) -> None:
         self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
         if last:
-            self._open_requests.increment(-1)
+            self._open_requests.add(-1)
 
 
 class TritonPythonModel:
@@ -59,14 +89,7 @@ class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
         """Load the model; a failure is Triton's reason for not loading this version."""
         parameters = json.loads(arguments["model_config"])["parameters"]
-        self._family = pb_utils.MetricFamily(
-            name="gristmill_open_requests",
-            description="Requests whose last response has not been given to Triton yet",
-            kind=pb_utils.MetricFamily.GAUGE,
-        )
-        # By process: a model that is loaded again counts apart from the one that still answers.
-        names = {"model": arguments["model_name"], "version": arguments["model_version"], "process": str(os.getpid())}
-        self._open_requests = self._family.Metric(labels=names)
+        self._open_requests = OpenRequests()
         self.decoder = Decoder(
             Path(arguments["model_repository"]) / arguments["model_version"] / "onnx",
             max_slots=int(parameters["max_slots"]["string_value"]),
@@ -89,6 +112,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Stop decoding."""
         self.decoder.stop()
+        self._open_requests.close()
 
 
 def read(request: Any, max_new_tokens: int) -> Request:

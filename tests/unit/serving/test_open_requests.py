@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -16,47 +18,63 @@ from llm.serving.pod.open_requests import Requests, connections, requests
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's table of connections")
 
-GAUGE = "# TYPE gristmill_open_requests gauge\n"
+TRITON = 4711
+QUIET = 'nv_inference_pending_request_count{model="gristmill",version="1"} 0\n'
 
 
-def test_open_requests_are_those_of_the_model_and_those_in_its_queue(metrics: Callable[[str], str]) -> None:
+def test_open_requests_are_those_of_the_model_and_those_in_its_queue(
+    metrics: Callable[[str], str], model: Callable[..., None]
+) -> None:
+    model(os.getpid(), 3)
+    model(os.getppid(), 1)
+    model(2**22 + 1, 9)  # no such process: what one that died left
     url = metrics(
-        f"{GAUGE}"
-        'gristmill_open_requests{model="gristmill",process="7",version="1"} 3\n'
-        'gristmill_open_requests{model="gristmill",process="9",version="2"} 1\n'
         'nv_inference_pending_request_count{model="gristmill",version="1"} 2\n'
         'nv_inference_request_success{model="gristmill",version="1"} 40\n'
         'nv_inference_request_failure{model="gristmill",reason="OTHER",version="1"} 2\n'
         "nv_cpu_memory_used_bytes 1.5e+09\n"
     )
-    assert requests(url, ()) == Requests(open=6, answered=42)
+    assert requests(url, (), TRITON) == Requests(open=6, answered=42)
 
 
-def test_a_model_without_requests_has_none_open(metrics: Callable[[str], str], pair: Pair) -> None:
-    url = metrics(GAUGE + 'gristmill_open_requests{model="gristmill",process="7",version="1"} 0\n')
-    assert requests(url, {pair.port}) == Requests(open=0, answered=0)
-
-
-@pytest.mark.parametrize("content", ["", "nv_inference_pending_request_count 0\n", "no metrics here"])
-def test_without_the_models_gauge_every_open_connection_counts(
-    metrics: Callable[[str], str], pair: Pair, content: str
+def test_a_model_without_requests_has_none_open(
+    metrics: Callable[[str], str], model: Callable[..., None], pair: Pair
 ) -> None:
-    assert requests(metrics(content), {pair.port}) == Requests(open=1, answered=0)
+    model(os.getpid(), 0)
+    assert requests(metrics(QUIET), {pair.port}, TRITON) == Requests(open=0, answered=0)
+
+
+def test_without_the_models_count_every_open_connection_counts(
+    metrics: Callable[[str], str], model: Callable[..., None], pair: Pair
+) -> None:
+    model(os.getpid(), 0, triton=TRITON + 1)
+    assert requests(metrics(QUIET), {pair.port}, TRITON) == Requests(open=1, answered=0)
+
+
+@pytest.mark.parametrize("content", ["", "no metrics here"])
+def test_without_triton_s_counters_every_open_connection_counts(
+    metrics: Callable[[str], str], model: Callable[..., None], pair: Pair, content: str
+) -> None:
+    model(os.getpid(), 0)
+    assert requests(metrics(content), {pair.port}, TRITON) == Requests(open=1, answered=0)
 
 
 def test_without_an_answer_every_open_connection_counts(pair: Pair) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = server.getsockname()[1]
-    assert requests(f"http://127.0.0.1:{closed}/metrics", {pair.port}) == Requests(open=1, answered=0)
+    assert requests(f"http://127.0.0.1:{closed}/metrics", {pair.port}, TRITON) == Requests(open=1, answered=0)
 
 
-def test_an_answer_that_the_client_has_not_taken_counts(metrics: Callable[[str], str], pair: Pair) -> None:
-    url = metrics(GAUGE + "gristmill_open_requests 0\n")
+def test_an_answer_that_the_client_has_not_taken_counts(
+    metrics: Callable[[str], str], model: Callable[..., None], pair: Pair
+) -> None:
+    model(os.getpid(), 0)
+    url = metrics(QUIET)
     pair.server.setblocking(False)
     with suppress(BlockingIOError):
         while True:
             pair.server.send(b"a" * 100_000)
-    assert requests(url, {pair.port}).open == 1
+    assert requests(url, {pair.port}, TRITON).open == 1
 
 
 def test_a_question_that_the_server_has_not_read_counts_until_it_has(pair: Pair) -> None:
@@ -106,6 +124,17 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     yield pair
     pair.client.close()
     pair.server.close()
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Leave the count of a process of the model, as it does."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def keeps(pid: int, count: int, *, triton: int = TRITON) -> None:
+        (tmp_path / f"gristmill-open-requests-{triton}-{pid}").write_text(f"{count:10}\n")
+
+    return keeps
 
 
 @pytest.fixture
