@@ -54,10 +54,10 @@ def shards(folder: Path, text: str) -> None:
     write_meta(folder, 300, 0)
 
 
-def table(name: str) -> Callable[[Path, str], None]:
+def table(name: str, **more: float) -> Callable[[Path, str], None]:
     def write(folder: Path, text: str) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
-        pl.DataFrame({"split": [text]}).write_parquet(folder / name)
+        pl.DataFrame({"split": [text], **more}).write_parquet(folder / name)
 
     return write
 
@@ -88,7 +88,7 @@ READS: dict[str, tuple[Callable[[Path, str], None], Callable[[Manifest], object]
     "a split": (corpus, lambda product: read_split(product, "train")["text"].to_list()),
     "statistics of a corpus": (corpus, lambda product: sorted(set(statistics(product)["domain"]))),
     "shards": (shards, lambda product: TokenShards.open(product).tokens("train").tolist()),
-    "scores": (table("items/bits_per_byte.parquet"), lambda product: items_of(product, "bits_per_byte").to_dicts()),
+    "scores": (table("items/bits_per_byte.parquet", value=1.0, weight=2.0), lambda product: items_of(product, "bits_per_byte").to_dicts()),
     "a table of a report": (table("statistics.parquet"), reported),
     "weights": (
         weights,
@@ -99,7 +99,7 @@ WANTED: dict[str, object] = {
     "a split": ["right train"],
     "statistics of a corpus": ["overall", "right"],
     "shards": [0, 5],
-    "scores": [{"split": "right"}],
+    "scores": [{"split": "right", "value": 1.0, "weight": 2.0}],
     "a table of a report": [{"split": "right"}],
     "weights": {5.0},
 }
