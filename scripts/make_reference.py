@@ -11,10 +11,8 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-import chart_reference
-import cli_reference
-import configuration_reference
-from component_sources import sources
+from reference import charts, cli, configuration
+from reference.components import sources
 
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
@@ -24,8 +22,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Path and content of every generated file."""
-    yield PROJECT / "docs" / "configuration.md", configuration_reference.page()
-    yield PROJECT / "docs" / "cli.md", cli_reference.page()
+    yield PROJECT / "docs" / "configuration.md", configuration.page()
+    yield PROJECT / "docs" / "cli.md", cli.page()
     yield PROJECT / "docs" / "events.md", events()
     components = PROJECT / "components"
     made = dict(sources(components))
@@ -33,7 +31,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for name in ("report", *STEPS):
         path = components / name / "component.py"
         yield path.with_name("README.md"), component_page(name, made.get(path) or path.read_text())
-    yield from chart_reference.pages()
+    yield from charts.pages()
 
 
 def events() -> str:

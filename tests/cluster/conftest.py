@@ -17,10 +17,10 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cluster.release_case import Models, Serving, make_models
-from tests.cluster.trainjob_case import POOLS, Case
-from tests.cluster_case import CHARTS, S3_SECRET, fresh_namespace, helm
-from tests.export_case import one_thread
+from tests.cases.cluster import CHARTS, S3_SECRET, fresh_namespace, helm
+from tests.cases.export import one_thread
+from tests.cluster.serving.release import Models, Serving, make_models
+from tests.cluster.training.case import POOLS, Case
 
 IMAGES = Path(__file__).parents[2] / "build" / "images.json"
 POD_ENDPOINT = "GRISTMILL_TEST_POD_S3_ENDPOINT"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llm.storage import open_objects
-from tests.cluster_case import CHARTS, everything, fresh_namespace, helm, kubectl, wait_for
+from tests.cases.cluster import CHARTS, everything, fresh_namespace, helm, kubectl, wait_for
 
 CRD = "trainjobs.trainer.kubeflow.org"
 

@@ -1,4 +1,4 @@
-"""The laws of a store (tests/storage_case.py), held by a real S3 server as this machine and as a pod reach it."""
+"""The laws of a store (tests/cases/storage.py), held by a real S3 server as this machine and as a pod reach it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llm.storage import FileEntry, open_objects
-from tests.cluster_case import apply, phase, pod_log, restricted_pod, wait_for
-from tests.storage_case import BucketLaws
+from tests.cases.cluster import apply, phase, pod_log, restricted_pod, wait_for
+from tests.cases.storage import BucketLaws
 
 IN_A_POD = """
 import os, pathlib

@@ -23,7 +23,7 @@ from llm.storage import Manifest, Store, open_objects
 from llm.training.checkpoint.find import newest_checkpoint
 from llm.training.pod import read_plan
 from llm.training.train import train
-from tests.training_case import MODEL, token_shards, training
+from tests.cases.training import MODEL, token_shards, training
 
 PATIENCE_SECONDS = 120
 

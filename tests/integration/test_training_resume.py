@@ -17,7 +17,7 @@ import pytest
 from llm.errors import UserError
 from llm.runs.event_kinds import TrainResumed, TrainStep
 from llm.runs.events import EventLog
-from tests.training_case import run
+from tests.cases.training import run
 
 STEPS = {"length.steps": 40, "checkpoints.every_steps": 3, "validation.every_steps": 20}
 CASES = [
@@ -31,7 +31,7 @@ SIGNALS = {"the parent": signal.SIGKILL, "a stop": signal.SIGTERM, "a hangup": s
 
 def start(folder: Path, settings: Mapping[str, object]) -> subprocess.Popen[str]:
     """The training call in a process of its own, as a step would make it."""
-    command = [sys.executable, "-m", "tests.training_case", str(folder), *(f"{k}={v}" for k, v in settings.items())]
+    command = [sys.executable, "-m", "tests.cases.training", str(folder), *(f"{k}={v}" for k, v in settings.items())]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -137,7 +137,7 @@ def test_a_killed_torchrun_tells_the_user_to_run_again_and_the_next_call_goes_on
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("backend", ["torch", "deepspeed"])
 def test_a_fault_of_one_rank_is_shown_with_the_last_lines_of_that_rank(tmp_path: Path, backend: str, rank: int):
-    faulty = [{"name": "tests.faulty_callback:Faulty", "rank": rank}]
+    faulty = [{"name": "tests.cases.faulty_callback:Faulty", "rank": rank}]
     settings = {"parallel.backend": {"name": backend}, "callbacks": faulty}
     with pytest.raises(RuntimeError, match=rf"rank {rank} of the training failed; (.|\n)*boom on rank {rank}$"):
         run(tmp_path, settings)

@@ -23,7 +23,7 @@ from llm.runs.events import EventLog
 from llm.serving.triton import repository
 from llm.serving.triton.client import complete, stream
 from llm.serving.triton.server import TritonServer, find_installation
-from tests.export_case import Case, make_case, one_thread
+from tests.cases.export import Case, make_case, one_thread
 
 NAME = "gristmill"
 PROMPTS = ("def ", "import ", "class A:\n", "", "return x<|endoftext|>y", "# ünï✓ ", "    if ", "The ")

@@ -29,7 +29,7 @@ from llm.serving.triton.client import stream
 from llm.serving.triton.server import Installation, TritonServer, find_installation
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import RepositoryCounts
-from tests.export_case import Case, make_case, one_thread
+from tests.cases.export import Case, make_case, one_thread
 
 NAME = "gristmill"
 TOKENS = 60

@@ -88,7 +88,10 @@ READS: dict[str, tuple[Callable[[Path, str], None], Callable[[Manifest], object]
     "a split": (corpus, lambda product: read_split(product, "train")["text"].to_list()),
     "statistics of a corpus": (corpus, lambda product: sorted(set(statistics(product)["domain"]))),
     "shards": (shards, lambda product: TokenShards.open(product).tokens("train").tolist()),
-    "scores": (table("items/bits_per_byte.parquet", value=1.0, weight=2.0), lambda product: items_of(product, "bits_per_byte").to_dicts()),
+    "scores": (
+        table("items/bits_per_byte.parquet", value=1.0, weight=2.0),
+        lambda product: items_of(product, "bits_per_byte").to_dicts(),
+    ),
     "a table of a report": (table("statistics.parquet"), reported),
     "weights": (
         weights,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helm_case import CHARTS, Helm, one
+from tests.cases.helm import CHARTS, Helm, one
 
 NAMES = ("gristmill-platform", "gristmill-serving")
 CPU = "pools.cpu.resources.requests.cpu=1"

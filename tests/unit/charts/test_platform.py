@@ -13,7 +13,7 @@ import yaml
 import llm
 from components import environment
 from llm import errors
-from tests.helm_case import Helm, misread, one, tidy
+from tests.cases.helm import Helm, misread, one, tidy
 
 GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
 OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.helm_case import Helm
+from tests.cases.helm import Helm
 
 OF_PODS = {
     "pipeline": "the steps of a run of Kubeflow Pipelines (`cluster.service_account`)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helm_case import A_CLUSTER, JOBSET, TRAINER, Helm, one
+from tests.cases.helm import A_CLUSTER, JOBSET, TRAINER, Helm, one
 
 CPU = "pools.cpu.resources"
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from llm import __version__
-from tests.helm_case import A_CLUSTER, CHARTS, Helm, misread, tidy
+from tests.cases.helm import A_CLUSTER, CHARTS, Helm, misread, tidy
 
 CHART = CHARTS / "gristmill-serving"
 FEATURES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llm.cluster.patience import CLOCK
-from tests.fake_cluster import HandClock
-from tests.submission_fixtures import api, kfp, no_cluster, pods
+from tests.cases.submission_fixtures import api, kfp, no_cluster, pods
+from tests.fakes.cluster import HandClock
 
 __all__ = ["api", "kfp", "no_cluster", "pods"]
 

@@ -12,9 +12,7 @@ import pytest
 
 from llm import images
 from llm.images import OF_STEPS, Image, fingerprint, record
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer, Look, Run
-from tests.submission_case import (
+from tests.cases.submission import (
     FAILED,
     IN_PODS,
     LOG_OF_3,
@@ -26,6 +24,8 @@ from tests.submission_case import (
     Ended,
     gristmill,
 )
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Look, Run
 
 SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}")
 

@@ -20,9 +20,9 @@ import pytest
 
 from llm.cli.cluster import submit
 from llm.cli.cluster.shared import say
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer, Refusal, Run
-from tests.submission_case import IN_PODS, NAME, TRAINING, gristmill
+from tests.cases.submission import IN_PODS, NAME, TRAINING, gristmill
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Refusal, Run
 
 SCRIPT = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer, Look
-from tests.submission_case import FAILED, NAME, SUCCESS, TRAINING, Ended, config, gristmill
+from tests.cases.submission import FAILED, NAME, SUCCESS, TRAINING, Ended, config, gristmill
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Look
 
 NODE = "x7k2p.root.exit-handler-1"
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"

@@ -13,7 +13,7 @@ from llm.cluster.trainjobs.trainjob import TrainJobSpec, trainjob_name
 from llm.config import ClusterConfig
 from llm.runs.event_kinds import Progress, TrainStep, Warned
 from llm.runs.events import EventLog
-from tests.fake_cluster import POOLS, FakeCluster
+from tests.fakes.cluster import POOLS, FakeCluster
 
 SPEC = TrainJobSpec(
     run="demo", task="train", pool="cpu", nodes=2, processes=1,

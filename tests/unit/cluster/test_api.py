@@ -22,7 +22,7 @@ from llm.cluster.refusal import Refused, Unreachable, refusal
 from llm.cluster.trainjobs.trainjob import manifest
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
-from tests.cluster_server import ClusterServer
+from tests.fakes.cluster_server import ClusterServer
 from tests.unit.cluster.conftest import IMAGE, SPEC
 
 ACCOUNT = "system:serviceaccount:ml:gristmill-data"

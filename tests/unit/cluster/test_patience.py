@@ -6,7 +6,7 @@ import pytest
 
 from llm.cluster.patience import patiently
 from llm.cluster.refusal import Refused, Unreachable
-from tests.fake_cluster import HandClock
+from tests.fakes.cluster import HandClock
 
 
 class Server:

@@ -6,7 +6,7 @@ import pytest
 
 from llm.cluster.pod_log import PodLog
 from llm.cluster.refusal import Refused, Unreachable
-from tests.fake_cluster import PODS, FakeCluster
+from tests.fakes.cluster import PODS, FakeCluster
 
 NOW = 1_800_000_000 * 10**9
 

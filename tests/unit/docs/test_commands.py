@@ -24,7 +24,7 @@ from llm.cluster.pipelines.package import for_a_cluster
 from llm.cluster.pipelines.pod_preflight import check_secrets, pod_preflight
 from llm.config import RunConfig, compose
 from llm.runner.preflight import preflight
-from tests.extend_case import example, installed
+from tests.cases.extend import example, installed
 
 PROJECT = Path(__file__).parents[3]
 PAGES = [

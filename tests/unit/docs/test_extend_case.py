@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.extend_case import PROJECT, Block, Example, blocks, example, installed, settings
+from tests.cases.extend import PROJECT, Block, Example, blocks, example, installed, settings
 
 PAGE = """# How
 ```python
@@ -32,7 +32,7 @@ ls x=y
 def page(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs" / "extend").mkdir(parents=True)
     (tmp_path / "docs" / "extend" / "one.md").write_text(text)
-    monkeypatch.setattr("tests.extend_case.PROJECT", tmp_path)
+    monkeypatch.setattr("tests.cases.extend.PROJECT", tmp_path)
 
 
 def test_blocks_are_named_by_their_fence_or_their_first_line():

@@ -18,8 +18,8 @@ from llm.errors import UserError
 from llm.runner.mounts import places
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
-from tests.extend_case import Example, example, installed
-from tests.submission_case import IN_PODS
+from tests.cases.extend import Example, example, installed
+from tests.cases.submission import IN_PODS
 
 PAGE = "source"
 FORMAT = "llm/data/sources/formats/subtitles.py"

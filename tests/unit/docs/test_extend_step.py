@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.extend_case import PROJECT, example
+from tests.cases.extend import PROJECT, example
 
 BY_HAND = {"llm/data/census.py", "llm/steps/bodies/census.py"}
 MADE = {f"components/census/{name}" for name in ("component.py", "__init__.py", "README.md")} | {"docs/cli.md"}

@@ -26,7 +26,7 @@ from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.storage.recipe.sources import code_of
 from llm.tracking.points import points
-from tests.extend_case import example, installed
+from tests.cases.extend import example, installed
 
 PAGE = example("metric")
 NAME = "next_token_accuracy"

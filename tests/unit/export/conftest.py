@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from llm.storage import Manifest
-from tests.export_case import Case, make_case, one_thread
+from tests.cases.export import Case, make_case, one_thread
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import tokenizer_of
-from tests.export_case import EXPORT, Case
+from tests.cases.export import EXPORT, Case
 
 HF_ONLY = EXPORT.model_copy(update={"onnx": ()})
 

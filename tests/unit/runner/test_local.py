@@ -24,7 +24,7 @@ from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.steps import STEPS
 from llm.storage import Manifest
-from tests.placeholders import PLACEHOLDERS
+from tests.cases.placeholders import PLACEHOLDERS
 
 
 @dsl.component(base_image="python", install_kfp_package=False)

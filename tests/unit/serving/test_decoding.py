@@ -14,7 +14,7 @@ import torch
 from llm.generation import Generator, Sampling
 from llm.generation.sampling import candidate_probabilities
 from llm.serving.engine.decoding import Decoder, Request
-from tests.export_case import MODEL, Case
+from tests.cases.export import MODEL, Case
 
 
 @dataclass

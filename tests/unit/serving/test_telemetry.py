@@ -17,8 +17,8 @@ import pytest
 
 from llm.serving.engine import decoding
 from llm.telemetry import OFF
-from tests.export_case import Case
-from tests.helm_case import Helm
+from tests.cases.export import Case
+from tests.cases.helm import Helm
 
 PROJECT = Path(__file__).parents[3]
 

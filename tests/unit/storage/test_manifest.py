@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm.errors import DamagedError, UserError
 from llm.storage import FileEntry, Manifest, Parent, Recipe, Store
-from tests.storage_case import one_document
+from tests.cases.storage import one_document
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
 counts = st.dictionaries(

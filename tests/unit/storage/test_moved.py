@@ -12,7 +12,7 @@ from llm.config import RunConfig, compose, to_yaml
 from llm.errors import UserError
 from llm.runs import RunFolder
 from llm.storage import Manifest, Recipe, Store
-from tests.storage_case import RECIPE, make
+from tests.cases.storage import RECIPE, make
 
 
 def family(store: Store) -> Manifest:

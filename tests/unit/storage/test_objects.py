@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm.storage import LocalObjects, Objects
-from tests.storage_case import BucketLaws, ObjectsLaws
+from tests.cases.storage import BucketLaws, ObjectsLaws
 
 
 class TestFolder(ObjectsLaws):

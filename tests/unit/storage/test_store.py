@@ -19,7 +19,7 @@ from llm.storage import Manifest, Recipe, Store
 from llm.storage import store as store_module
 from llm.storage.products import Counts
 from llm.storage.store import ABANDONED_AFTER_SECONDS
-from tests.storage_case import one_document
+from tests.cases.storage import one_document
 
 
 def make(store: Store, recipe: Recipe, text: str = "hello", counts: Counts | None = None) -> Manifest:

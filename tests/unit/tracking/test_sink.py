@@ -17,7 +17,7 @@ from llm.steps import report_component
 from llm.tracking.live import LiveDelivery
 from llm.tracking.sink import Delivery, EventSink, find_sinks, open_sinks
 from llm.tracking.sinks.mlflow import MlflowSink
-from tests.extend_case import example, installed
+from tests.cases.extend import example, installed
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from llm.storage import LocalObjects, Store
 from llm.training.plan import TrainingPlan
 from llm.training.trainer import Trainer
-from tests.training_case import MODEL, token_shards, training
+from tests.cases.training import MODEL, token_shards, training
 
 
 @pytest.fixture

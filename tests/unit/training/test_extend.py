@@ -16,8 +16,8 @@ from llm.storage import Store
 from llm.training.schedule import learning_rate
 from llm.training.train import training_recipe
 from llm.training.trainer import Trainer
-from tests.extend_case import example, installed
-from tests.training_case import MODEL, token_shards
+from tests.cases.extend import example, installed
+from tests.cases.training import MODEL, token_shards
 
 Make = Callable[..., Trainer]
 

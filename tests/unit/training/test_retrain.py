@@ -8,7 +8,7 @@ from llm.runs.event_kinds import RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
 from llm.training.train import train, training_recipe
-from tests.training_case import MODEL, TRAINING, token_shards
+from tests.cases.training import MODEL, TRAINING, token_shards
 
 
 class Lost(Exception):

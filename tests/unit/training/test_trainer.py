@@ -15,7 +15,7 @@ from llm.runs.events import EventLog
 from llm.storage import LocalObjects
 from llm.training.checkpoint.find import newest_checkpoint
 from llm.training.trainer import Trainer
-from tests.training_case import VOCABULARY
+from tests.cases.training import VOCABULARY
 
 Make = Callable[..., Trainer]
 

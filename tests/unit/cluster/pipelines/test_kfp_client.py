@@ -12,9 +12,9 @@ from llm.cluster.pipelines.kfp_client import KfpApi, connect
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig
 from llm.errors import ServiceError, UserError
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer, Look
-from tests.submission_fixtures import use_kubeconfig
+from tests.cases.submission_fixtures import use_kubeconfig
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Look
 
 pytestmark = pytest.mark.usefixtures("no_cluster")
 ENDED = [Look("SUCCEEDED")]

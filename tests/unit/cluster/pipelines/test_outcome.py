@@ -14,9 +14,9 @@ from llm.cluster.pipelines.wait import CannotStart
 from llm.cluster.trainjobs.follower.diagnosis import Obstacle
 from llm.config import ClusterConfig
 from llm.process.interrupts import Interrupted
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer, Look, Run
-from tests.submission_case import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED
+from tests.cases.submission import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Look, Run
 from tests.unit.cluster.pipelines.test_run_state import seen
 
 NODE = "x7k2p.root.exit-handler-1"

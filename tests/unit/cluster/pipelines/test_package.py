@@ -18,7 +18,7 @@ from llm.cluster.pipelines.package import compile_package, for_a_cluster
 from llm.config import compose, from_yaml
 from llm.images import OF_STEPS, PREFIX, PROJECT, SOURCES, Image, fingerprint, record
 from pipelines.pretrain import pretrain
-from tests.placeholders import PLACEHOLDERS
+from tests.cases.placeholders import PLACEHOLDERS
 
 
 def test_the_package_is_yaml_whatever_its_configuration_holds(tmp_path: Path):

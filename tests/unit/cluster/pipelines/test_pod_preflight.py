@@ -8,7 +8,7 @@ from llm.cluster.pipelines.package import for_a_cluster
 from llm.cluster.pipelines.pod_preflight import pod_preflight
 from llm.config import compose
 from llm.errors import UserError
-from tests.submission_case import IN_PODS
+from tests.cases.submission import IN_PODS
 
 
 def checked(*overrides: str) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.run_state import Node, RunState
 from pipelines.pretrain import pretrain
-from tests.kfp_server import KfpServer, Look
-from tests.submission_case import FAILED, NOT_PROMOTED, PROMOTED
+from tests.cases.submission import FAILED, NOT_PROMOTED, PROMOTED
+from tests.fakes.kfp_server import KfpServer, Look
 
 LATER = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -11,10 +11,10 @@ from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLog, StepLogs, follow_logs
 from llm.cluster.pipelines.wait import Limits
 from llm.config import ClusterConfig
-from tests.cluster_server import ClusterServer
-from tests.fake_cluster import HandClock
-from tests.kfp_server import KfpServer, Look
-from tests.submission_case import FAILED, LOG_OF_3
+from tests.cases.submission import FAILED, LOG_OF_3
+from tests.fakes.cluster import HandClock
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Look
 from tests.unit.cluster.pipelines.test_run_state import seen
 
 NODE = "x7k2p.root.exit-handler-1"

@@ -16,9 +16,9 @@ from llm.cluster.trainjobs.pool_preflight import read_pool
 from llm.config import from_yaml
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupts
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer, Look
-from tests.submission_case import NAME, config, small
+from tests.cases.submission import NAME, config, small
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer, Look
 
 TRAINER = "/apis/trainer.kubeflow.org"
 POOLS = f"{TRAINER}/v1alpha1/namespaces/kubeflow/trainingruntimes"

@@ -15,9 +15,9 @@ from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig
 from pipelines.pretrain import pretrain
-from tests.fake_cluster import HandClock
-from tests.kfp_server import KfpServer, Look, Run
-from tests.submission_case import SUCCESS, TRAINING
+from tests.cases.submission import SUCCESS, TRAINING
+from tests.fakes.cluster import HandClock
+from tests.fakes.kfp_server import KfpServer, Look, Run
 
 
 @pytest.fixture

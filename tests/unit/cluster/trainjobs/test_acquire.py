@@ -12,7 +12,7 @@ from llm.cluster.trainjobs.trainjob import Owner, manifest
 from llm.errors import BusyError, ServiceError, UserError
 from llm.runs.event_kinds import Progress, TrainJobBegun
 from llm.runs.events import EventLog
-from tests.fake_cluster import FakeCluster, Json, Training
+from tests.fakes.cluster import FakeCluster, Json, Training
 from tests.unit.cluster.conftest import IMAGE, NAME, SPEC, Run, told
 
 OURS = manifest(SPEC, "ml", IMAGE, None)

@@ -9,7 +9,7 @@ import pytest
 from llm.cluster.trainjobs.delete import SETTLE_SECONDS, delete_trainings
 from llm.cluster.trainjobs.trainjob import manifest
 from llm.errors import ServiceError
-from tests.fake_cluster import FakeCluster, Training
+from tests.fakes.cluster import FakeCluster, Training
 from tests.unit.cluster.conftest import IMAGE, SPEC
 
 

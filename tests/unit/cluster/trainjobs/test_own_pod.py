@@ -11,7 +11,7 @@ from llm.cluster import api
 from llm.cluster.trainjobs import own_pod
 from llm.errors import UserError
 from llm.images import Image, record
-from tests.fake_cluster import PODS, FakeCluster, Training
+from tests.fakes.cluster import PODS, FakeCluster, Training
 from tests.unit.cluster.conftest import NAME, Run
 
 

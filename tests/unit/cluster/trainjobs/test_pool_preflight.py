@@ -9,7 +9,7 @@ import pytest
 
 from llm.cluster.trainjobs.pool_preflight import check_right, read_pool
 from llm.errors import ServiceError, UserError
-from tests.fake_cluster import POOLS, FakeCluster
+from tests.fakes.cluster import POOLS, FakeCluster
 from tests.unit.cluster.conftest import Run
 
 TRAINER = "/apis/trainer.kubeflow.org"

@@ -15,7 +15,7 @@ from llm.cluster.trainjobs.run_trainjob import run_trainjob
 from llm.config import ClusterConfig
 from llm.errors import GristmillError
 from llm.runs.events import EventLog
-from tests.fake_cluster import PODS, FakeCluster, Training
+from tests.fakes.cluster import PODS, FakeCluster, Training
 from tests.unit.cluster.conftest import SPEC
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "charts" / "platform-default.yaml"

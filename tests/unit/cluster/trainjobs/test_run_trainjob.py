@@ -12,7 +12,7 @@ from llm.errors import Preempted, ServiceError, UserError
 from llm.process.signals import STOP_SIGNALS
 from llm.runs.event_kinds import Event, Progress, TrainJobBegun, TrainStarted, Warned
 from llm.runs.events import EventLog
-from tests.fake_cluster import FakeCluster, Training
+from tests.fakes.cluster import FakeCluster, Training
 from tests.unit.cluster.conftest import IMAGE, NAME, SPEC, Run, steps, told
 
 

@@ -7,7 +7,7 @@ import pytest
 from llm.cluster.trainjobs.follower import log_stream
 from llm.cluster.trainjobs.follower.log_stream import LogStream
 from llm.cluster.trainjobs.trainjob import manifest
-from tests.fake_cluster import FakeCluster, Training
+from tests.fakes.cluster import FakeCluster, Training
 from tests.unit.cluster.conftest import IMAGE, SPEC
 
 

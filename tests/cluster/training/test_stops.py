@@ -15,8 +15,8 @@ from pathlib import Path
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
 from llm.runs import RunFolder
 from llm.training.checkpoint.find import newest_checkpoint
-from tests.cluster.trainjob_case import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
-from tests.cluster_case import kubectl, objects, phase, pods_of, wait_for
+from tests.cases.cluster import kubectl, objects, phase, pods_of, wait_for
+from tests.cluster.training.case import GRISTMILL, ON_ONE_NODE, ON_THE_POOL, Case, gristmill
 
 
 def test_a_workstation_trains_on_the_pool_and_its_ctrl_c_takes_the_train_job_along(case: Case, tmp_path: Path):

@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(?P<language>\w*)[ \t]*(?P<name>[^\n`]*)\n(?P<text>.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"^(?:#|//|<!--)\s*(?P<name>[\w./-]+\.\w+)\s*(?:-->)?\s*$")
 SETTING = re.compile(r"^[\w.]+=")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llm.storage import open_objects
-from tests.cluster.trainjob_case import ON_THE_POOL, Case, gristmill
-from tests.cluster_case import apply, kubectl, wait_for
+from tests.cases.cluster import apply, kubectl, wait_for
+from tests.cluster.training.case import ON_THE_POOL, Case, gristmill
 
 
 def test_a_bad_configuration_fails_the_step_with_the_trainers_own_words(case: Case):

@@ -10,8 +10,8 @@ from kubernetes.config import kube_config
 
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
 from llm.config import ClusterConfig
-from tests.cluster_server import ClusterServer
-from tests.kfp_server import KfpServer
+from tests.fakes.cluster_server import ClusterServer
+from tests.fakes.kfp_server import KfpServer
 
 
 def use_kubeconfig(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:

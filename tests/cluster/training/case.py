@@ -16,8 +16,8 @@ from llm.config import RunConfig, compose
 from llm.steps import open_context, run_step
 from llm.storage import Manifest, Objects, Recipe, open_objects
 from llm.training.train import training_recipe
-from tests.cluster.launcher import start_launcher
-from tests.cluster_case import kubectl, objects, phase, pod_log, wait_for
+from tests.cases.cluster import kubectl, objects, phase, pod_log, wait_for
+from tests.cluster.training.launcher import start_launcher
 
 SMALL = [
     f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py", "data.domain=code", "tokenizer.vocab_size=512",

@@ -17,10 +17,11 @@ import pytest
 
 from llm.serving.triton.client import stream
 from llm.storage.uri import bucket_and_prefix
-from tests.cluster.release_case import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load
-from tests.cluster_case import Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
-from tests.helm_case import documents
+from tests.cases.cluster import Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
+from tests.cases.helm import documents
+from tests.cluster.serving.release import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load
 
+pytestmark = pytest.mark.alone  # its clients keep a core busy
 LONGEST = "a-release-name-of-fifty-three-characters-and-no-more0"
 NOWHERE = f"sha256:{'0' * 64}"
 """Digest of an image that no node has."""

@@ -9,7 +9,7 @@ from kfp import dsl
 
 from llm.cli import main
 from llm.config import RunConfig, compose
-from tests.kfp_server import KfpServer, Look
+from tests.fakes.kfp_server import KfpServer, Look
 
 IN_PODS = ("storage.uri=s3://bucket/prefix", "tracking.uri=http://mlflow:5000")
 NAME = "pretrain-one"

@@ -1,6 +1,6 @@
 """A Kubernetes cluster in memory: objects by their path, logs, warnings, refusals on demand, and a clock moved by hand.
 
-Whatever happens in it happens at a time of its clock, when somebody sleeps: no test waits. `tests.cluster_server`
+Whatever happens in it happens at a time of its clock, when somebody sleeps: no test waits. `tests.fakes.cluster_server`
 serves the same cluster over HTTP.
 """
 

@@ -13,8 +13,8 @@ from llm.errors import ServiceError
 from llm.storage import Store, open_objects
 from llm.storage.s3 import client as client_module
 from llm.storage.s3 import objects as s3_module
-from tests.naive_s3 import NaiveS3, naive_s3
-from tests.storage_case import RECIPE, file, make
+from tests.cases.storage import RECIPE, file, make
+from tests.fakes.naive_s3 import NaiveS3, naive_s3
 
 URI = "s3://bucket/store"
 TRAILERS = ("x-amz-trailer", "x-amz-decoded-content-length")

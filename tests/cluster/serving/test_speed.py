@@ -9,8 +9,8 @@ import pytest
 from benchmarks.serving_in_a_pod import TARGET, compare
 from llm.errors import UserError
 from llm.serving.triton.server import find_installation
-from tests.cluster.release_case import RELEASE, Models, Serving
-from tests.cluster_case import kubectl
+from tests.cases.cluster import kubectl
+from tests.cluster.serving.release import RELEASE, Models, Serving
 
 pytestmark = pytest.mark.alone
 NOT_SLOWER = 0.8

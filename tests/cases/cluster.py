@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHARTS = Path(__file__).parents[1] / "charts"
+CHARTS = Path(__file__).parents[2] / "charts"
 S3_SECRET = "gristmill-s3"  # the platform chart's default
 PATIENCE_SECONDS = 180.0
 

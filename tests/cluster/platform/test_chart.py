@@ -14,7 +14,7 @@ import boto3
 import pytest
 import yaml
 
-from tests.cluster_case import (
+from tests.cases.cluster import (
     CHARTS,
     S3_SECRET,
     Json,
@@ -27,7 +27,7 @@ from tests.cluster_case import (
     pod_log,
     wait_for,
 )
-from tests.helm_case import documents
+from tests.cases.helm import documents
 
 CHART = CHARTS / "gristmill-platform"
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-CHARTS = Path(__file__).resolve().parents[1] / "charts"
+CHARTS = Path(__file__).resolve().parents[2] / "charts"
 NAMES = ("gristmill-platform", "gristmill-serving")
 TYPES = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object"}
 OPENS = {"properties": "object", "patternProperties": "object", "items": "array"}

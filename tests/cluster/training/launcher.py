@@ -17,7 +17,7 @@ from kfp import compiler
 from llm.config import RunConfig, to_yaml
 from llm.storage import Manifest
 from pipelines.pretrain import pretrain
-from tests.cluster_case import Json, apply, restricted_pod
+from tests.cases.cluster import Json, apply, restricted_pod
 
 INPUTS = {"shards": "tokenize", "vocabulary": "tokenizer"}
 """Input artifact of the component: the step that makes it."""

@@ -10,8 +10,8 @@ import pytest
 
 from llm.steps import open_context, run_step
 from llm.storage import Manifest
-from tests.cluster.trainjob_case import ON_THE_POOL, Case
-from tests.cluster_case import kubectl, pods_of, wait_for
+from tests.cases.cluster import kubectl, pods_of, wait_for
+from tests.cluster.training.case import ON_THE_POOL, Case
 
 pytestmark = pytest.mark.alone  # its trainings are measured
 

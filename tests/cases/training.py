@@ -1,6 +1,6 @@
 """The smallest real training: shards of a made-up language, a two-layer model, and the call in a process of its own.
 
-Used by the unit and the integration tests of training. `python -m tests.training_case FOLDER KEY=VALUE…` trains; a KEY
+Used by the unit and the integration tests of training. `python -m tests.cases.training FOLDER KEY=VALUE…` trains; a KEY
 is one below `training`, such as `length.steps`.
 """
 

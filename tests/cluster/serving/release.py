@@ -28,8 +28,8 @@ from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import RepositoryCounts
 from llm.storage.uri import bucket_and_prefix
 from llm.tokenizer import load as load_tokenizer
-from tests.cluster_case import CHARTS, helm, kubectl, objects, wait_for
-from tests.export_case import EXPORT, Case, make_case
+from tests.cases.cluster import CHARTS, helm, kubectl, objects, wait_for
+from tests.cases.export import EXPORT, Case, make_case
 
 CHART = CHARTS / "gristmill-serving"
 MODEL = "gristmill"

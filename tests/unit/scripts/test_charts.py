@@ -1,11 +1,11 @@
-"""What scripts/chart_reference.py makes of a values.yaml, and what it refuses."""
+"""What scripts/reference/charts.py makes of a values.yaml, and what it refuses."""
 
 from __future__ import annotations
 
 import pytest
 
-from scripts import chart_reference
-from scripts.chart_reference import Schema
+from scripts.reference import charts
+from scripts.reference.charts import Schema
 
 VALUES = """\
 # @gone store.keep: Nothing is kept.
@@ -39,8 +39,8 @@ DEFINITIONS: Schema = {
 
 @pytest.fixture
 def made() -> Schema:
-    found = chart_reference.keys(VALUES)
-    return chart_reference.schema("toy", found, chart_reference.gone_keys(VALUES), DEFINITIONS)
+    found = charts.keys(VALUES)
+    return charts.schema("toy", found, charts.gone_keys(VALUES), DEFINITIONS)
 
 
 def test_the_schema_has_the_type_of_the_default_the_words_of_the_comment_and_what_it_cannot_say(made: Schema) -> None:
@@ -61,15 +61,15 @@ def test_an_object_takes_no_unknown_key_and_no_key_is_required(made: Schema) -> 
 
 
 def test_a_missing_key_means_nothing_where_nothing_is_allowed_and_its_default_elsewhere(made: Schema) -> None:
-    leaves = chart_reference.leaves(chart_reference.keys(VALUES))
-    assert {".".join(key.path): chart_reference.unset_value(key, made) for key in leaves} == {
+    leaves = charts.leaves(charts.keys(VALUES))
+    assert {".".join(key.path): charts.unset_value(key, made) for key in leaves} == {
         "store.uri": "", "store.copies": 2, "store.owners": ["us"], "store.room": {}, "kind": "small",
     }  # fmt: skip
 
 
 def test_the_table_has_a_row_for_each_key_but_sections_and_a_bar_does_not_end_a_cell() -> None:
     readme = "# Toy\n<!-- values -->\nold\n<!-- /values -->\nafter\n"
-    fresh = chart_reference.with_table(readme, chart_reference.leaves(chart_reference.keys(VALUES)))
+    fresh = charts.with_table(readme, charts.leaves(charts.keys(VALUES)))
     assert '| `store.uri` | `""` | Address. Default: none. Set it to a \\| b. |\n' in fresh
     assert "`store` |" not in fresh
     assert fresh.endswith("<!-- /values -->\nafter\n")
@@ -85,17 +85,17 @@ def test_the_table_has_a_row_for_each_key_but_sections_and_a_bar_does_not_end_a_
 )
 def test_a_key_without_a_comment_is_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        chart_reference.keys(text)
+        charts.keys(text)
 
 
 @pytest.mark.parametrize("value", ["[]", "{}"])
 def test_a_list_or_map_that_would_take_anything_is_refused(value: str) -> None:
-    found = chart_reference.keys(f"# -- Anything. Default: none.\na: {value}\n")
+    found = charts.keys(f"# -- Anything. Default: none.\na: {value}\n")
     with pytest.raises(ValueError, match=r"values\.yaml: a would take anything: `# @schema` must say what it takes"):
-        chart_reference.schema("toy", found, {}, {})
+        charts.schema("toy", found, {}, {})
 
 
-@pytest.mark.parametrize("chart", chart_reference.NAMES)
+@pytest.mark.parametrize("chart", charts.NAMES)
 def test_each_comment_of_a_chart_says_what_the_default_is(chart: str) -> None:
-    found = chart_reference.keys((chart_reference.CHARTS / chart / "values.yaml").read_text())
-    assert [key.path for key in chart_reference.leaves(found) if "Default: " not in key.said] == []
+    found = charts.keys((charts.CHARTS / chart / "values.yaml").read_text())
+    assert [key.path for key in charts.leaves(found) if "Default: " not in key.said] == []

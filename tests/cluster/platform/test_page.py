@@ -20,10 +20,11 @@ import pytest
 
 from llm.runs.event_kinds import TrainJobBegun
 from llm.runs.events import EventLog
-from tests.cluster_case import kubectl
+from tests.cases.cluster import kubectl
 from tests.integration.test_pretrain import SMALL
 
-PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.alone  # it trains, exports and serves
+PROJECT = Path(__file__).parents[3]
 PAGE = PROJECT / "docs" / "platform.md"
 TRAIN = "training.pool=cpu training.parallel.nodes=2 training.parallel.processes=1"
 TIMEOUT_SECONDS = 900

@@ -1,4 +1,4 @@
-"""The cluster in memory (`tests.fake_cluster`) behind HTTP, for the tests of the connection and the command line."""
+"""The cluster in memory (`tests.fakes.cluster`) behind HTTP, for the tests of the connection and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.fake_cluster import REASONS, FakeCluster, FakeTransport
+from tests.fakes.cluster import REASONS, FakeCluster, FakeTransport
 
 
 class ClusterServer(FakeCluster):

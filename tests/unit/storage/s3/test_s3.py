@@ -14,7 +14,7 @@ from llm.errors import OutageError, ServiceError, UserError
 from llm.storage import FileEntry, Store, open_objects
 from llm.storage.s3 import client as client_module
 from llm.storage.s3 import objects as s3_module
-from tests.storage_case import RECIPE, make
+from tests.cases.storage import RECIPE, make
 
 
 def test_the_manifest_goes_up_last(s3: str, monkeypatch: pytest.MonkeyPatch):

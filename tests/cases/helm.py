@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-CHARTS = Path(__file__).parents[1] / "charts"
+CHARTS = Path(__file__).parents[2] / "charts"
 TRAINER = ("trainer.kubeflow.org/v1alpha1", "trainer.kubeflow.org/v1alpha1/TrainingRuntime")
 JOBSET = ("jobset.x-k8s.io/v1alpha2", "jobset.x-k8s.io/v1alpha2/JobSet")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

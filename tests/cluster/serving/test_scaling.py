@@ -14,9 +14,10 @@ import pytest
 
 from llm.errors import GristmillError
 from llm.serving.triton.client import stream
-from tests.cluster.release_case import CHART, MODEL, RELEASE, node_address
-from tests.cluster_case import Json, fresh_namespace, helm, kubectl, objects, wait_for
+from tests.cases.cluster import Json, fresh_namespace, helm, kubectl, objects, wait_for
+from tests.cluster.serving.release import CHART, MODEL, RELEASE, node_address
 
+pytestmark = pytest.mark.alone  # its clients keep a core busy
 CRD = "scaledobjects.keda.sh"
 CLIENTS = 32
 """Far more than the slots of a pod (8): of one pod's requests, some 23 wait; of two pods', 14."""

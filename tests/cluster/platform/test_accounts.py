@@ -15,8 +15,8 @@ import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from tests.cluster_case import CHARTS, Json, apply, fresh_namespace, helm, kubectl
-from tests.helm_case import documents
+from tests.cases.cluster import CHARTS, Json, apply, fresh_namespace, helm, kubectl
+from tests.cases.helm import documents
 
 TRAIN = {
     *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "delete")),
