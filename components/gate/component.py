@@ -25,6 +25,7 @@ def gate(
         1 if the verdict is PASS, else 0.
     """
     from llm.steps import run_component
+    from llm.storage.products import GateCounts
 
     manifest = run_component("gate", config, {"evaluate": scores.path, "ingest": corpus.path}, judgement.path)
-    return int(manifest.counts["passed"])
+    return int(GateCounts.of(manifest).passed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -77,13 +78,14 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except GristmillError as error:
-        click.echo(f"error: {error}", err=True)
+        _say(f"error: {error}")
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped", err=True)
+        _say("stopped")
         sys.exit(130)
     except OSError as error:
         from llm.storage import disk_full, is_disk_full, not_allowed
@@ -91,13 +93,20 @@ def main() -> None:
         if not is_disk_full(error) and not isinstance(error, PermissionError):
             _fault()
         plain = disk_full(Path.cwd(), error) if is_disk_full(error) else not_allowed(error, Path.cwd())
-        click.echo(f"error: {plain}", err=True)
+        _say(f"error: {plain}")
         sys.exit(UserError.exit_code)
     except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
         _fault()
 
 
 def _fault() -> NoReturn:
-    traceback.print_exc()
-    click.echo("error: this is a fault of Gristmill's, not yours; please report it with the lines above", err=True)
+    with suppress(OSError):
+        traceback.print_exc()
+    _say("error: this is a fault of Gristmill's, not yours; please report it with the lines above")
     sys.exit(EXIT_FAULT)
+
+
+def _say(text: str) -> None:
+    """Print it, if somebody is there to read it: the exit code stays the same when the terminal has gone."""
+    with suppress(OSError):
+        click.echo(text, err=True)

@@ -65,13 +65,14 @@ def component(step: Step) -> str:
         *(["", "    Returns:", "        1 if the verdict is PASS, else 0."] if step.verdict else []),
         '    """',
         f"    from llm.steps import {'figures, ' if step.shows_figures else ''}run_component",
+        *(["    from llm.storage.products import GateCounts"] if step.verdict else []),
         "",
         f"    {'manifest = ' if step.shows_figures or step.verdict else ''}{call}",
     ]
     if step.shows_figures:
         lines += ["    for name, value in figures(manifest).items():", "        metrics.log_metric(name, value)"]
     if step.verdict:
-        lines.append('    return int(manifest.counts["passed"])')
+        lines.append('    return int(GateCounts.of(manifest).passed)')
     return "\n".join(lines) + "\n"
 
 

@@ -111,3 +111,11 @@ def test_a_plan_that_cannot_work_is_refused():
 
 def test_no_runs_is_said_plainly(tmp_path: Path):
     assert "no runs in runs" in run("runs", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("arguments", [["run", "pretrian"], ["run", "--nothing"]])
+def test_a_refused_command_whose_terminal_is_gone_still_ends_with_2(arguments: list[str]):
+    script = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
+    with open("/dev/full", "w") as gone:  # each write fails, as it does on a terminal that was closed
+        ended = subprocess.run([sys.executable, "-c", script, *arguments], stdout=gone, stderr=gone)
+    assert ended.returncode == 2
