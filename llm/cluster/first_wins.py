@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 
 class Claim(Protocol):
-    """What is compared."""
+    """One of the objects that are compared."""
 
     @property
     def id(self) -> str:

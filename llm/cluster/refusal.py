@@ -1,4 +1,4 @@
-"""What can go wrong with a request to a cluster, in plain words. There are two kinds:
+"""Failures of a request to a cluster, in plain words. There are two kinds:
 
 Refused       final: the same request would be refused again. It has the server's status.
 Unreachable   an outage: no answer, or one that says "not now". The same request may pass later.

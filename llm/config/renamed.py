@@ -60,7 +60,7 @@ def what_replaces(key: str) -> tuple[str, str] | None:
 
 
 def up_to_date(document: Any) -> Any:
-    """What an earlier version wrote, with its old keys under their new names and without those that are gone.
+    """The document of an earlier version, with its old keys under their new names and without those that are gone.
 
     A value that has its new name already wins. Law: `up_to_date(d) == d` for a document of today.
     """

@@ -95,7 +95,7 @@ def trained_window(checkpoint: Manifest, context_tokens: int) -> int:
 
 
 def summarise(metric: Metric, subject: Subject, items: pl.DataFrame, intervals: Intervals) -> dict[str, Any]:
-    """What a metric is, and its figures of all items (`overall`) and of each domain (`domains`)."""
+    """The kind of a metric, and its figures of all items (`overall`) and of each domain (`domains`)."""
     by_domain = {str(domain): rows for (domain,), rows in items.group_by("domain", maintain_order=True)}
     return {
         "unit": metric.unit,

@@ -64,11 +64,11 @@ class RunFolder:
 
     @property
     def tracking(self) -> Path:
-        """What was delivered to MLflow so far."""
+        """The records of what was delivered to MLflow so far."""
         return self.path / "tracking"
 
     def manifest_path(self, step: str) -> Path:
-        """Where a step leaves its manifest."""
+        """The path of a step's manifest."""
         return self.path / "manifests" / f"{step}.json"
 
     def keep(self, step: str, manifest: Manifest) -> None:

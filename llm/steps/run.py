@@ -40,7 +40,7 @@ from llm.storage.names import give_name
 from llm.tracking.progress import Follower
 
 POD_LINE_SECONDS = 5.0
-"""How often the log of a step's pod says how far it is."""
+"""Seconds between two lines of progress in the log of a step's pod."""
 
 
 def open_context(config: RunConfig) -> Context:

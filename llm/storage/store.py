@@ -123,7 +123,7 @@ class Store:
         self.objects.write(newest_name(recipe.step), json.dumps(recipe.parts, default=str).encode())
 
     def newest_parts(self, step: str) -> Parts | None:
-        """What the newest recipe of a step is made of; None if there is no record, or one that cannot be read."""
+        """The parts of a step's newest recipe; None if there is no record, or one that cannot be read."""
         try:
             return cast("Parts", json.loads(self.objects.read(newest_name(step)) or b"null"))
         except ValueError:

@@ -1,4 +1,4 @@
-"""What a run can know about MLflow before its first step."""
+"""Checks of MLflow before a run's first step."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ KILLS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTERM, signal.SIGINT, signal.S
 """The likelier cause first: torchrun sends SIGTERM, and a library aborts when it loses another rank."""
 
 _RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", re.DOTALL)
-"""How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
+"""The line of torchrun's log that names a rank that failed, and its code (negative: the signal)."""
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|socket timeout|gloo.*timed? ?out", re.I)
 
 

@@ -30,7 +30,7 @@ CPUS = "GRISTMILL_CPUS"
 LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
 """Environment variable with the process that torchrun, and through it every rank, must not outlive."""
 STOP_SECONDS = 120
-"""How long the ranks may take to save after a stop was asked for."""
+"""Seconds that the ranks may take to save after a stop was asked for."""
 POLL_SECONDS = 0.2
 
 

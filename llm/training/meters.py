@@ -1,4 +1,4 @@
-"""How fast a training is: tokens a second, share of the machine's peak, memory, time left.
+"""The speed of a training: tokens a second, share of the machine's peak, memory, time left.
 
 MFU (model FLOPs utilisation) is the model's own arithmetic (`llm.model.flops_per_token`) over what the ranks could
 do at most. On a CPU no data sheet says that, so it is measured at start: all ranks multiply square matrices at the

@@ -1,4 +1,4 @@
-"""What a run in pods cannot do: refused before anything is made on the cluster.
+"""Things that a run in pods cannot do: refused before anything is made on the cluster.
 
 The steps of a submitted run are pods. They share no folder with each other or with the machine that submits, and
 everybody who sees the run in Kubeflow Pipelines can read its parameters.

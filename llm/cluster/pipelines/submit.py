@@ -26,7 +26,7 @@ from llm.process.interrupts import Interrupted, Interrupts
 
 
 class Choice(Enum):
-    """What a user who interrupts the wait wants of the run."""
+    """The choices of a user who interrupts the wait."""
 
     WAIT = "wait"
     LEAVE = "leave"
@@ -79,7 +79,7 @@ def start(
 def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api, str], object]) -> None:
     """Check what the platform chart installs, if KFP is in the cluster that we see: it may be in another one.
 
-    What may not be looked at passes.
+    An object that we may not read passes.
     """
     namespace = pods.kfp_namespace()
     if namespace is None:

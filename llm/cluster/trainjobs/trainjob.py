@@ -30,7 +30,7 @@ NAME_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class TrainJobSpec:
-    """What a training asks of the cluster."""
+    """The request of a training to the cluster."""
 
     run: str
     task: str

@@ -95,6 +95,6 @@ class TokenShards:
         return np.memmap(path, dtype=token_type(self.vocab_size), mode="r")
 
     def document_offsets(self, split: str) -> npt.NDArray[np.int64]:
-        """Where each document starts, and the end of the last, [documents + 1]."""
+        """The start of each document, and the end of the last, [documents + 1]."""
         offsets: npt.NDArray[np.int64] = np.load(self.folder / f"{split}.documents.npy")
         return offsets

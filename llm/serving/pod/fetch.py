@@ -1,6 +1,6 @@
 """A model repository out of the store into a folder that Triton serves, every file checked on its way.
 
-What is in the folder already and right stays, so an attempt that was cut short goes on where it stopped. The
+A right file that is in the folder already stays, so an attempt that was cut short goes on where it stopped. The
 manifest is written last: a folder without one was not fetched to its end.
 """
 

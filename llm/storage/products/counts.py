@@ -24,7 +24,7 @@ class Part(BaseModel):
 
 
 class Counts(Part):
-    """What a manifest of one kind says of its product."""
+    """The facts that a manifest of one kind holds about its product."""
 
     kind: ClassVar[str]
     """The kind of the manifest."""

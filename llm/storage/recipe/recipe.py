@@ -14,7 +14,7 @@ from llm.storage.recipe.sources import code_of, libraries_of, version_of
 MOST_INPUTS = 10_000
 """More files are remembered by one hash: what a recipe is made of stays a small document."""
 Parts = dict[str, dict[str, Any]]
-"""What a recipe is made of: by kind (config, code, library, input, parent) and name, each as plain data."""
+"""The parts of a recipe: by kind (config, code, library, input, parent) and name, each as plain data."""
 
 
 @dataclass(frozen=True)

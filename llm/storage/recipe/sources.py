@@ -120,7 +120,7 @@ def locate(module: str) -> Path | None:
 
 
 def _spec(top: str) -> ModuleSpec | None:
-    """Where a top name is; None if Python would not find it."""
+    """The place of a top name; None if Python would not find it."""
     return sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
 
 
@@ -183,7 +183,7 @@ def _distributions(name: str) -> tuple[str, ...]:
 
 
 def _top_names(distribution: Distribution) -> set[str]:
-    """What a distribution lets Python import (`packages_distributions` of Python 3.11 fails on a file named `.`)."""
+    """Names to import from a distribution (`packages_distributions` of Python 3.11 fails on a file named `.`)."""
     listed = distribution.read_text("top_level.txt")
     if listed is not None:
         return set(listed.split())

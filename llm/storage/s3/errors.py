@@ -59,7 +59,7 @@ class Place:
 
     @property
     def setting(self) -> str:
-        """Where the endpoint is set: a variable, or a file of AWS's tools."""
+        """The place where the endpoint is set: a variable, or a file of AWS's tools."""
         for name in ENDPOINTS:
             if os.environ.get(name, "").rstrip("/") == self.endpoint.rstrip("/"):
                 return name

@@ -48,7 +48,7 @@ class S3Objects:
 
     @classmethod
     def at(cls, uri: str) -> S3Objects:
-        """What lies at an `s3://` URI."""
+        """The objects at an `s3://` URI."""
         bucket, prefix = bucket_and_prefix(uri)
         return cls(client(), bucket, prefix)
 

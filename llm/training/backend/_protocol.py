@@ -1,4 +1,4 @@
-"""What the trainer asks of a backend.
+"""The methods that the trainer asks of a backend.
 
 The trainer owns the loop, the data, the schedule and the checkpoints; a backend owns how gradients are shared and
 where optimizer states live. A rank's state is what only that rank has (its share under ZeRO).

@@ -33,7 +33,7 @@ from llm.runs.events import EventLog
 
 POLL_SECONDS = 1.0
 REST_OF_LOG_SECONDS = 60.0
-"""How long it may take to read the rest of the log of a training that has ended."""
+"""Seconds that it may take to read the rest of the log of a training that has ended."""
 
 
 def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog) -> None:

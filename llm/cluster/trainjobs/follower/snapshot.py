@@ -24,7 +24,7 @@ class Followed:
     """RFC 3339 in UTC."""
     spec: TrainJobSpec
     patience_seconds: float
-    """How long to wait for nodes and quotas."""
+    """Seconds to wait for nodes and quotas."""
 
     @property
     def job_name(self) -> str:
@@ -34,7 +34,7 @@ class Followed:
 
 @dataclass(frozen=True)
 class Wants:
-    """What must be read in addition to the TrainJob and its pods."""
+    """Facts that must be read in addition to the TrainJob and its pods."""
 
     warnings: tuple[str, ...] = ()
     """Names of objects."""
