@@ -35,7 +35,7 @@ class Terminated:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod; what is said of "its container" is said of the one that the reader named."""
+    """One pod; "its container" means the one that the reader named."""
 
     name: str
     namespace: str

@@ -1,4 +1,4 @@
-"""Keys that a configuration may no longer have, and what to write in their place.
+"""Keys that a configuration may no longer have, and their replacements.
 
 A key of this table is refused with its new name, whether it comes from the command line or from a file. Keys
 below an old key move with it: if `a.b` is now `c.d`, then `a.b.x` is now `c.d.x`. To rename or remove a setting,

@@ -44,7 +44,7 @@ def evaluate(
 ) -> Manifest:
     """Measure `checkpoint` on the corpus's test split; counts are the headline numbers.
 
-    Raises DamagedError if an input is not what its manifest says, UserError if there is no test text, or for a metric
+    Raises DamagedError if an input does not match its manifest, UserError if there is no test text, or for a metric
     that is not there or gives items that are none.
     """
     metrics = find_metrics(config.metrics)

@@ -60,7 +60,7 @@ class Subject:
     batch_size: int
     """Full windows in one forward pass."""
     progress: Callable[[str, int, int], None]
-    """Takes what is counted, how much is done, and how much there is."""
+    """Takes the word for the items, how many are done, and how many there are."""
 
     def items(
         self, value: Sequence[float], weight: Sequence[float] | pl.Series | None = None, **columns: Any

@@ -77,7 +77,7 @@ class StepRunner(Protocol):
     name: str
 
     def check(self, pipeline: Callable[..., Any], config: RunConfig) -> list[str]:
-        """Warnings; raises UserError or ServiceError for what would keep every step from running."""
+        """Warnings; raises UserError or ServiceError for a fault that would keep every step from running."""
 
     def ready(self, pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder) -> AbstractContextManager[Any]:
         """KFP's runner, for as long as the pipeline runs."""

@@ -1,4 +1,4 @@
-"""From an address to what lies there."""
+"""From an address to the objects there."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from llm.errors import UserError
 from llm.process.home import home_folder
 
 CACHE = "GRISTMILL_CACHE"
-"""Environment variable with the folder for what was fetched from S3."""
+"""Environment variable with the folder for files from S3."""
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 

@@ -158,7 +158,7 @@ def _tokenizer_json(merges: Merges) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what native code prints off the terminal: it writes to the descriptors, past Python's streams."""
+    """Keep the output of native code off the terminal: it writes to the descriptors, past Python's streams."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved, null = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)

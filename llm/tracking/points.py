@@ -88,7 +88,7 @@ def _values(event: Event) -> Iterator[tuple[str, float | None]]:
 
 
 def _allowed(name: str) -> str:
-    """The name with what MLflow does not allow in one replaced."""
+    """The name; characters that MLflow does not allow are replaced."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 

@@ -50,7 +50,7 @@ class Sink(Protocol):
     """Whether it wants the events while a training goes on; otherwise it gets them at the end of the run."""
 
     def deliver(self) -> Delivery:
-        """Send what is new. Never raises: what cannot be sent now stays pending."""
+        """Send what is new. Never raises: events that cannot be sent now stay pending."""
 
     def finish(self, exit_code: int) -> Delivery:
         """Send the rest, and how the run ended. Never raises."""

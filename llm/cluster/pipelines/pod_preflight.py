@@ -22,7 +22,7 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104  nothi
 
 
 def pod_preflight(config: RunConfig) -> list[str]:
-    """Warnings about what only the pods can know; raises UserError for what cannot work there."""
+    """Warnings about facts that only the pods can know; raises UserError for a setting that cannot work there."""
     _check_store(config)
     _check_tracking(config)
     check_secrets(config)

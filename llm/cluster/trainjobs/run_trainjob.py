@@ -53,9 +53,9 @@ def run_trainjob(
     lines to stderr. SIGTERM, SIGINT and SIGHUP delete the TrainJob before anything else. A TrainJob without an owner
     (outside of a pod) is deleted when it is complete.
 
-    Raises what the trainer raised, by its exit code and in its words; Preempted after a signal, or if others deleted
-    the TrainJob; UserError for what keeps it from starting, once patience with that is at an end (then it is deleted);
-    ServiceError if the cluster refuses or does not answer.
+    Raises the trainer's error, by its exit code and in its words; Preempted after a signal, or if others deleted the
+    TrainJob; UserError for an obstacle that keeps it from starting, once patience with that is at an end (then it is
+    deleted); ServiceError if the cluster refuses or does not answer.
     """
 
     def tell(message: str) -> None:

@@ -12,7 +12,7 @@ class Progress(Event):
 
     kind: Literal["progress"] = "progress"
     step: str
-    """Name of the step, or of what speaks in its place."""
+    """Name of the step, or of the program that speaks in its place."""
     message: str
     """The work that it does now."""
     done: int | None = None

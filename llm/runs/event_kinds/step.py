@@ -20,7 +20,7 @@ class StepStarted(Event):
 
 
 class StepExplained(Event):
-    """A step knows whether it must work, and why: it looked in the store for what it is about to make."""
+    """A step knows whether it must work, and why: it looked in the store for the product that it would make."""
 
     kind: Literal["step_explained"] = "step_explained"
     step: str

@@ -44,7 +44,7 @@ def fetch_repository(
     """Fetch the repository at a `file://` or `s3://` URI, or under its name, into `folder`; returns its manifest.
 
     `limit` is the folder's room, as Kubernetes writes it (`2Gi`). Raises UserError if there is no repository, no room
-    for it or something else in the folder, DamagedError naming the file that is not what the manifest says,
+    for it or something else in the folder, DamagedError naming the file that does not match the manifest,
     ServiceError if S3 refuses or does not answer.
     """
     uri = resolved(uri.rstrip("/"))

@@ -31,7 +31,7 @@ class Counts(Part):
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
-        """The counts of a manifest; what a later version added is in `model_extra`.
+        """The counts of a manifest; fields that a later version added are in `model_extra`.
 
         Raises UserError if the manifest is of another kind, DamagedError if its counts lack something.
         """

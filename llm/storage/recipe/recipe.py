@@ -21,9 +21,9 @@ Parts = dict[str, dict[str, Any]]
 class Recipe:
     """All that decides a step's result.
 
-    `code` names the modules that do the work, as a rule `(__name__,)`: what they import takes part too, and so do the
-    versions of the libraries that all of it imports. `libraries` are distributions that are used without an import.
-    `inputs` holds fingerprints of what is not in the store, such as the user's own files.
+    `code` names the modules that do the work, as a rule `(__name__,)`: the modules that they import take part too, and
+    so do the versions of the libraries that all of them import. `libraries` are distributions that are used without an
+    import. `inputs` holds fingerprints of inputs outside the store, such as the user's own files.
     """
 
     step: str

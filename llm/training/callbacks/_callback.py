@@ -52,4 +52,4 @@ class Callback:
         return {}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore what `state` gave, on every rank."""
+        """Restore the state that `state` gave, on every rank."""

@@ -50,12 +50,12 @@ class ReadLogs:
 
 @dataclass(frozen=True)
 class ReadRest:
-    """Show what is left of the logs: the pods write no more."""
+    """Show the rest of the logs: the pods write no more."""
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Delete the TrainJob, and raise a UserError that says what was in its way."""
+    """Delete the TrainJob, and raise a UserError that names its obstacle."""
 
     obstacle: Obstacle
 
@@ -201,7 +201,7 @@ def _check_obstacles(followed: Followed, state: State, seen: Snapshot, now: floa
 
 
 def _read_warnings(followed: Followed, state: State, seen: Snapshot, slow: Pod | None, now: float) -> State:
-    """Keep what the warnings say while pods are missing, or do not start; forget it when all is well."""
+    """Keep the words of the warnings while pods are missing, or do not start; forget it when all is well."""
     lacks = _lacks_pods(followed, seen.pods)
     if not lacks and slow is None:
         return replace(state, warned=None, warnings_read_at=None)

@@ -44,7 +44,7 @@ class Wants:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The TrainJob, its pods, and what else was wanted, all read at about the same time."""
+    """The TrainJob, its pods, and the other facts that were wanted, all read at about the same time."""
 
     job: Json | None
     """None if it is gone, or if another has its name."""
