@@ -1,7 +1,7 @@
-"""What a step's pod has in its environment: the settings of the store and of MLflow, the keys for both, and its run.
+"""The environment of a step's pod: the settings of the store and of MLflow, the keys for both, and its run.
 
 The names are those of the platform chart, installed as `gristmill`. All of it is optional: a cloud may give a pod its
-identity in another way, and what is really missing the step names itself. On one machine it is without effect.
+identity in another way, and the step itself names what is really missing. On one machine it has no effect.
 """
 
 from kfp import dsl, kubernetes

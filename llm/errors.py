@@ -38,7 +38,7 @@ class UserError(GristmillError):
 
 
 class DamagedError(UserError):
-    """A file is not what its manifest says."""
+    """A file does not match its manifest."""
 
 
 class BusyError(UserError):

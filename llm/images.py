@@ -75,7 +75,7 @@ def built(project: Path = PROJECT) -> dict[str, Image]:
 
 
 def record(images: Mapping[str, Image], project: Path = PROJECT) -> None:
-    """Write down what was built."""
+    """Record the images that were built."""
     document = {name: asdict(image) for name, image in sorted(images.items())}
     path = project / BUILT
     whole = path.with_suffix(".new")  # others may read it meanwhile

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 MISSING = "n/a"
 QUOTED_CHARACTERS = 400
-"""How much of a server's words a message repeats."""
+"""Characters of a server's words that a message repeats."""
 
 
 def duration(seconds: float | None) -> str:

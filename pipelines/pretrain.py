@@ -3,7 +3,7 @@
     ingest ─ validate ─ tokenizer ─ tokenize ─ train ─ evaluate ─ gate ─ export ─ register ─┬─ promote ─ deploy
                                                                                             └─ (only on PASS)
 
-A step names this pipeline in its own module (`llm.steps.bodies`); its place follows from what it reads.
+A step names this pipeline in its own module (`llm.steps.bodies`); its place follows from its inputs.
 """
 
 from kfp import dsl

@@ -1,7 +1,7 @@
-"""The steps of a pipeline as tasks of Kubeflow Pipelines: wired by the names of what they read and make.
+"""The steps of a pipeline as tasks of Kubeflow Pipelines: wired by the names of their inputs and products.
 
-KFP's cache is off for every task, because it does not see the user's files and our code. The store finds what need
-not be made again, and its recipes cannot be stale.
+KFP's cache is off for every task, because it does not see the user's files and our code. The store finds the products
+that need not be made again, and its recipes cannot be stale.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def command(uri: str, folder: Path, limit: str | None) -> None:
     """Fetch a Triton model repository (what the step deploy makes) into a folder, checked against its manifest.
 
     URI is s3://BUCKET/PREFIX/repository/ID or the file:// URI of the same on this machine. It may also be the name that
-    the run gave the repository: s3://BUCKET/PREFIX/names/repository/RUN@NUMBER. What the folder has already
-    is not fetched again. A stop signal ends it at once, with exit code 75.
+    the run gave the repository: s3://BUCKET/PREFIX/names/repository/RUN@NUMBER. A file that the folder has
+    already is not fetched again. A stop signal ends it at once, with exit code 75.
     """
     from llm.serving.pod.fetch import fetch_repository
     from llm.storage.products import RepositoryCounts

@@ -35,7 +35,7 @@ class Transport(Protocol):
     """Requests to one API server, each tried once: over HTTP, or in a test's memory."""
 
     source: str
-    """What gave the server's address: "the kubeconfig x"."""
+    """The place that gave the server's address: "the kubeconfig x"."""
     timeout_seconds: float
 
     @property
@@ -72,12 +72,12 @@ class Api:
 
     @property
     def source(self) -> str:
-        """What gave the address."""
+        """The place that gave the address."""
         return self._transport.source
 
     @property
     def timeout_seconds(self) -> float:
-        """How long one answer may take."""
+        """Seconds that one answer may take."""
         return self._transport.timeout_seconds
 
     def new_connection(self, timeout_seconds: float, namespace: str | None = None) -> Api:
@@ -158,7 +158,7 @@ def _from_the_pod(configuration: Any) -> tuple[str, str | None]:
 
 
 def kubeconfig_errors() -> tuple[type[Exception], ...]:
-    """What Kubernetes' client raises of a kubeconfig that is not there, or is none."""
+    """Errors of Kubernetes' client for a kubeconfig that is missing or is not one."""
     import yaml
     from kubernetes.config import ConfigException
 

@@ -1,4 +1,4 @@
-"""Two that are created at the same moment and must not both go on: of several, the first goes on.
+"""Two objects that are created at the same moment, of which only one may continue: of several, the first goes on.
 
 Each creates its own, then looks for the others, so of two at least one sees the other. Servers write times in whole
 seconds: of two that were created in one second both may give way. None is better than two that write to one place.
@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 
 class Claim(Protocol):
-    """What is compared."""
+    """One of the objects that are compared."""
 
     @property
     def id(self) -> str:

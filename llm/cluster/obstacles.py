@@ -1,4 +1,4 @@
-"""What keeps a pod from starting and does not go away by itself, and how long each kind is waited for.
+"""Obstacles that keep a pod from starting and do not go away by themselves, and the patience with each kind.
 
 A node may yet come and a quota may become free. An image that no registry has, and a Secret that is not there, do not
 come by themselves: patience with those is short.
@@ -32,19 +32,19 @@ class Obstacle:
     details: tuple[str, ...]
     patience_seconds: float
     quiet_seconds: float = 0.0
-    """How long nothing is said about it."""
+    """Seconds for which nothing is said about it."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What a user can do about a container that does not start."""
+    """Advice for a user about a container that does not start."""
 
     image: str
     configuration: str
 
 
 def container_obstacle(pod: Pod, waiting: Waiting, who: str, advice: Advice) -> Obstacle | None:
-    """What keeps a container of the pod from starting; None if it is a matter of moments.
+    """The obstacle that keeps a container of the pod from starting; None if it is a matter of moments.
 
     `who` names the work for the user: "the training", "the step gate".
     """
@@ -66,7 +66,7 @@ def container_obstacle(pod: Pod, waiting: Waiting, who: str, advice: Advice) -> 
 
 @dataclass(frozen=True)
 class ObstacleClock:
-    """How long each obstacle has been in the way; `see` returns a new clock.
+    """The time that each obstacle has been in the way; `see` returns a new clock.
 
     An obstacle that is not seen for `gap_seconds` is gone. Until then it counts as still there: a kubelet's state
     changes back and forth while it tries again.

@@ -15,7 +15,7 @@ from llm.cluster.pod_requests import log_of
 
 
 class PodLog:
-    """How far the log of a pod's container was read."""
+    """The log of a pod's container, and the place up to which it was read."""
 
     def __init__(self, api: Api, namespace: str, pod: str, container: str) -> None:
         """Begin before its first line."""
@@ -23,7 +23,7 @@ class PodLog:
         self._last = -1
         """Timestamp of the last line, in nanoseconds since the epoch."""
         self._had = 0
-        """How many lines of that timestamp were read."""
+        """Number of lines of that timestamp that were read."""
         self._stream: Stream | None = None
 
     def new_lines(self, *, follow: bool, is_complete: bool = False) -> Iterator[str]:
@@ -46,7 +46,7 @@ class PodLog:
             stream.hang_up()
 
     def _since(self) -> dict[str, str]:
-        """Where to begin: a log can be asked for by the second only."""
+        """The time to begin at: a log can be asked for by the second only."""
         if self._last < 0:
             return {}
         return {"sinceTime": datetime.fromtimestamp(self._last // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}

@@ -1,4 +1,4 @@
-"""What is asked of the API server about pods: those with a label, one by its name, its log, the warnings about it."""
+"""Requests to the API server about pods: those with a label, one by its name, its log, the warnings about it."""
 
 from __future__ import annotations
 

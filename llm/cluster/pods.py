@@ -23,19 +23,19 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Terminated:
-    """How a container ended."""
+    """The end of a container."""
 
     exit_code: int | None
     reason: str
     message: str
-    """What the process left in its termination log."""
+    """The text that the process left in its termination log."""
     at: str
     """RFC 3339 in UTC: the text sorts by time."""
 
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod; what is said of "its container" is said of the one that the reader named."""
+    """One pod; "its container" means the one that the reader named."""
 
     name: str
     namespace: str
@@ -49,7 +49,7 @@ class Pod:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = 0.0
-    """How long it may take to end when it is asked to."""
+    """Seconds that it may take to end when it is asked to."""
     not_scheduled: tuple[str, str] | None = None
     """The scheduler's reason and message if it found no node."""
     waiting: tuple[Waiting, ...] = ()
@@ -59,7 +59,7 @@ class Pod:
     is_running: bool = False
     """Whether its container runs."""
     terminated: Terminated | None = None
-    """How its container ended; None while it has not."""
+    """The end of its container; None before that."""
     reason: str = ""
     """Why the node ended the pod: `Evicted`, `NodeShutdown`, …; empty if it did not."""
     message: str = ""
@@ -83,7 +83,7 @@ class Pod:
 
     @property
     def asks_for(self) -> str:
-        """What its container asks of a node: `cpu 4, nvidia.com/gpu 1`."""
+        """Resources that its container asks of a node: `cpu 4, nvidia.com/gpu 1`."""
         wanted = {**self.limits, **self.requests}
         return ", ".join(f"{name} {amount}" for name, amount in sorted(wanted.items())) or "nothing"
 
@@ -109,7 +109,7 @@ def read_pod(document: Json, container: str) -> Pod:
 
 
 def grace_seconds(pods: Sequence[Pod]) -> float:
-    """How long the pods may take to end when they are asked to."""
+    """Seconds that the pods may take to end when they are asked to."""
     return max((pod.grace_seconds for pod in pods), default=DEFAULT_GRACE_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a request to a cluster, in plain words. There are two kinds:
+"""Failures of a request to a cluster, in plain words. There are two kinds:
 
 Refused       final: the same request would be refused again. It has the server's status.
 Unreachable   an outage: no answer, or one that says "not now". The same request may pass later.
@@ -26,7 +26,7 @@ class Refused(ServiceError):
     """An answer that is a refusal; `status` and `reason` are the server's."""
 
     def __init__(self, status: int, reason: str, message: str, *details: str) -> None:
-        """Take the answer's status and reason, and what is printed."""
+        """Take the answer's status and reason, and the text to print."""
         super().__init__(message, *details)
         self.status, self.reason = status, reason
 
@@ -35,7 +35,7 @@ class Unreachable(OutageError):
     """No answer, or one that says "not now"; `status` is None without an answer."""
 
     def __init__(self, message: str, *details: str, status: int | None = None) -> None:
-        """Take what is printed, and the status if there was an answer."""
+        """Take the text to print, and the status if there was an answer."""
         super().__init__(message, *details)
         self.status = status
 

@@ -41,7 +41,7 @@ class HttpTransport:
         self._client.close()
 
     def request(self, method: str, path: str, doing: str, query: Query, body: Json | None) -> Json:
-        """The server's answer; raises Refused, Unreachable, or ServiceError for what is no API server."""
+        """The server's answer; raises Refused, Unreachable, or ServiceError for a server that is no API server."""
         answer = self._call(method, path, doing, query, body, self.timeout_seconds, preload=True)
         if not isinstance(answer, dict):
             raise ServiceError(

@@ -1,4 +1,4 @@
-"""What a setting decides, said once: at its field.
+"""The effect of a setting, said once: at its field.
 
     keep_checkpoints: Annotated[int, COURSE] = 2
 
@@ -18,14 +18,14 @@ from pydantic.fields import FieldInfo
 
 
 class Decides(Enum):
-    """What changes when the setting changes."""
+    """The things that change when the setting changes."""
 
     RESULT = "result"
-    """What comes out of the step."""
+    """The result of the step."""
     INPUT = "input"
-    """Which input is read. What the input holds decides the result; how its place is written does not."""
+    """Which input is read. The content of the input decides the result; the way its place is written does not."""
     COURSE = "course"
-    """How the work goes (where, how fast, how often it is saved), not what comes out of it."""
+    """The course of the work (where, how fast, how often it is saved), not its result."""
     NOTHING = "nothing"
     """Neither: names, addresses and ports."""
 

@@ -1,6 +1,6 @@
 """The import of an object that a setting names, such as a metric, a sink or a callback.
 
-The user wrote the module, so the user can mend whatever its import raises. The error is a `UserError` with the file
+The user wrote the module, so the user can repair any error of its import. The error is a `UserError` with the file
 and the line, and not a fault of Gristmill.
 """
 

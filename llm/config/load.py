@@ -56,7 +56,7 @@ def from_earlier_yaml(text: str) -> RunConfig:
     """The configuration of an earlier run, which an earlier version may have written.
 
     Renamed keys are read under their new names, and keys that this version does not know are left out. Sections are
-    not checked against each other: that run is over. Raises UserError for what still cannot be read.
+    not checked against each other: that run is over. Raises UserError for a document that still cannot be read.
     """
     document = up_to_date(_parsed(text))
     try:

@@ -1,4 +1,4 @@
-"""Keys that a configuration may no longer have, and what to write in their place.
+"""Keys that a configuration may no longer have, and their replacements.
 
 A key of this table is refused with its new name, whether it comes from the command line or from a file. Keys
 below an old key move with it: if `a.b` is now `c.d`, then `a.b.x` is now `c.d.x`. To rename or remove a setting,
@@ -60,7 +60,7 @@ def what_replaces(key: str) -> tuple[str, str] | None:
 
 
 def up_to_date(document: Any) -> Any:
-    """What an earlier version wrote, with its old keys under their new names and without those that are gone.
+    """The document of an earlier version, with its old keys under their new names and without those that are gone.
 
     A value that has its new name already wins. Law: `up_to_date(d) == d` for a document of today.
     """

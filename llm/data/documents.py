@@ -8,7 +8,7 @@
     meta     all else that is known of it, a JSON object. `derived_from` is the id of the document that this one was
              made from (of the first in a chain), and keeps both in one split
 
-Law: `read_split` returns what a `CorpusWriter` was given, split by split and in the order of writing.
+Law: `read_split` returns the documents that a `CorpusWriter` got, split by split and in the order of writing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROW_GROUP_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Document:
-    """One text and what is known of it."""
+    """One text and the facts about it."""
 
     text: str
     source: str

@@ -68,7 +68,7 @@ def ingest(config: DataConfig, store: Store, log: EventLog) -> Manifest:
 
 @dataclass
 class Tally:
-    """How much came in, and how much of it was kept."""
+    """Counts of the documents that came in, and of those that were kept."""
 
     read_documents: int = 0
     duplicates: Deduplicator = field(default_factory=Deduplicator)

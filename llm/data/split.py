@@ -1,9 +1,9 @@
 """Train, validation and test by a hash of the content.
 
 A document's place depends on its own text and on nothing else: not on the order of the files, not on the other
-documents, not on a seed. The same text in next year's corpus is in the same split, so what was held out stays
-held out. A document that was made from another (the docstrings of a module) goes where its source goes: a model
-that trained on the module has read its docstrings.
+documents, not on a seed. The same text in next year's corpus is in the same split, so a text that was held out stays
+held out. A document that was made from another (the docstrings of a module) goes where its source goes: a model that
+trained on the module has read its docstrings.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ROWS: tuple[list[str], ...] = (["split", "domain"], ["split"], ["domain"], [])
-"""What the rows are grouped by; a key that is not in the group is `overall`."""
+"""Columns that the rows are grouped by; a key that is not in the group is `overall`."""
 
 
 def statistics(corpus: Manifest) -> pl.DataFrame:

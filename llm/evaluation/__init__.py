@@ -1,4 +1,4 @@
-"""How good a model is on text that it never saw, and whether it may replace the champion.
+"""The quality of a model on text that it never saw, and the question whether it may replace the champion.
 
 `evaluate` measures a checkpoint by the metrics that the configuration names, and `gate` judges the scores. `metric`
 says what a metric is: a module of this package with an object `METRIC`, or one of another package. The modules are

@@ -44,7 +44,7 @@ def evaluate(
 ) -> Manifest:
     """Measure `checkpoint` on the corpus's test split; counts are the headline numbers.
 
-    Raises DamagedError if an input is not what its manifest says, UserError if there is no test text, or for a metric
+    Raises DamagedError if an input does not match its manifest, UserError if there is no test text, or for a metric
     that is not there or gives items that are none.
     """
     metrics = find_metrics(config.metrics)
@@ -95,7 +95,7 @@ def trained_window(checkpoint: Manifest, context_tokens: int) -> int:
 
 
 def summarise(metric: Metric, subject: Subject, items: pl.DataFrame, intervals: Intervals) -> dict[str, Any]:
-    """What a metric is, and its figures of all items (`overall`) and of each domain (`domains`)."""
+    """The kind of a metric, and its figures of all items (`overall`) and of each domain (`domains`)."""
     by_domain = {str(domain): rows for (domain,), rows in items.group_by("domain", maintain_order=True)}
     return {
         "unit": metric.unit,

@@ -1,8 +1,8 @@
-"""What a metric is, and how a name in `evaluation.metrics` finds it.
+"""The definition of a metric, and the way from a name in `evaluation.metrics` to it.
 
 A metric measures *items* of held-out work: documents, questions, requests. It gives one row an item:
 
-    id        what pairs two models' values; unique
+    id        it pairs two models' values; unique
     domain    the part of the test set; figures are given overall and by domain
     cluster   items that are not independent share it (documents made from one another, questions on one text)
     weight    how much the item counts, above 0: bytes of a document, 1 for a question; any kind of number
@@ -48,7 +48,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a metric measures: a model, and the documents of the test split that are scored.
+    """The subject of a metric: a model, and the documents of the test split that are scored.
 
     `documents` has the columns id, domain, cluster, text and bytes (of the text in UTF-8), by domain and id.
     """
@@ -60,7 +60,7 @@ class Subject:
     batch_size: int
     """Full windows in one forward pass."""
     progress: Callable[[str, int, int], None]
-    """Takes what is counted, how much is done, and how much there is."""
+    """Takes the word for the items, how many are done, and how many there are."""
 
     def items(
         self, value: Sequence[float], weight: Sequence[float] | pl.Series | None = None, **columns: Any
@@ -91,13 +91,13 @@ class Metric:
     measure: Callable[[Subject], pl.DataFrame]
     """The items of a subject."""
     about: str = ""
-    """What the figure says, in one or two sentences for the report."""
+    """The meaning of the figure, in one or two sentences for the report."""
     item: str = "document"
-    """What an item is, in the singular."""
+    """The word for an item, in the singular."""
     weight_unit: str | None = None
     """Unit of the weights; None: items are counted."""
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    """How it is measured: two models are compared only if this is equal. Change it when the meaning changes."""
+    """The way of measuring: two models are compared only if this is equal. Change it when the meaning changes."""
     references: Callable[[Subject, pl.DataFrame], Figures] = nothing
     """Other yardsticks for a set of items, in the metric's own unit: gzip for text, chance for an accuracy."""
     details: Callable[[Subject, pl.DataFrame], Figures] = nothing

@@ -1,4 +1,4 @@
-"""How a metric is named and printed: one form for the terminal, the report and the gate. Needs nothing but Python."""
+"""Names and figures of metrics in print, in one form for terminal, report and gate. Needs nothing but Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the next token is chosen from the logits.
+"""Choice of the next token from the logits.
 
 The order is Hugging Face's: temperature, then top-k, then top-p, then one seeded draw. Temperature 0 is greedy.
 Source of top-p: Holtzman et al. 2020, arXiv:1904.09751.
@@ -16,7 +16,7 @@ from llm.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a continuation is drawn; raises UserError for a value outside its range."""
+    """Settings for drawing a continuation; raises UserError for a value outside its range."""
 
     temperature: float = 0.0
     """0: greedy, and the three below have no effect."""
@@ -27,7 +27,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         _require(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
         _require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more")
         _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")

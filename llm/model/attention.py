@@ -52,7 +52,7 @@ def rotate(x_BNTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:
 def reference_attention(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
     """Causal attention in which N / K query heads share one key/value head, spelled out; returns [B, N, T, H].
 
-    The last query sits on the last key, so T < S is decoding from a cache. What the fused path is tested against.
+    The last query sits on the last key, so T < S is decoding from a cache. The fused path is tested against it.
     Source: Ainslie et al. 2023, arXiv:2305.13245, section 2.2.
     """
     (_, N, T, H), (_, K, S, _) = q_BNTH.shape, k_BKSH.shape

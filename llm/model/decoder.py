@@ -78,7 +78,7 @@ class Decoder(nn.Module):
         self.register_buffer("sin", sin_TH, persistent=False)
 
     def forward(self, input_ids_BT: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Logits of the token after each position, [B, T, V]; with a cache, the ids continue what it holds.
+        """Logits of the token after each position, [B, T, V]; with a cache, the ids continue its sequences.
 
         Raises UserError if the positions do not fit the model's context.
         """

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 STAND_IN = "gristmill-home-"
-"""How the name of the temporary home begins; `~` never means it."""
+"""The first characters of the temporary home's name; `~` never means it."""
 NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
-"""Where `getpass.getuser` looks for a name before it asks the password file."""
+"""Variables in which `getpass.getuser` looks for a name before it asks the password file."""
 
 
 def home_folder() -> Path | None:

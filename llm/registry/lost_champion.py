@@ -27,7 +27,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Aliases:
-    """The versions of a registered model by their aliases, and what the tag of the model says."""
+    """The versions of a registered model by their aliases, and the value of the model's tag."""
 
     versions: Mapping[str, int]
     last_champion: str | None

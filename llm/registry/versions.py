@@ -119,5 +119,5 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
 
 
 def _source(model: Manifest, run_id: str) -> str:
-    """Where the version points: at the product in S3, or at its manifests, since a folder can be moved."""
+    """The address that the version points at: the product in S3, or its manifests, since a folder can be moved."""
     return model.uri if is_s3(model.uri) else f"runs:/{run_id}/{MANIFESTS}"

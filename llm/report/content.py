@@ -145,7 +145,7 @@ def _manifests(content: Content, folder: RunFolder) -> dict[str, Manifest]:
 
 
 def _counts(content: Content, step: str, kind: type[C]) -> C | None:
-    """The counts of what a step made; None, with a note if they cannot be read, if there are none."""
+    """The counts of a step's product; None, with a note if they cannot be read, if there are none."""
     if step not in content.manifests:
         return None
     try:

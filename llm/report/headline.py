@@ -30,7 +30,7 @@ class Headline:
 
 
 def headline(content: Content) -> Headline:
-    """How the run ended; a failed step is always named with its reason, whatever the gate said before it."""
+    """The end of the run; a failed step is always named with its reason, whatever the gate said before it."""
     failed = content.attempt.failure
     made = _made(content)
     if content.gate is None:

@@ -55,7 +55,7 @@ CHARTS: dict[str, Callable[..., str | None]] = {
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write `report.html` into the run folder and return its path; shows what is there, however the run ended."""
+    """Write `report.html` into the run folder and return its path; shows the data that exist, however the run ended."""
     write_atomically(folder.report, render(gather(folder)))
     return folder.report
 

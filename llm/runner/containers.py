@@ -1,6 +1,6 @@
 """Each step in a container of its image (`make images`), through KFP's Docker runner.
 
-A step in a container has what a step in a pod has: the image's libraries and sources, a root that cannot be written,
+A step in a container has the same as a step in a pod: the image's libraries and sources, a root that cannot be written,
 the caller's user. It shares with us what the configuration names (`llm.runner.mounts`), the network, and the process
 numbers. So a stop reaches the step itself, which saves its checkpoint. The step also sees our end, however it comes,
 and ends too (`llm.process.stop`). This needs a daemon on this machine's own kernel.

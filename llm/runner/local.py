@@ -49,7 +49,7 @@ from llm.tracking.progress import Follower
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: its folder, exit code and reason, and what it took."""
+    """The end of a run: its folder, exit code and reason, and the time and memory that it took."""
 
     folder: RunFolder
     exit_code: int
@@ -72,18 +72,18 @@ class RunOutcome:
 
 
 class StepRunner(Protocol):
-    """Where the steps of a run are run."""
+    """A place that runs the steps of a run."""
 
     name: str
 
     def check(self, pipeline: Callable[..., Any], config: RunConfig) -> list[str]:
-        """Warnings; raises UserError or ServiceError for what would keep every step from running."""
+        """Warnings; raises UserError or ServiceError for a fault that would keep every step from running."""
 
     def ready(self, pipeline: Callable[..., Any], config: RunConfig, folder: RunFolder) -> AbstractContextManager[Any]:
         """KFP's runner, for as long as the pipeline runs."""
 
     def details(self) -> dict[str, Any]:
-        """What the run's log keeps of it."""
+        """Facts that the run's log keeps of it."""
 
     def processes(self) -> list[int]:
         """Processes of steps that do not descend from this one."""

@@ -42,7 +42,7 @@ class Place:
 
 
 def places(config: RunConfig) -> list[Place]:
-    """What to mount, each path once, absolute and there; folders to write into are made.
+    """Paths to mount, each once, absolute and there; folders to write into are made.
 
     Raises UserError for one that would hide the image's own files, and for texts that cannot be seen in a container.
     """

@@ -15,7 +15,7 @@ from llm.tracking.sink import find_sinks
 
 
 def offline_preflight(config: RunConfig) -> None:
-    """Raise UserError for what a later step would refuse, as far as it is known without a server or the store."""
+    """Raise UserError for a setting that a later step would refuse, if that is known without a server or the store."""
     suite_path(config.validation.suite)
     check_metrics(config.evaluation, config.gate)
     check_sources(config.training.modules)
@@ -28,7 +28,7 @@ def offline_preflight(config: RunConfig) -> None:
 
 
 def preflight(config: RunConfig) -> list[str]:
-    """Warnings about what this machine will leave out; raises UserError for what a later step would refuse."""
+    """Warnings about work that this machine leaves out; raises UserError for a setting that a later step refuses."""
     offline_preflight(config)
     warnings = Store(config.storage.uri).check_access()
     if config.training.pool is not None:

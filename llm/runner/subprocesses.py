@@ -15,7 +15,7 @@ from llm.runs.folder import RunFolder
 
 
 class Subprocesses:
-    """Runs steps with this Python and what is installed in it."""
+    """Runs steps with this Python and its libraries."""
 
     name = "subprocess"
 

@@ -1,4 +1,4 @@
-"""What the event log says about the latest attempt at a run.
+"""The latest attempt at a run, read from the event log.
 
 A run that was interrupted goes on in its folder and its log, so the log may hold several attempts; each begins with
 `run_started`. On a cluster the first step of a submission emits it, or several steps that begin side by side, with the
@@ -37,7 +37,7 @@ ENDS: dict[int | None, State] = {
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """How a step of the attempt stands."""
+    """The state of a step of the attempt."""
 
     name: str
     state: Literal["done", "reused", "failed", "unfinished"]
@@ -62,7 +62,7 @@ class Attempt:
 
     @cached_property
     def steps(self) -> dict[str, StepOutcome]:
-        """How each step that was begun stands, in the order of their beginnings."""
+        """The state of each step that was begun, in the order of their beginnings."""
         found: dict[str, StepOutcome] = {}
 
         def why(step: str) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ class Attempt:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, or has taken up to its last event."""
+        """Its duration, or the time up to its last event."""
         if (end := self._end) is not None:
             return end.seconds
         return self.events[-1].time - self.events[0].time if self.events else None
@@ -119,7 +119,7 @@ class Attempt:
         return step in self.steps and self.steps[step].state in ("done", "reused")
 
     def state(self, *, is_held: bool) -> State:
-        """How the attempt stands; `is_held` says whether a process works in the folder now."""
+        """The state of the attempt; `is_held` says whether a process works in the folder now."""
         code = self.exit_code
         if code is None and is_held:
             return "running"

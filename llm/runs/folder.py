@@ -64,19 +64,19 @@ class RunFolder:
 
     @property
     def tracking(self) -> Path:
-        """What was delivered to MLflow so far."""
+        """The records of what was delivered to MLflow so far."""
         return self.path / "tracking"
 
     def manifest_path(self, step: str) -> Path:
-        """Where a step leaves its manifest."""
+        """The path of a step's manifest."""
         return self.path / "manifests" / f"{step}.json"
 
     def keep(self, step: str, manifest: Manifest) -> None:
-        """Keep the manifest of what a step made, and where its store is."""
+        """Keep the manifest of a step's product, and the place of its store."""
         manifest.write(self.manifest_path(step), project=self.project)
 
     def manifest(self, step: str, *stores: str) -> Manifest:
-        """The manifest of what a step made; its product is looked for in `stores`, then where it was made.
+        """The manifest of a step's product; its product is looked for in `stores`, then where it was made.
 
         A manifest of an earlier version does not say where its store is: the run's configuration does.
 

@@ -1,4 +1,4 @@
-"""What was run, and how it ended: the table behind `gristmill runs`."""
+"""Runs, and how they ended: the table behind `gristmill runs`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunSummary:
     started: str | None
     """Local time, ISO 8601."""
     metrics: Mapping[str, Score] = field(default_factory=dict)
-    """What the evaluation measured, in its order; empty: nothing yet."""
+    """Scores of the evaluation, in its order; empty: nothing yet."""
 
 
 def list_runs(root: Path) -> list[RunSummary]:
@@ -45,7 +45,7 @@ def list_runs(root: Path) -> list[RunSummary]:
 
 
 def summarise(folder: RunFolder) -> RunSummary:
-    """How a run stands; figures are those of its latest attempt."""
+    """The state of a run; figures are those of its latest attempt."""
     attempt = last_attempt(folder.events)
     judgement = _counts(folder, attempt, "gate", GateCounts)
     scores = _counts(folder, attempt, "evaluate", EvaluationCounts)

@@ -1,6 +1,7 @@
 """A run's folder in the store, for steps that share no disk.
 
-Each step of a run on a cluster is a pod of its own. It begins with what the steps before it left and leaves its part:
+Each step of a run on a cluster is a pod of its own. It begins with the files of the steps before it, and leaves its
+part:
 
     <run.folder>/<name>/events/<time>-<step>.jsonl   what this step appended to the event log
     <run.folder>/<name>/manifests/<step>.json        what it made
@@ -30,7 +31,7 @@ FLUSH_SECONDS = 20.0
 
 @contextmanager
 def mirrored(folder: RunFolder, home: Objects, step: str) -> Iterator[None]:
-    """Fill `folder` with what `home` has; at the end, and now and then, put there what `step` added.
+    """Fill `folder` with the files of `home`; at the end, and now and then, put the additions of `step` there.
 
     Raises ServiceError or UserError if S3 refuses at the beginning; at the end only if nothing else went wrong.
     """

@@ -1,4 +1,4 @@
-"""Where an attempt at a run comes from: the submission, the versions, the machine."""
+"""The origin of an attempt at a run: the submission, the versions, the machine."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, Any]:
-    """What the run ran on: system, architecture, processors."""
+    """The machine that the run ran on: system, architecture, processors."""
     return {"system": platform.system(), "architecture": platform.machine(), "cpus": os.cpu_count()}

@@ -40,7 +40,7 @@ from llm.storage.names import give_name
 from llm.tracking.progress import Follower
 
 POD_LINE_SECONDS = 5.0
-"""How often the log of a step's pod says how far it is."""
+"""Seconds between two lines of progress in the log of a step's pod."""
 
 
 def open_context(config: RunConfig) -> Context:
@@ -52,7 +52,7 @@ def open_context(config: RunConfig) -> Context:
 
 
 def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Manifest:
-    """Do one step with the given manifests; its own goes to the run folder. Raises what the step raises."""
+    """Do one step with the given manifests; its own goes to the run folder. Raises the step's error."""
     step = STEPS[name]
     missing = [source for source in step.reads if source not in given]
     if missing:
@@ -97,7 +97,7 @@ def _named(manifest: Manifest, context: Context) -> str | None:
 def _explained(step: Step, context: Context) -> Iterator[None]:
     """Say, as soon as the step looks for its product, whether it is there or which part of the recipe changed.
 
-    At a good end the run keeps what the recipes were made of, to be compared with next time.
+    At a good end the run keeps the parts of the recipes, to compare them next time.
     """
     sought: dict[str, Recipe] = {}
 

@@ -1,7 +1,7 @@
-"""What a step is: what it reads and makes, where it runs, and its work. All else follows from it.
+"""A step: its inputs and its product, its image, and its work. All else follows from it.
 
 The command, the KFP component, its place in a pipeline, its image and its help are made from these fields, so a step
-stands in one module (docs/extend/step.md).
+is one module (docs/extend/step.md).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:  # the command line lists the steps, and loads none of this
 Image = Literal["data", "train", "export", "registry"]
 """The images that steps run in (images/images.toml)."""
 ArtifactType = Literal["Artifact", "Dataset", "Model"]
-"""What Kubeflow Pipelines calls a product."""
+"""The type of a product in Kubeflow Pipelines."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a step's body works with."""
+    """The things that a step's body works with."""
 
     config: RunConfig
     folder: RunFolder
@@ -38,12 +38,12 @@ Given = Mapping[str, "Manifest"]
 
 @dataclass(frozen=True)
 class Product:
-    """What a step makes, as its readers see it."""
+    """The product of a step, as its readers see it."""
 
     name: str
     """The input's name in the components that read it."""
     is_: str
-    """What its manifest is of, to go on after "Manifest": `of the corpus`, `that names the model version`."""
+    """The subject of its manifest, to follow "Manifest": `of the corpus`, `that names the model version`."""
     artifact: ArtifactType = "Artifact"
     """Its type in Kubeflow Pipelines."""
 
@@ -59,9 +59,9 @@ class Step:
     body: Callable[[Context, Given], Manifest]
     """Its work. Its docstring is what the command's help says beyond the purpose."""
     purpose: str = "A step."
-    """What it does, in one line."""
+    """Its purpose, in one line."""
     makes: Product = Product("product", "of the product")
-    """What it makes."""
+    """The product that it makes."""
     sections: tuple[str, ...] = ()
     """The sections of the configuration that decide its result."""
     image: Image = "data"

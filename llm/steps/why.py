@@ -24,7 +24,7 @@ GONE = "what it made is gone from the store"
 
 
 def why_made(step: Step, recipe: Recipe, store: Store, folder: RunFolder) -> list[str]:
-    """What changed since it was made, most telling first, if the store has no product of this recipe.
+    """Changes since it was made, most telling first, if the store has no product of this recipe.
 
     Empty if the step was never done here.
     """

@@ -18,7 +18,7 @@ from llm.storage.objects import FileEntry, describe
 
 
 class LocalObjects:
-    """Files below a folder; raises UserError for what the user may not read or write."""
+    """Files below a folder; raises UserError for a file that the user may not read or write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -43,7 +43,7 @@ class Parent(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a step made: where it lies, its files, its counts, its config and what it was made from."""
+    """The description of a product: where it lies, its files, its counts, its config and what it was made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -55,7 +55,7 @@ class Objects(Protocol):
         """Remove all that begins with `prefix`; nothing is wrong if there is nothing."""
 
     def check_access(self) -> list[str]:
-        """Raise UserError or ServiceError, naming what is wrong, unless what we write here stays; return warnings."""
+        """Raise UserError or ServiceError, naming the fault, unless our writes here stay; return warnings."""
 
 
 def describe(path: Path, name: str) -> FileEntry:

@@ -1,4 +1,4 @@
-"""From an address to what lies there."""
+"""From an address to the objects there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm.storage.uri import is_s3, local_path
 
 
 def open_objects(uri: str) -> Objects:
-    """What lies at a `file:` or `s3://` URI; nothing is asked or made before it is used."""
+    """The objects at a `file:` or `s3://` URI; nothing is asked or made before they are used."""
     if is_s3(uri):
         return S3Objects.at(uri)
     return LocalObjects(local_path(uri))

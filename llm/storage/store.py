@@ -55,7 +55,7 @@ class Stage:
     _recipe: Recipe
 
     def commit(self, counts: Counts | None = None) -> Manifest:
-        """Seal what was written: hash it, name it by its content, and let it appear in one rename."""
+        """Seal the product: hash it, name it by its content, and let it appear in one rename."""
         files = describe_files(self.path)
         parents: tuple[Parent, ...] = tuple(parent.as_parent() for parent in self._recipe.parents)
         assert counts is None or counts.kind == self._kind, f"{type(counts).__name__} of a {self._kind}"
@@ -100,7 +100,7 @@ class Store:
     def find(self, recipe: Recipe) -> Manifest | None:
         """The manifest that this recipe led to, if it is there; else None.
 
-        Contents are checked by whoever opens the product, not here.
+        The reader of the product checks its contents, not this function.
         """
         manifest = self.led_to(recipe)
         if manifest is not None and open_objects(manifest.uri).read(MANIFEST_NAME) is None:
@@ -119,11 +119,11 @@ class Store:
         return Manifest.parsed(content, f"{self.objects.uri}/{recipe_name(recipe)}").at(self.objects.uri)
 
     def keep_parts(self, recipe: Recipe) -> None:
-        """Remember what the newest recipe of its step is made of."""
+        """Remember the parts of the newest recipe of its step."""
         self.objects.write(newest_name(recipe.step), json.dumps(recipe.parts, default=str).encode())
 
     def newest_parts(self, step: str) -> Parts | None:
-        """What the newest recipe of a step is made of; None if there is no record, or one that cannot be read."""
+        """The parts of a step's newest recipe; None if there is no record, or one that cannot be read."""
         try:
             return cast("Parts", json.loads(self.objects.read(newest_name(step)) or b"null"))
         except ValueError:
@@ -135,7 +135,7 @@ class Store:
 
     @contextmanager
     def stage(self, kind: str, recipe: Recipe) -> Iterator[Stage]:
-        """A fresh folder to build a product in; whatever was not committed is gone at the end.
+        """A fresh folder to build a product in; files that were not committed are gone at the end.
 
         Raises UserError when the disk is full, naming the store.
         """

@@ -17,7 +17,7 @@ from llm.errors import UserError
 from llm.process.home import home_folder
 
 CACHE = "GRISTMILL_CACHE"
-"""Environment variable with the folder for what was fetched from S3."""
+"""Environment variable with the folder for files from S3."""
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
@@ -78,9 +78,9 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
 
 
 def cache_folder() -> Path:
-    """Where files from S3 are kept on this machine: GRISTMILL_CACHE, else the user's cache, else a temporary folder.
+    """The folder of this machine for files from S3: GRISTMILL_CACHE, else the user's cache, else a temporary folder.
 
-    A pod may have no home, or one that cannot be written. What is in the cache is checked at every use, so it can be
+    A pod may have no home, or one that cannot be written. Each file of the cache is checked at every use, so it can be
     removed at any time.
     """
     if named := os.environ.get(CACHE):
@@ -98,7 +98,7 @@ def _can_be_made(folder: Path) -> bool:
 
 
 def store_hint(store: str, project: Path) -> str:
-    """Where a store is, for a document of a project: relative to the project's folder if it is in there."""
+    """The place of a store, for a document of a project: relative to the project's folder if it is in there."""
     if not is_s3(store):
         folder, home = local_path(store).resolve(), project.resolve()
         if folder.is_relative_to(home):

@@ -1,7 +1,7 @@
 """Byte-level BPE: the trainer and the encoder, each behind one small protocol.
 
-The implementation is gigatoken, the fastest of both kinds that was measured (docs/decisions/0004-tokenizer.md). What
-it makes is kept as a Hugging Face `tokenizer.json`, and ids equal those of Hugging Face's `tokenizers` on that file.
+The implementation is gigatoken, the fastest of both kinds that was measured (docs/decisions/0004-tokenizer.md). Its
+result is kept as a Hugging Face `tokenizer.json`, and ids equal those of Hugging Face's `tokenizers` on that file.
 Text is cut by GPT-2's pattern first (Radford et al. 2019), then merged (Sennrich et al. 2015, arXiv:1508.07909).
 """
 
@@ -92,7 +92,7 @@ def byte_alphabet() -> dict[int, str]:
 
 
 def _occurring(merges: Merges, texts: Sequence[str]) -> int:
-    """How many of the merges occur in the texts: the first so many.
+    """The number of merges, from the first on, that occur in the texts.
 
     gigatoken does not stop when every word of the texts is one token: it goes on with merges that occur nowhere, some
     of them for the second time, and an id that two entries share would leave a hole in the vocabulary.
@@ -158,7 +158,7 @@ def _tokenizer_json(merges: Merges) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what native code prints off the terminal: it writes to the descriptors, past Python's streams."""
+    """Keep the output of native code off the terminal: it writes to the descriptors, past Python's streams."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved, null = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)

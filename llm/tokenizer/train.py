@@ -48,7 +48,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Manifest, store: Store, log
 
 
 def write_files(document: str, folder: Path) -> None:
-    """Write `tokenizer.json`, and what `transformers.AutoTokenizer` needs besides."""
+    """Write `tokenizer.json`, and the other files that `transformers.AutoTokenizer` needs."""
     (folder / TOKENIZER).write_text(document, encoding="utf-8")
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -1,6 +1,6 @@
 """Delivery while a training goes on, for those who watch it.
 
-A thread wakes every few seconds and lets each sink that is live send what is new.
+A thread wakes every few seconds and lets each live sink send its new events.
 """
 
 from __future__ import annotations

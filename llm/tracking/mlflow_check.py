@@ -1,4 +1,4 @@
-"""What a run can know about MLflow before its first step."""
+"""Checks of MLflow before a run's first step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm.tracking.mlflow_server import connection, is_server, sqlite_file, track
 
 
 def check_mlflow(config: TrackingConfig, runs: Path) -> list[str]:
-    """Warnings about a server that does not answer now; raises UserError for what the step register would refuse."""
+    """Warnings about a server that does not answer now; raises UserError for a setting that register refuses."""
     if config.uri is None:
         check_place(runs)
         return _check_file(config, database(runs))

@@ -18,7 +18,7 @@ from llm.storage import only_process_in
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 MAKING_SECONDS = 300.0
-"""How long another process may take to make the database."""
+"""Seconds that another process may take to make the database."""
 NOT_IN_A_PATH = "?%"
 """Characters that an address of a database gives a meaning of its own."""
 

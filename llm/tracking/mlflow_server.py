@@ -38,7 +38,7 @@ def is_untouched(config: TrackingConfig, runs: Path) -> bool:
 
 
 def artifact_location(config: TrackingConfig, runs: Path) -> str | None:
-    """Where a new experiment keeps its files: next to the database; None leaves it to the server."""
+    """The place of a new experiment's files: next to the database; None leaves it to the server."""
     return (runs.resolve() / ARTIFACTS).as_uri() if config.uri is None else None
 
 
@@ -95,7 +95,7 @@ def without_password(uri: str) -> str:
 
 
 def reason(error: BaseException, timeout_seconds: float) -> str:
-    """What went wrong, in a line: no answer and why, or the status and words that the server sent."""
+    """The cause, in a line: no answer and why, or the status and words that the server sent."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import ConnectionError as RequestsConnectionError
     from requests.exceptions import RetryError, Timeout
@@ -118,7 +118,7 @@ def reason(error: BaseException, timeout_seconds: float) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Nothing of MLflow's housekeeping (migrations, deprecations) on the terminal."""
+    """Keep MLflow's housekeeping (migrations, deprecations) off the terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

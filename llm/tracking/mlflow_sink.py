@@ -40,7 +40,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Delivered(BaseModel):
-    """How much of a run one MLflow has."""
+    """The part of a run that one MLflow has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -124,7 +124,7 @@ class Uploader:
         return run_id
 
     def pending(self) -> int:
-        """How many points were not delivered."""
+        """The number of points that were not delivered."""
         return sum(len(points(event)) for event, _ in read_events(self._folder.events, self._delivered.offset))
 
     def _send_points(self, run_id: str, batch: list[Point], offset: int) -> None:

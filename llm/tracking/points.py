@@ -1,4 +1,4 @@
-"""What MLflow gets: a run's events as points, its configuration as parameters, its origin as tags."""
+"""Data for MLflow: a run's events as points, its configuration as parameters, its origin as tags."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def parameters(config: RunConfig) -> dict[str, str]:
 
 
 def tags(event: Event) -> dict[str, str]:
-    """What an event says of the run's origin: `run_started`, and `versions` of the images of later steps."""
+    """The run's origin as an event gives it: `run_started`, and `versions` of the images of later steps."""
     if not isinstance(event, RunStarted | Versions):
         return {}
     found: dict[str, str | None] = {}
@@ -88,7 +88,7 @@ def _values(event: Event) -> Iterator[tuple[str, float | None]]:
 
 
 def _allowed(name: str) -> str:
-    """The name with what MLflow does not allow in one replaced."""
+    """The name; characters that MLflow does not allow are replaced."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 

@@ -76,7 +76,7 @@ class Follower:
 
 
 class Screen:
-    """What is on the terminal: lines that stay, and on a real one a live line below them."""
+    """The text on the terminal: lines that stay, and on a real one a live line below them."""
 
     def __init__(self, stream: TextIO, line_every_seconds: float = LINE_EVERY_SECONDS) -> None:
         self._stream, self._line_every_seconds = stream, line_every_seconds
@@ -152,7 +152,7 @@ def lasting_line(event: Event) -> str | None:
 
 
 def live_line(step: StepStarted, news: TrainStep | Progress | None, now: float) -> str:
-    """How far the running step is."""
+    """The progress of the running step."""
     if news is None:
         return f"{step.step:<10} {duration(max(0.0, now - step.time))}"
     return f"{step.step:<10} {training_figures(news) if isinstance(news, TrainStep) else progress_figures(news)}"
@@ -175,6 +175,6 @@ def _training_parts(event: TrainStep) -> Iterable[str]:
 
 
 def progress_figures(event: Progress) -> str:
-    """What a step says it is doing, with its share where it is known."""
+    """The work that a step does now, with its share where it is known."""
     share = f"  {100 * event.done / event.total:.0f} %" if event.done is not None and event.total else ""
     return f"{event.message}{share}"

@@ -1,7 +1,7 @@
 """A sink of events: something outside of the run that follows its event log, and never holds up the work.
 
 `tracking.sinks` names the sinks of a run. A name is a module of `llm.tracking.sinks`, an entry point of the group
-`gristmill.sinks`, or an import path `package.module:OBJECT`. What it finds takes a run's folder and the tracking's
+`gristmill.sinks`, or an import path `package.module:OBJECT`. The object takes a run's folder and the tracking's
 configuration, and makes a `Sink`. `EventSink` is the base for one that takes event after event.
 """
 
@@ -29,7 +29,7 @@ HOME = "llm.tracking.sinks"
 ENTRY_POINTS = "gristmill.sinks"
 ATTRIBUTE = "SINK"
 WAIT_SECONDS = 10.0
-"""How long one process waits for another one that delivers the same run to the same sink."""
+"""Seconds that one process waits for another one that delivers the same run to the same sink."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sink(Protocol):
     """Whether it wants the events while a training goes on; otherwise it gets them at the end of the run."""
 
     def deliver(self) -> Delivery:
-        """Send what is new. Never raises: what cannot be sent now stays pending."""
+        """Send what is new. Never raises: events that cannot be sent now stay pending."""
 
     def finish(self, exit_code: int) -> Delivery:
         """Send the rest, and how the run ended. Never raises."""
@@ -114,7 +114,7 @@ class EventSink(ABC):
         write_atomically(self._place, json.dumps(place) + "\n")
 
     def _offset(self) -> int:
-        """Where the next event begins: at 0 if the file of the place is missing or torn, or belongs to another log."""
+        """The start of the next event: 0 if the file of the place is missing or torn, or belongs to another log."""
         if not self._place.is_file():
             return 0
         try:

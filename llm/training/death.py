@@ -1,7 +1,7 @@
 """Why the ranks of a node ended: the root cause, out of what each of them left and of what torchrun wrote.
 
-When one rank ends, torchrun ends the others with SIGTERM, and those that wait for it lose their connection. So what is
-seen of most ranks is a consequence. The causes are looked for in this order:
+When one rank ends, torchrun ends the others with SIGTERM, and those that wait for it lose their connection. So the end
+of most ranks is only a consequence. The causes are looked for in this order:
 
 1. A rank failed by its own fault: it left its traceback, and did not merely lose another rank. A fault of ours.
 2. A rank crashed (SIGSEGV and the like): it has left nothing but torchrun's note of it. A fault of ours.
@@ -30,7 +30,7 @@ KILLS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTERM, signal.SIGINT, signal.S
 """The likelier cause first: torchrun sends SIGTERM, and a library aborts when it loses another rank."""
 
 _RANK_DEATH = re.compile(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", re.DOTALL)
-"""How torchrun's log names a rank that failed, and with which code (negative: the signal)."""
+"""The line of torchrun's log that names a rank that failed, and its code (negative: the signal)."""
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|socket timeout|gloo.*timed? ?out", re.I)
 
 
@@ -47,7 +47,7 @@ class Fault:
 
 
 def leave_fault(folder: Path, rank: int, error: BaseException) -> None:
-    """Write down, in a rank that is about to end, what it failed of."""
+    """Record the error of a rank that is about to end."""
     at = time.time()  # before anything that takes time: the other ranks fail of our end
     lines = "".join(traceback.format_exception(error))
     fault = {"at": at, "rank": rank, "lost_a_rank": is_lost_connection(error), "traceback": lines}
@@ -60,7 +60,7 @@ def is_lost_connection(error: BaseException) -> bool:
 
 
 def take_faults(folder: Path) -> list[Fault]:
-    """Read and remove what the ranks have left, the first one first."""
+    """Read and remove the records of the ranks, the first one first."""
     faults = []
     for path in folder.glob(f"{FAULT}*.json"):
         with suppress(ValueError):  # cut off by a kill

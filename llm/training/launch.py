@@ -30,7 +30,7 @@ CPUS = "GRISTMILL_CPUS"
 LAUNCHER_PID = "GRISTMILL_LAUNCHER_PID"
 """Environment variable with the process that torchrun, and through it every rank, must not outlive."""
 STOP_SECONDS = 120
-"""How long the ranks may take to save after a stop was asked for."""
+"""Seconds that the ranks may take to save after a stop was asked for."""
 POLL_SECONDS = 0.2
 
 
@@ -52,9 +52,9 @@ def this_machine_alone() -> Node:
 def launch(folder: Path, workspace: Objects, node: Node, processes: int, last_checkpoint: Callable[[], str]) -> None:
     """Run the plan in `folder` to its end on that many ranks here; a stop signal is passed on to them.
 
-    `last_checkpoint` says in words where a training that was cut off continues. Raises what the workers raised for the
-    user; Preempted if a rank or torchrun was killed; RuntimeError, with the last lines of the rank that failed, for a
-    fault of ours.
+    `last_checkpoint` says in words where a training that was cut off continues. Raises the error that the workers
+    raised for the user; Preempted if a rank or torchrun was killed; RuntimeError, with the last lines of the rank that
+    failed, for a fault of ours.
     """
     Outcome.reserve(folder)
     take_faults(folder)  # of an attempt that was killed

@@ -1,8 +1,8 @@
-"""How fast a training is: tokens a second, share of the machine's peak, memory, time left.
+"""The speed of a training: tokens a second, share of the machine's peak, memory, time left.
 
-MFU (model FLOPs utilisation) is the model's own arithmetic (`llm.model.flops_per_token`) over what the ranks could
-do at most. On a CPU no data sheet says that, so it is measured at start: all ranks multiply square matrices at the
-same time, in the training's precision. Source of the measure: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
+MFU (model FLOPs utilisation) is the model's own arithmetic (`llm.model.flops_per_token`) over the most that the ranks
+could do. On a CPU no data sheet says that, so it is measured at start: all ranks multiply square matrices at the same
+time, in the training's precision. Source of the measure: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def measure_peak_flops() -> float:
 
 
 class Speedometer:
-    """Speed over the last steps; what one slow step (a checkpoint, a look at the validation split) does is smoothed."""
+    """Speed over the last steps; one slow step (a checkpoint, a look at the validation split) is smoothed."""
 
     def __init__(self, tokens_per_step: int, flops_per_token: int, peak_flops: float) -> None:
         self._tokens_per_step = tokens_per_step

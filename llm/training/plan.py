@@ -1,7 +1,7 @@
-"""What the parent hands to its workers, and what they leave for it: small JSON documents.
+"""Documents that the parent hands to its workers, and that they leave for it, in JSON.
 
-The plan and what must hold for every attempt (`steps.json`) lie in the training's workspace, which all nodes reach; how
-the workers of a node ended lies in that node's own folder.
+The plan and the facts that must hold for every attempt (`steps.json`) lie in the training's workspace, which all nodes
+reach; the outcome of a node's workers lies in that node's own folder.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TrainingPlan(BaseModel):
 
 
 class Outcome(BaseModel):
-    """How the workers ended; absent when one was killed or failed by our fault."""
+    """The end of the workers; absent when one was killed or failed by our fault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

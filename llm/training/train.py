@@ -25,7 +25,7 @@ from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
 Elsewhere = Callable[[str], None]
-"""Runs the plan at a URI to its end on other machines, and raises what their ranks raised."""
+"""Runs the plan at a URI to its end on other machines, and raises the errors of their ranks."""
 
 
 def train(
@@ -42,8 +42,8 @@ def train(
     """Train to the last step and return the checkpoint; a finished one is returned as it is.
 
     `retrain` discards a finished training of this recipe, unless it was made since this attempt at the run discarded
-    one: a launcher in place of a lost one takes what that one began. An unfinished one goes on. Raises Preempted after
-    a stop, BusyError if another process trains this recipe, UserError for what the user must change.
+    one: a launcher in place of a lost one takes over its work. An unfinished one goes on. Raises Preempted after
+    a stop, BusyError if another process trains this recipe, UserError for a fault that the user must correct.
     """
     recipe = training_recipe(model, training, shards, tokenizer)
     folder, workspace = store.working_folder(recipe), store.working_objects(recipe)
@@ -119,7 +119,7 @@ def _run_elsewhere(
 
 
 def _last_checkpoint(workspace: Objects) -> str:
-    """In words, where a training that was cut off goes on."""
+    """In words, the step from which a training that was cut off continues."""
     checkpoint, _ = newest_checkpoint(workspace)
     return (
         "There is no checkpoint yet."

@@ -2,7 +2,7 @@
 
 Everything that decides the result follows from the plan and the number of the step (the batch, the learning rate)
 or is in the checkpoint (weights, optimizer state, the state of callbacks), so a training that continues from a
-checkpoint is the same training, bit for bit. What happens after a step is the business of callbacks.
+checkpoint is the same training, bit for bit. Callbacks do all that happens after a step.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What `helm test` of the platform chart asks: each module is `python -m llm.cluster.installation.NAME` in a pod."""
+"""Checks of `helm test` of the platform chart: each module is `python -m llm.cluster.installation.NAME` in a pod."""

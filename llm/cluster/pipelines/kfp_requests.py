@@ -53,7 +53,7 @@ def bound(api_client: Any, timeout_seconds: float) -> None:
 
 
 def _refusal(uri: str, error: Any) -> Refused | Unreachable:
-    """What the server said, with its status."""
+    """The server's answer as an error, with its status."""
     if not error.status:  # the client's own way to say that it does not trust the certificate
         return Refused(400, "", f"Kubeflow Pipelines at {uri}: {shortened(str(error.reason))}", OWN_AUTHORITY)
     said = _words(error.body)

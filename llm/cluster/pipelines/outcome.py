@@ -1,4 +1,4 @@
-"""How a run ended, as an exit code and in words.
+"""The end of a run, as an exit code and in words.
 
 0    SUCCEEDED
 4    SUCCEEDED, but the gate did not pass: the steps that need its PASS were skipped
@@ -27,20 +27,20 @@ OUR_CODES = frozenset(
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run."""
 
     exit_code: int
     message: str | None
     step: str | None = None
     """The step that failed."""
     log: StepLog | None = None
-    """What it printed; None if it cannot be read."""
+    """Its output; None if it cannot be read."""
     has_begun: bool = True
     """Whether that step began, so that there should be a log."""
 
 
 def outcome(run: RunState, logs: StepLogs, cancelled_for: Interrupted | CannotStart | None = None) -> Outcome:
-    """How a run ended; `cancelled_for` says why we cancelled it, if we did."""
+    """The end of a run; `cancelled_for` says why we cancelled it, if we did."""
     if run.state == "SUCCEEDED":
         return _succeeded(run)
     if isinstance(cancelled_for, CannotStart):

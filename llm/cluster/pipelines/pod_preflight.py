@@ -1,4 +1,4 @@
-"""What a run in pods cannot do: refused before anything is made on the cluster.
+"""Things that a run in pods cannot do: refused before anything is made on the cluster.
 
 The steps of a submitted run are pods. They share no folder with each other or with the machine that submits, and
 everybody who sees the run in Kubeflow Pipelines can read its parameters.
@@ -22,7 +22,7 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104  nothi
 
 
 def pod_preflight(config: RunConfig) -> list[str]:
-    """Warnings about what only the pods can know; raises UserError for what cannot work there."""
+    """Warnings about facts that only the pods can know; raises UserError for a setting that cannot work there."""
     _check_store(config)
     _check_tracking(config)
     check_secrets(config)

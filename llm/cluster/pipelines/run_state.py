@@ -46,7 +46,7 @@ class Node:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None before its end."""
+        """Its duration; None before its end."""
         return None if self.started is None or self.ended is None else (self.ended - self.started).total_seconds()
 
 

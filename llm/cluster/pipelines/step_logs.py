@@ -32,7 +32,7 @@ TEMPLATES = ("system-container-impl", "retry-system-container-impl")
 
 @dataclass(frozen=True)
 class StepLog:
-    """What a step printed, and where it was read."""
+    """The output of a step, and where it was read."""
 
     text: str
     source: str
@@ -56,7 +56,7 @@ class StepLog:
 
 @dataclass
 class Shown:
-    """How much of one step's log was shown already."""
+    """The part of one step's log that was shown already."""
 
     logs: dict[str, PodLog] = field(default_factory=dict)
     """By pod."""
@@ -135,7 +135,7 @@ class StepLogs:
         return [one for one in self.of_run(run_id) if one.trouble and not one.pod.has_ended]
 
     def troubles(self, run_id: str) -> dict[str, str]:
-        """What keeps steps from starting, by step."""
+        """Reasons why steps do not start, by step."""
         return {pod.step: pod.trouble for pod in self.held_up(run_id) if pod.trouble}
 
 
@@ -171,7 +171,7 @@ def follow_logs(
     only: str | None = None,
     to_the_end: bool = False,
 ) -> Iterator[Piece]:
-    """What the steps of a run printed so far, in the order of their start; with `to_the_end` also what comes.
+    """The output of a run's steps so far, in the order of their start; with `to_the_end` also the output that follows.
 
     Nothing comes twice, however often a connection or the server breaks off. Of steps that run at the same time, one is
     shown before the next.

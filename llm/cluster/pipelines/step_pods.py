@@ -47,14 +47,14 @@ class StepPod:
 
     @property
     def trouble(self) -> str | None:
-        """What keeps it from starting: an image, a Secret, no node with room; None if nothing does."""
+        """The reason why it does not start: an image, a Secret, no node with room; None if there is none."""
         if self.pod.not_scheduled is not None:
             return ": ".join(self.pod.not_scheduled)
         return next((f"{one.reason}: {one.message or one.image}" for one in self._waiting), None)
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """What keeps it from starting and does not go away by itself; None if nothing does, or if it is to end."""
+        """The obstacle to its start that does not go away by itself; None if there is none, or if it is to end."""
         if self.pod.is_going:
             return None
         found = (container_obstacle(self.pod, one, self.step, self._advice(one)) for one in self._waiting)

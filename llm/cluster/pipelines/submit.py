@@ -26,7 +26,7 @@ from llm.process.interrupts import Interrupted, Interrupts
 
 
 class Choice(Enum):
-    """What a user who interrupts the wait wants of the run."""
+    """The choices of a user who interrupts the wait."""
 
     WAIT = "wait"
     LEAVE = "leave"
@@ -47,7 +47,7 @@ class Waiter:
     interrupts: Interrupts
     limits: Limits
     end_training: Callable[[str | None], object]
-    """Deletes what the run trains on pools; takes the namespace of its pods, if that is known."""
+    """Deletes the TrainJobs that the run started on pools; takes the namespace of its pods, if that is known."""
 
 
 def start(
@@ -77,9 +77,9 @@ def start(
 
 
 def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api, str], object]) -> None:
-    """Check what the platform chart installs, if KFP is in the cluster that we see: it may be in another one.
+    """Check the objects of the platform chart, if KFP is in the cluster that we see: it may be in another one.
 
-    What may not be looked at passes.
+    An object that we may not read passes.
     """
     namespace = pods.kfp_namespace()
     if namespace is None:
@@ -126,7 +126,7 @@ def _give_way(api: KfpApi, run: RunState) -> None:
 def wait_to_the_end(
     waiter: Waiter, run: RunState, config: RunConfig, choose: Callable[[Interrupted], Choice]
 ) -> tuple[RunState, Interrupted | CannotStart | None]:
-    """The run at its end, and why we cancelled it if we did. When interrupted, `choose` says what becomes of it.
+    """The run at its end, and why we cancelled it if we did. When interrupted, `choose` decides about it.
 
     A step that cannot start cancels it, and so does an interruption of `choose`; an interruption of the cancelling
     leaves it to the cluster. Raises StoppedWaiting if the run goes on; Unreachable or Refused if it cannot be seen any

@@ -34,7 +34,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How often to look at a run, and how long to wait for what."""
+    """Seconds between two looks at a run, and limits of each wait."""
 
     poll_seconds: float = 2.0
     away_seconds: float = 300.0
@@ -48,7 +48,7 @@ class CannotStart(UserError):
     """An obstacle that keeps a step from starting has been there for too long to go away by itself."""
 
     def __init__(self, step: str, obstacle: Obstacle) -> None:
-        """Take the step, and what is in its way."""
+        """Take the step and its obstacle."""
         super().__init__(obstacle.summary, *obstacle.details)
         self.step, self.summary = step, obstacle.summary
 
@@ -75,7 +75,7 @@ class RunPrinter:
             self._said = self._clock.now()
 
     def trouble(self, held_up: Iterable[StepPod]) -> None:
-        """Say what keeps steps from starting, each reason once: a kubelet goes back and forth between some."""
+        """Print why steps do not start, each reason once: a kubelet goes back and forth between some."""
         for pod in held_up:
             reason = (pod.step, str(pod.trouble).partition(":")[0])
             if reason not in self._troubles:

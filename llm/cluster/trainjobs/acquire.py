@@ -31,8 +31,8 @@ def acquire(
 ) -> Acquired:
     """Create the TrainJob. If its name is taken, adopt that TrainJob if it asks for the same.
 
-    See `why_replace` for those that are replaced. Raises UserError if it asks for something else, BusyError if another
-    run does the same work now (both would write the same checkpoints), ServiceError if that cannot be seen.
+    `why_replace` says which TrainJobs are replaced. Raises UserError if it asks for something else, BusyError if
+    another run does the same work now (both would write the same checkpoints), ServiceError if that cannot be seen.
     """
     name = body["metadata"]["name"]
     while True:

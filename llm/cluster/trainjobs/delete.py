@@ -14,9 +14,9 @@ from llm.words import duration
 
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.0
-"""How long nothing must be seen of a TrainJob before it counts as gone: see `_is_there`."""
+"""Seconds in which nothing must be seen of a TrainJob before it counts as gone: see `_is_there`."""
 MARGIN_SECONDS = 60.0
-"""How long controllers and kubelets may take beyond the pods' grace."""
+"""Seconds that controllers and kubelets may take beyond the pods' grace."""
 
 
 def delete_trainings(api: Api, run: str, tell: Callable[[str], None] = silent) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a training needs of the cluster, checked before anything is made: Trainer, JobSet, the pool, and our right.
+"""Needs of a training, checked on the cluster before anything is made: Trainer, JobSet, the pool, and our right.
 
 The versions come from the server's discovery, which every account may read. The CRDs not every account may read.
 """

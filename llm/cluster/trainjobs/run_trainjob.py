@@ -20,11 +20,11 @@ from llm.runs.events import EventLog
 TASK = "train"
 POD = ("python", "-m", "llm.training.pod")
 PATIENCE_SECONDS = 600.0
-"""How long an outage of the API server is waited out once the TrainJob is there: an upgrade of a control plane."""
+"""Seconds to wait out an outage of the API server once the TrainJob is there: an upgrade of a control plane."""
 
 
 def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: EventLog) -> Callable[[str], None]:
-    """What runs a plan, given by its URI, as a TrainJob on the pool that the training names; see `run_trainjob`."""
+    """A function that runs a plan, given by its URI, as a TrainJob on the training's pool; see `run_trainjob`."""
     assert training.pool is not None
     pool = training.pool
 
@@ -53,9 +53,9 @@ def run_trainjob(
     lines to stderr. SIGTERM, SIGINT and SIGHUP delete the TrainJob before anything else. A TrainJob without an owner
     (outside of a pod) is deleted when it is complete.
 
-    Raises what the trainer raised, by its exit code and in its words; Preempted after a signal, or if others deleted
-    the TrainJob; UserError for what keeps it from starting, once patience with that is at an end (then it is deleted);
-    ServiceError if the cluster refuses or does not answer.
+    Raises the trainer's error, by its exit code and in its words; Preempted after a signal, or if others deleted the
+    TrainJob; UserError for an obstacle that keeps it from starting, once patience with that is at an end (then it is
+    deleted); ServiceError if the cluster refuses or does not answer.
     """
 
     def tell(message: str) -> None:

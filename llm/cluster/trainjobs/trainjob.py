@@ -25,12 +25,12 @@ WORK = "gristmill.io/work"
 """Label with a hash of the command: the same for two runs that train the same, into the same place of the store."""
 
 NAME_CHARACTERS = 40
-"""Room for what JobSet adds to a pod's name, which is a host name of 63 characters: `<name>-node-0-<index>-xxxxx`."""
+"""Room for JobSet's ending of a pod's name, which is a host name of 63 characters: `<name>-node-0-<index>-xxxxx`."""
 
 
 @dataclass(frozen=True)
 class TrainJobSpec:
-    """What a training asks of the cluster."""
+    """The request of a training to the cluster."""
 
     run: str
     task: str

@@ -1,4 +1,4 @@
-"""What all sections share: the base class, and the types of their fields."""
+"""Parts that all sections share: the base class, and the types of their fields."""
 
 from __future__ import annotations
 

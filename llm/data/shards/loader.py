@@ -29,7 +29,7 @@ class Loader:
         """
         self._global_batch, self._seed = global_batch, seed
         self.windows = max(0, (len(tokens) - 1) // sequence_length)
-        """Windows in an epoch; what is left at the end, shorter than a window, is not used."""
+        """Windows in an epoch; the rest at the end, shorter than a window, is not used."""
         if self.windows < global_batch:
             fitting = self.windows * sequence_length
             raise UserError(

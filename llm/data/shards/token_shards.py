@@ -67,7 +67,7 @@ class ShardWriter:
 
 
 def write_meta(folder: Path, vocab_size: int, end_of_text: int) -> None:
-    """Write what holds for all splits."""
+    """Write the facts that hold for all splits."""
     (folder / META).write_text(json.dumps({"vocab_size": vocab_size, "end_of_text": end_of_text}) + "\n")
 
 
@@ -84,7 +84,7 @@ class TokenShards:
 
     @classmethod
     def open(cls, manifest: Manifest) -> TokenShards:
-        """Open shards whose files are what the manifest says; raises DamagedError."""
+        """Open shards whose files match the manifest; raises DamagedError."""
         return cls(manifest.verify(), manifest.id)
 
     def tokens(self, split: str) -> Tokens:
@@ -95,6 +95,6 @@ class TokenShards:
         return np.memmap(path, dtype=token_type(self.vocab_size), mode="r")
 
     def document_offsets(self, split: str) -> npt.NDArray[np.int64]:
-        """Where each document starts, and the end of the last, [documents + 1]."""
+        """The start of each document, and the end of the last, [documents + 1]."""
         offsets: npt.NDArray[np.int64] = np.load(self.folder / f"{split}.documents.npy")
         return offsets

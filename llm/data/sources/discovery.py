@@ -2,7 +2,7 @@
 
 They are found in the modules of `llm.data.sources` (a constant `SOURCE`) and of `llm.data.sources.formats` (a constant
 `FORMAT`), and in the entry points `gristmill.sources` and `gristmill.formats` of installed packages. Local files and
-plain text take what no other one recognises.
+plain text take every path and file that no other one recognises.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A folder gives everything below it but hidden files. The order is that of the names, so it is the same on every
 machine. Names are relative to the folder, or to the part of a glob before its first wildcard: no product depends on
-where the input lies. What exists as it is written is no wildcard: `p[1]/*.txt` are the files of `p[1]`.
+where the input lies. A path that exists as it is written is no wildcard: `p[1]/*.txt` are the files of `p[1]`.
 """
 
 from __future__ import annotations

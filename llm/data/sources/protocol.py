@@ -1,4 +1,4 @@
-"""What a source and a format are.
+"""The protocols of a source and of a format.
 
 A *source* says which files `data.path` names: a folder of this machine, or the standard library. A *format* reads the
 documents out of a file: JSON Lines, Parquet. A source of files that may have any format leaves `read` to
@@ -56,13 +56,13 @@ class InputFile(Protocol):
 
     @property
     def path(self) -> Path | None:
-        """Where it lies on this machine; None: not on this machine."""
+        """Its path on this machine; None: not on this machine."""
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """The bytes, decompressed; raises UserError if they cannot be read or are damaged."""
 
     def fingerprint(self) -> str:
-        """What changes when the stored bytes do: their sha256, or the hash that a service keeps of them.
+        """A value that changes when the stored bytes do: their sha256, or the hash that a service keeps of them.
 
         It is part of the recipe. Raises UserError if the bytes cannot be read.
         """
@@ -72,10 +72,10 @@ class InputFile(Protocol):
 
 
 class Source(ABC):
-    """Where text lies."""
+    """A place that holds text."""
 
     form = ""
-    """How a user writes `data.path` for it, for the message on a path that does not exist."""
+    """The way to write `data.path` for it, for the message on a path that does not exist."""
 
     @abstractmethod
     def recognises(self, path: str) -> bool:
@@ -97,12 +97,12 @@ class Source(ABC):
         return ()
 
     def warning_in_an_image(self, path: str) -> str | None:
-        """What is different where the step runs in a container of its image; None: nothing."""
+        """The difference where the step runs in a container of its image; None: none."""
         return None
 
 
 class Format(ABC):
-    """How documents are written into a file."""
+    """A way to write documents into a file."""
 
     @abstractmethod
     def recognises(self, file: InputFile) -> bool:

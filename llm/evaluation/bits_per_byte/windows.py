@@ -1,4 +1,4 @@
-"""How a document that is longer than the model's context is cut for scoring.
+"""Windows that cut a document for scoring when it is longer than the model's context.
 
 Windows overlap by half: a token is scored once, with at least half a window of history before it (all of it, if
 the document is no longer than that). The last window ends with the document and is as long as the others, so its

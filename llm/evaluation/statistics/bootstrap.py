@@ -3,8 +3,8 @@
 The document is the unit of resampling: the tokens of one document are correlated, so resampling tokens would
 claim far too much certainty (clustered errors, Miller 2024, arXiv:2411.00640). A resample is a
 multinomial vector of counts, and its estimate the ratio of the resampled sums (Davison and Hinkley 1997,
-"Bootstrap Methods and their Application"). Documents made from one another are one entry (`intervals.py`). What is
-said of documents here holds for the items of every metric.
+"Bootstrap Methods and their Application"). Documents made from one another are one entry (`intervals.py`). The same
+holds for the items of every metric.
 
 *Strata.* The number of documents of each domain is chosen, not drawn, so the overall figure is resampled within
 domains. A domain with a single document shows no spread of its own: such domains are joined, and if one is still
@@ -15,7 +15,7 @@ in place of Student's. Its levels are therefore moved out (the expanded percenti
 "What Teachers Should Know About the Bootstrap", arXiv:1411.5279), with n the effective number of
 documents: many small documents do not make up for one that holds most of the weight (Kish 1965). There is no interval
 below FEWEST_DOCUMENTS effective documents, and none without a whole degree of freedom: each stratum costs one of the
-effective number. What is unknown is not shown as certain.
+effective number. An unknown figure is not shown as certain.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from llm.evaluation.statistics.bootstrap import Estimate, estimate_ratio
 
 @dataclass(frozen=True)
 class Intervals:
-    """How intervals are made; a product records it, so that the gate reads its intervals as the scores' were made."""
+    """Settings of intervals; a product records them, so that the gate reads its intervals as the scores' were made."""
 
     confidence: float
     resamples: int

@@ -72,12 +72,12 @@ def items_of(evaluation: Manifest, metric: str) -> pl.DataFrame:
 
 
 def items_file(metric: str) -> str:
-    """Where an evaluation keeps the items of a metric."""
+    """The file in which an evaluation keeps the items of a metric."""
     return f"items/{metric}.parquet"
 
 
 def metrics_of(evaluation: Manifest) -> dict[str, dict[str, Any]]:
-    """What an evaluation says of each of its metrics; empty for one of an earlier version. Raises DamagedError."""
+    """The metrics of an evaluation; empty for one of an earlier version. Raises DamagedError."""
     summary = json.loads(evaluation.file("summary.json").read_text(encoding="utf-8"))
     found: dict[str, dict[str, Any]] = summary.get("metrics", {})
     return found

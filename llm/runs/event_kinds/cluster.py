@@ -1,4 +1,4 @@
-"""What a launcher says of a training that runs on a cluster."""
+"""News from the launcher of a training that runs on a cluster."""
 
 from __future__ import annotations
 

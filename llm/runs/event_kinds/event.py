@@ -1,4 +1,4 @@
-"""What all kinds of event share.
+"""The base of all kinds of event.
 
 Laws: `Event.read(event.document()) == event`, and `Event.read(document).document() == document` for every document with
 a kind and a time, whichever version wrote it.

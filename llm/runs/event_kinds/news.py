@@ -1,4 +1,4 @@
-"""What a step says while it works."""
+"""News from a step while it works."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from llm.runs.event_kinds.event import Event
 
 
 class Progress(Event):
-    """How far a step is. It is shown on the live line, and leaves no line of its own."""
+    """The progress of a step. It is shown on the live line, and leaves no line of its own."""
 
     kind: Literal["progress"] = "progress"
     step: str
-    """Name of the step, or of what speaks in its place."""
+    """Name of the step, or of the program that speaks in its place."""
     message: str
-    """What it does now."""
+    """The work that it does now."""
     done: int | None = None
-    """How much is done, in the unit of `total`; null: not known."""
+    """Amount that is done, in the unit of `total`; null: not known."""
     total: int | None = None
-    """How much there is to do; null: not known."""
+    """Amount that there is to do; null: not known."""
 
 
 class Warned(Event):

@@ -23,7 +23,7 @@ class RunStarted(Event):
     config_sha256: str | None = None
     """Hash of the resolved configuration."""
     runner: str | None = None
-    """What runs the steps: `subprocess`, `docker` or `kubeflow`."""
+    """The runner of the steps: `subprocess`, `docker` or `kubeflow`."""
     kfp_run: str | None = None
     """Id of the run in Kubeflow Pipelines; one id is one attempt."""
     images: Mapping[str, str] | None = None
@@ -51,6 +51,6 @@ class RunFinished(Event):
     exit_code: int
     """The exit code of the command."""
     seconds: float
-    """How long the attempt took."""
+    """Duration of the attempt."""
     peak_memory_bytes: int | None = None
     """Peak memory of all processes of the attempt together."""

@@ -20,17 +20,17 @@ class StepStarted(Event):
 
 
 class StepExplained(Event):
-    """A step knows whether it must work, and why: it looked in the store for what it is about to make."""
+    """A step knows whether it must work, and why: it looked in the store for the product that it would make."""
 
     kind: Literal["step_explained"] = "step_explained"
     step: str
     """Name of the step."""
     sought: str
-    """What it looked for, by the name of the recipe; a step may look for more than its own product."""
+    """The name of the recipe that it looked for; a step may look for more than its own product."""
     reused: bool
     """Whether the store has it."""
     why: list[str] = Field(default_factory=list)
-    """What changed since the nearest earlier recipe, in words: `config training.optimizer.lr 0.003 -> 0.001`."""
+    """Changes since the nearest earlier recipe, in words: `config training.optimizer.lr 0.003 -> 0.001`."""
 
 
 class StepFinished(Event):
@@ -40,7 +40,7 @@ class StepFinished(Event):
     step: str
     """Name of the step."""
     seconds: float | None = None
-    """How long it took."""
+    """Duration of the step."""
     reused: bool = False
     """Whether the store had its product already."""
     manifest: str | None = None
@@ -62,4 +62,4 @@ class StepFailed(Event):
     message: str = ""
     """The error, with its advice in further lines."""
     seconds: float | None = None
-    """How long the step had run."""
+    """Time that the step had run."""

@@ -28,7 +28,7 @@ END_OF_TEXT = "<|endoftext|>"
 CPUS = "GRISTMILL_CPUS"
 """Environment variable with the threads that one step of the model may use."""
 REPLACEMENT = "\ufffd"
-"""What decoding gives for bytes that are not whole characters (yet)."""
+"""The result of decoding bytes that are not whole characters (yet)."""
 
 
 class BadRequest(Exception):
@@ -37,7 +37,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to continue, and how: the same meaning and limits as `llm.generation.Sampling`."""
+    """A text to continue, and how: the same meaning and limits as `llm.generation.Sampling`."""
 
     prompt: str
     max_tokens: int
@@ -56,7 +56,7 @@ class Request:
 
 
 class Sink(Protocol):
-    """Where a request's answer goes; called from the decoding thread only."""
+    """The receiver of a request's answer; called from the decoding thread only."""
 
     def token(self, text: str, token: int, finish_reason: str | None) -> None:
         """Take a token; `finish_reason` (`stop` or `length`) comes with the last."""

@@ -1,1 +1,1 @@
-"""What runs in a serving pod: probes, drain, trial of a new model, fetch of a model."""
+"""Programs of a serving pod: probes, drain, trial of a new model, fetch of a model."""

@@ -2,7 +2,7 @@
 
 When a pod must go, two things begin at the same time: this hook, and the news of it on its way to every node's routing.
 So first we wait, and Triton serves as before, until new connections go elsewhere. Then we wait until no request is open
-and none has come for a short while, but no longer than the limit. Only then does Kubernetes tell Triton to stop. Triton
+and none has come for a short while, but no longer than the limit. After that, Kubernetes tells Triton to stop. Triton
 then refuses new connections, and breaks off whatever has not ended after its exit timeout.
 
 A client that keeps a connection open and asks again and again on it is served until the limit, and then cut off:
@@ -23,7 +23,7 @@ from llm.words import duration
 
 POLL_SECONDS = 0.2
 IDLE_SECONDS = 2.0
-"""How long no request may be open, and none answered: a client that asks again comes back sooner."""
+"""Seconds in which no request may be open, and none answered: a client that asks again comes back sooner."""
 NEWS_SECONDS = 10.0
 CONTAINER_LOG = Path("/proc/1/fd/1")
 """Standard output of the container's main process: a hook's own goes nowhere."""

@@ -1,6 +1,6 @@
 """A model repository out of the store into a folder that Triton serves, every file checked on its way.
 
-What is in the folder already and right stays, so an attempt that was cut short goes on where it stopped. The
+A right file that is in the folder already stays, so an attempt that was cut short goes on where it stopped. The
 manifest is written last: a folder without one was not fetched to its end.
 """
 
@@ -44,7 +44,7 @@ def fetch_repository(
     """Fetch the repository at a `file://` or `s3://` URI, or under its name, into `folder`; returns its manifest.
 
     `limit` is the folder's room, as Kubernetes writes it (`2Gi`). Raises UserError if there is no repository, no room
-    for it or something else in the folder, DamagedError naming the file that is not what the manifest says,
+    for it or something else in the folder, DamagedError naming the file that does not match the manifest,
     ServiceError if S3 refuses or does not answer.
     """
     uri = resolved(uri.rstrip("/"))

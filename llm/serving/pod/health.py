@@ -46,7 +46,7 @@ def model_processes(triton: int = 1) -> list[int]:
 
 
 def not_live(port: int) -> str | None:
-    """What is wrong with Triton's own answer to whether it lives; None if nothing."""
+    """The fault in Triton's own answer to whether it lives; None if there is none."""
     connection = HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/v2/health/live")

@@ -34,14 +34,14 @@ SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? (\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Requests:
-    """How many requests are open, and how many were answered since Triton's start."""
+    """Numbers of requests that are open, and that were answered since Triton's start."""
 
     open: int
     answered: int
 
 
 def requests(metrics_url: str, ports: Collection[int], triton: int) -> Requests:
-    """What is open at the Triton with a process id, by its model, its metrics and the connections to its ports.
+    """Requests at the Triton with a process id, by its model, its metrics and the connections to its ports.
 
     Where its metrics cannot be read, or its model keeps no count (an older repository), every open connection to the
     ports counts as an open request.

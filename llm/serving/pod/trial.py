@@ -73,14 +73,14 @@ class Trial:
         say(f"trial: version {repository.version} of {model} serves: 'def ' goes on with {answer!r}")
 
     def tell(self, message: str) -> None:
-        """Note what is being done; said only now and then, so that a failed trial's log is its reason alone."""
+        """Note the work in progress; said only now and then, so that a failed trial's log is its reason alone."""
         self.at = message
         if time.monotonic() - self._said >= NEWS_SECONDS:
             self._said = time.monotonic()
             say(f"trial: {message}")
 
     def give_up_after(self, seconds: int) -> None:
-        """End this process when that time is over, with a ServiceError that names what was being done.
+        """End this process when that time is over, with a ServiceError that names the work in progress.
 
         At once: nothing may catch it, and no download that still runs is waited for. The kernel ends Triton with us.
         """

@@ -1,4 +1,4 @@
-"""Where Triton is installed: an environment of its own, made by `make triton`.
+"""The place where Triton is installed: an environment of its own, made by `make triton`.
 
 NVIDIA's `nvidia-pytriton` wheel carries tritonserver and its Python backend. It needs numpy below 2, so it cannot
 share the project's environment.

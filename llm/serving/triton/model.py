@@ -19,7 +19,7 @@ from decoding import BadRequest, Decoder, Request  # type: ignore[import-not-fou
 
 
 class OpenRequests:
-    """How many requests are open, in a small file that a drain on the same machine reads (`pod/open_requests.py`).
+    """The number of open requests, in a small file that a drain on the same machine reads (`pod/open_requests.py`).
 
     No metric of Triton's: its Python backend (2.51) crashes when two threads change one at the same time.
     """
@@ -84,7 +84,7 @@ class Answer:
 
 
 class TritonPythonModel:
-    """What Triton calls."""
+    """The class that Triton calls."""
 
     def initialize(self, arguments: dict[str, str]) -> None:
         """Load the model; a failure is Triton's reason for not loading this version."""

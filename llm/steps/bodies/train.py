@@ -30,7 +30,7 @@ def body(context: Context, given: Given) -> Manifest:
 
 
 def _on_a_pool(context: Context) -> Elsewhere | None:
-    """What takes the training to the pool that the configuration names; None: it is done here."""
+    """A function that takes the training to the pool that the configuration names; None: it is done here."""
     config = context.config
     if config.training.pool is None:
         return None

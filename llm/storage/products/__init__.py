@@ -1,6 +1,6 @@
-"""What a manifest says of its product under `counts`: one frozen model for each kind of product.
+"""The facts about a product under `counts` of its manifest: one frozen model for each kind of product.
 
-They are here, in the lowest room that knows manifests, and not in the areas that make the products: the report, the
+They are here, in the lowest package that knows manifests, and not in the areas that make the products: the report, the
 registry and the list of runs read them, and must not import torch or polars for that. A new kind is a subclass of
 `Counts`. A field that is added to a kind later needs a default, so that manifests from before still read.
 """

@@ -24,14 +24,14 @@ class Part(BaseModel):
 
 
 class Counts(Part):
-    """What a manifest of one kind says of its product."""
+    """The facts that a manifest of one kind holds about its product."""
 
     kind: ClassVar[str]
     """The kind of the manifest."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
-        """The counts of a manifest; what a later version added is in `model_extra`.
+        """The counts of a manifest; fields that a later version added are in `model_extra`.
 
         Raises UserError if the manifest is of another kind, DamagedError if its counts lack something.
         """

@@ -34,7 +34,7 @@ class LeftOut(Part):
 
 
 class CorpusCounts(Amount, Counts):
-    """How much ingest read, kept and left out."""
+    """The text that ingest read, kept and left out."""
 
     kind: ClassVar[str] = "corpus"
 

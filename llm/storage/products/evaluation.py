@@ -11,7 +11,7 @@ from llm.storage.products.counts import Counts, Part
 
 
 class MetricKind(Part):
-    """What a metric is."""
+    """The unit and the direction of a metric."""
 
     unit: str
     """In words, such as "errors per word"."""

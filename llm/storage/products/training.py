@@ -9,7 +9,7 @@ from llm.storage.products.counts import Counts
 
 
 class CheckpointCounts(Counts):
-    """How far a training came."""
+    """The progress of a training."""
 
     kind: ClassVar[str] = "checkpoint"
 

@@ -14,16 +14,16 @@ from llm.storage.recipe.sources import code_of, libraries_of, version_of
 MOST_INPUTS = 10_000
 """More files are remembered by one hash: what a recipe is made of stays a small document."""
 Parts = dict[str, dict[str, Any]]
-"""What a recipe is made of: by kind (config, code, library, input, parent) and name, each as plain data."""
+"""The parts of a recipe: by kind (config, code, library, input, parent) and name, each as plain data."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that decides a step's result.
 
-    `code` names the modules that do the work, as a rule `(__name__,)`: what they import takes part too, and so do the
-    versions of the libraries that all of it imports. `libraries` are distributions that are used without an import.
-    `inputs` holds fingerprints of what is not in the store, such as the user's own files.
+    `code` names the modules that do the work, as a rule `(__name__,)`: the modules that they import take part too, and
+    so do the versions of the libraries that all of them import. `libraries` are distributions that are used without an
+    import. `inputs` holds fingerprints of inputs outside the store, such as the user's own files.
     """
 
     step: str

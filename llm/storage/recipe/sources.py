@@ -1,10 +1,10 @@
-"""The code and the libraries that take part in a result: what a step's module imports, and what that imports.
+"""The code and the libraries that take part in a result: all modules that a step's module imports, at any depth.
 
 Sources are read, never imported: a module of the training is followed on a machine without torch. Imports inside
 functions count as well, and so does a module that a string names (`python -m llm.training.worker`). Imports for type
 checkers alone do not count. The packages of `course` end the way. A module of no distribution is the user's own, and is
 followed as ours are. Limit: a module that is chosen at run time by a name from the configuration is not found here;
-whoever chooses it passes it as a further root.
+the code that chooses it passes it as a further root.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def locate(module: str) -> Path | None:
 
 
 def _spec(top: str) -> ModuleSpec | None:
-    """Where a top name is; None if Python would not find it."""
+    """The place of a top name; None if Python would not find it."""
     return sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
 
 
@@ -183,7 +183,7 @@ def _distributions(name: str) -> tuple[str, ...]:
 
 
 def _top_names(distribution: Distribution) -> set[str]:
-    """What a distribution lets Python import (`packages_distributions` of Python 3.11 fails on a file named `.`)."""
+    """Names to import from a distribution (`packages_distributions` of Python 3.11 fails on a file named `.`)."""
     listed = distribution.read_text("top_level.txt")
     if listed is not None:
         return set(listed.split())

@@ -26,7 +26,7 @@ REMEDY = (
 
 
 def check(objects: S3Objects) -> None:
-    """Write, read back and remove small objects below `.access/`; raises ServiceError for what does not come back."""
+    """Write, read back and remove small objects below `.access/`; raises ServiceError if they do not come back."""
     home = objects.below(f".access/{uuid.uuid4().hex}")  # two runs may look at the same time
     home.names()
     try:

@@ -38,7 +38,7 @@ SETTINGS = {
     "InvalidRegionError": "AWS_REGION (or AWS_DEFAULT_REGION) must be a region's name, such as us-east-1.",
     "ValueError": "AWS_ENDPOINT_URL_S3, or AWS_ENDPOINT_URL, must be http://HOST:PORT or https://HOST:PORT.",
 }
-"""By what boto3 raises instead of making a client."""
+"""By the error that boto3 raises instead of making a client."""
 
 
 def is_aws(endpoint: str) -> bool:
@@ -59,7 +59,7 @@ class Place:
 
     @property
     def setting(self) -> str:
-        """Where the endpoint is set: a variable, or a file of AWS's tools."""
+        """The place where the endpoint is set: a variable, or a file of AWS's tools."""
         for name in ENDPOINTS:
             if os.environ.get(name, "").rstrip("/") == self.endpoint.rstrip("/"):
                 return name
@@ -71,7 +71,7 @@ class Place:
 
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
-    """Turn what boto3 raises in the body into UserError (no such bucket), OutageError or ServiceError."""
+    """Turn boto3's errors in the body into UserError (no such bucket), OutageError or ServiceError."""
     from boto3.exceptions import Boto3Error, RetriesExceededError
     from botocore import exceptions as of_botocore
 
@@ -124,7 +124,7 @@ def unusable(error: Exception) -> UserError:
 
 
 def refusal(place: Place, response: Any) -> GristmillError:
-    """The error for what S3 answered."""
+    """The error for S3's answer."""
     answer = response.get("Error", {})
     code, words = str(answer.get("Code", "")), str(answer.get("Message", ""))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,8 +1,9 @@
 """Objects in an S3 bucket, through boto3.
 
-Large files go up and come down in parts, several at a time; S3 checks a SHA-256 of what it receives, and what comes
-down is hashed here. An object appears when its upload is complete, so a reader never sees half of one. Where the
-server has conditional writes, `if_absent` holds between machines; elsewhere two writers in one moment may both succeed.
+Large files go up and come down in parts, several at a time; S3 checks a SHA-256 of the bytes that it receives, and
+every download is hashed here. An object appears when its upload is complete, so a reader never sees half of one. Where
+the server has conditional writes, `if_absent` holds between machines; elsewhere two writers in one moment may both
+succeed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ NO_LIST_DELETE = {"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "In
 
 
 class S3Objects:
-    """Objects below a prefix of a bucket; raises ServiceError or UserError for whatever S3 refuses."""
+    """Objects below a prefix of a bucket; raises ServiceError or UserError for every refusal of S3."""
 
     def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
@@ -48,7 +49,7 @@ class S3Objects:
 
     @classmethod
     def at(cls, uri: str) -> S3Objects:
-        """What lies at an `s3://` URI."""
+        """The objects at an `s3://` URI."""
         bucket, prefix = bucket_and_prefix(uri)
         return cls(client(), bucket, prefix)
 
@@ -186,7 +187,7 @@ class S3Objects:
                 raise refusal(self.place, {**answer, "Error": refused[0]})
 
     def check_access(self) -> list[str]:
-        """Raise ServiceError or UserError, naming what is wrong, unless the server keeps what we write."""
+        """Raise ServiceError or UserError, naming the fault, unless the server keeps our writes."""
         access.check(self)
         return []
 

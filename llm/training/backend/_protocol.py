@@ -1,7 +1,7 @@
-"""What the trainer asks of a backend.
+"""The methods that the trainer asks of a backend.
 
 The trainer owns the loop, the data, the schedule and the checkpoints; a backend owns how gradients are shared and
-where optimizer states live. A rank's state is what only that rank has (its share under ZeRO).
+where optimizer states live. A rank's state is the part that only that rank has (its share under ZeRO).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class Backend(Protocol):
     """Data-parallel training of one model over the ranks of the default process group.
 
-    One optimizer step is, for each micro-batch: `begin`, the forward pass of what `wrap` returned, `backward`; then
-    one `clip_and_step`.
+    One optimizer step is, for each micro-batch: `begin`, the forward pass of the module that `wrap` returned,
+    `backward`; then one `clip_and_step`.
     """
 
     def wrap(self, model: Decoder, config: TrainingConfig) -> nn.Module:
-        """Take charge of a model; returns what the trainer calls in its place."""
+        """Take charge of a model; returns the module that the trainer calls in its place."""
 
     def begin(self, *, last: bool) -> None:
         """A micro-batch comes; only the `last` one of a step needs to send something to other ranks."""
@@ -38,4 +38,4 @@ class Backend(Protocol):
         """This rank's optimizer state; None if rank 0's is that of all ranks."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave on the same rank of as many ranks; the weights are loaded before."""
+        """Restore the state that `state_dict` gave on the same rank of as many ranks; the weights are loaded before."""

@@ -1,7 +1,7 @@
 """Callbacks: one module for each behaviour that `training.callbacks` may add.
 
-Modules with an underscore are what every training does: it records each step, measures the loss on the validation split
-and saves checkpoints.
+Modules with an underscore are the callbacks of every training: they record each step, measure the loss on the
+validation split and save checkpoints.
 """
 
 from llm.training.callbacks._callback import Callback, StepDone

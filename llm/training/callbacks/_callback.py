@@ -1,4 +1,4 @@
-"""What a callback learns of the training, and when."""
+"""The facts that a callback learns of the training, and when."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Callback:
         """The training begins with the step of this number (from 0), or continues with it; the state is loaded."""
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
-        """A step has ended. What raises here ends the training; raise it on all ranks alike."""
+        """A step has ended. An error here ends the training; raise it on all ranks."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold, in JSON; that of rank 0 is saved. Law: `load(state())` changes nothing."""
+        """The state for a checkpoint, in JSON; that of rank 0 is saved. Law: `load(state())` changes nothing."""
         return {}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore what `state` gave, on every rank."""
+        """Restore the state that `state` gave, on every rank."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Save(Callback):
-    """The last of all callbacks, so that a checkpoint holds what the others made of the step."""
+    """The last of all callbacks, so that a checkpoint holds the results of the others for the step."""
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """Save, if it is time."""

@@ -57,7 +57,7 @@ class Checkpoint:
         return self.place.fetch(next(entry for entry in self.files if entry.path == file), into)
 
     def state(self) -> TrainingState:
-        """Where the training stood."""
+        """The state of the training."""
         content = self.place.read(STATE)
         assert content is not None, f"{self.name} is whole and has no {STATE}"
         return TrainingState(**json.loads(content))

@@ -136,7 +136,7 @@ def _remove(workspace: Objects, name: str) -> None:
 
 
 def _os_error(error: Exception, folder: Path) -> OSError:
-    """The OSError behind what a library raised while writing; re-raises what has none.
+    """The OSError behind a library's error while writing; re-raises an error that has none.
 
     torch raises its own error while the file's OSError is handled; safetensors only puts it into words.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,10 @@ FOUND = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b", re.IGNOREC
 CODE = ("llm", "components", "pipelines", "scripts", "charts", "images", "benchmarks")
 PAGES = ("docs", "README.md", "CONTRIBUTING.md", "charts")
 LONGEST_LINE = 140
+WITHOUT_NOUN = "What "
+"""A docstring that begins so is a clause without its noun."""
+NOT_YET = {"llm/cli/cluster/shared.py", "llm/config/sections/export.py", "llm/export/export.py"}
+"""Files that still have such docstrings."""
 
 
 def files(*places: str, ending: str = "") -> list[str]:
@@ -58,3 +64,30 @@ def test_no_line_of_a_page_is_too_long_to_compare() -> None:
         if len(line) > LONGEST_LINE and not line.startswith("|")  # a row of a table cannot be broken
     ]
     assert not long, "\n" + "\n".join(long)
+
+
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """The docstrings of the module, its classes, functions and attributes, with their lines."""
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else []:
+            match statement:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield statement.lineno, text.lstrip()
+
+
+@pytest.mark.parametrize("place", ["llm", "components", "pipelines"])
+def test_a_docstring_begins_with_a_noun_or_a_verb(place: str) -> None:
+    found = [
+        f'{name}:{number}: begins with "{WITHOUT_NOUN.strip()}": write the noun, "Errors that …" for "What …"'
+        for name in files(place, ending=".py")
+        if name not in NOT_YET
+        for number, text in docstrings((PROJECT / name).read_text())
+        if text.startswith(WITHOUT_NOUN)
+    ]
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_docstrings_of_all_places_are_seen() -> None:
+    source = '"""M."""\nclass A:\n    """C."""\n    a = 1\n    """T."""\n    def f(self):\n        """F."""\n'
+    assert [text for _, text in sorted(docstrings(source))] == ["M.", "C.", "T.", "F."]

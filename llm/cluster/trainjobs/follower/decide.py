@@ -1,4 +1,4 @@
-"""What a follower does after each look at its TrainJob: a pure function of what it knows, what it sees, and the time.
+"""Actions of a follower after each look at its TrainJob: a pure function of what it knows, what it sees, and the time.
 
 The TrainJob's conditions decide, its pods and the controllers' warnings explain, and rank 0's log is shown.
 """
@@ -50,12 +50,12 @@ class ReadLogs:
 
 @dataclass(frozen=True)
 class ReadRest:
-    """Show what is left of the logs: the pods write no more."""
+    """Show the rest of the logs: the pods write no more."""
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Delete the TrainJob, and raise a UserError that says what was in its way."""
+    """Delete the TrainJob, and raise a UserError that names its obstacle."""
 
     obstacle: Obstacle
 
@@ -77,13 +77,13 @@ Action = Say | Warn | ReadLogs | ReadRest | GiveUp | Fail | Done
 
 @dataclass(frozen=True)
 class State:
-    """What a follower knows from its earlier looks, and what it said."""
+    """Facts that a follower knows from its earlier looks, and what it said."""
 
     endings: Mapping[str, Ending] = field(default_factory=dict)
-    """How each pod ended, by its name: a restart removes the pods."""
+    """The end of each pod, by its name: a restart removes the pods."""
     alive: frozenset[str] = frozenset()
     lost: str | None = None
-    """What became of a pod that is gone without an ending."""
+    """The explanation for a pod that is gone without an ending."""
     attempt: int | None = None
     progress: str = ""
     """The last word about the training's progress."""
@@ -93,12 +93,12 @@ class State:
     preparing_since: Mapping[str, float] = field(default_factory=dict)
     """Since when each pod has had a node and no running container."""
     warned: Obstacle | None = None
-    """What the controllers' warnings said when they were last read."""
+    """The obstacle in the controllers' warnings when they were last read."""
     warnings_read_at: float | None = None
 
 
 def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Wants:
-    """What to read in addition to the TrainJob and its pods, which `seen` has."""
+    """Facts to read in addition to the TrainJob and its pods, which `seen` has."""
     assert seen.job is not None
     new = [ending for pod in seen.pods if (ending := ending_of(pod)) is not None and ending.pod not in state.endings]
     tails = tuple(ending.pod for ending in new if _is_a_crash(ending))
@@ -114,7 +114,7 @@ def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Want
 
 
 def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tuple[State, list[Action]]:
-    """What is known after a look at `now` (seconds), and what to do, in this order."""
+    """The state after a look at `now` (seconds), and the actions to take, in this order."""
     if seen.job is None:
         return state, [ReadRest(), Fail(_deleted(followed, state))]
     state, actions = _take_in(state, seen)
@@ -201,7 +201,7 @@ def _check_obstacles(followed: Followed, state: State, seen: Snapshot, now: floa
 
 
 def _read_warnings(followed: Followed, state: State, seen: Snapshot, slow: Pod | None, now: float) -> State:
-    """Keep what the warnings say while pods are missing, or do not start; forget it when all is well."""
+    """Keep the words of the warnings while pods are missing, or do not start; forget it when all is well."""
     lacks = _lacks_pods(followed, seen.pods)
     if not lacks and slow is None:
         return replace(state, warned=None, warnings_read_at=None)

@@ -1,4 +1,4 @@
-"""What keeps a training from starting, as the kubelet, the scheduler and the controllers say it.
+"""Obstacles that keep a training from starting, in the words of the kubelet, the scheduler and the controllers.
 
 Each obstacle has its own patience: a node may yet come, and a quota may become free. The message quotes the cluster's
 own words, since they say more than ours could.
@@ -30,7 +30,7 @@ _FINAL = ("violates PodSecurity", "denied the request", " is invalid")
 
 
 def in_the_way_of(pods: Sequence[Pod], pool: str, patience_seconds: float) -> Obstacle | None:
-    """What keeps a pod that exists from starting; if there are several obstacles, the one with the least patience."""
+    """The obstacle that keeps an existing pod from starting; if there are several, the one with the least patience."""
     found = [
         obstacle for pod in pods for waiting in pod.waiting
         if (obstacle := container_obstacle(pod, waiting, "the training", ADVICE)) is not None
@@ -39,7 +39,7 @@ def in_the_way_of(pods: Sequence[Pod], pool: str, patience_seconds: float) -> Ob
 
 
 def to_making(warnings: Iterable[Json], since: str, name: str, patience_seconds: float) -> Obstacle:
-    """What keeps pods from being made, by the warnings since a time (RFC 3339, UTC)."""
+    """The obstacle that keeps pods from being made, by the warnings since a time (RFC 3339, UTC)."""
     said = [event for event in warnings if event.get("reason") in NOT_MADE and time_of_event(event) >= since]
     if not said:
         return Obstacle(
@@ -65,7 +65,7 @@ def to_making(warnings: Iterable[Json], since: str, name: str, patience_seconds:
 
 
 def to_preparing(warnings: Iterable[Json], since: str, pod: Pod, patience_seconds: float) -> Obstacle | None:
-    """What keeps a node from preparing a pod (its volumes, its network), by the warnings about the pod since a time."""
+    """The obstacle to a node's preparation of a pod (volumes, network), by the warnings about the pod since a time."""
     said = [event for event in warnings if event.get("reason") in NOT_PREPARED and time_of_event(event) >= since]
     if not said:
         return None

@@ -1,4 +1,4 @@
-"""How a training ended in one of its pods."""
+"""The end of a training in one of its pods."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 
 @dataclass(frozen=True)
 class Ending:
-    """How the training ended in one pod."""
+    """The end of the training in one pod."""
 
     pod: str
     index: int
     attempt: int
-    """How often the JobSet had been restarted before."""
+    """Number of restarts of the JobSet before."""
     exit_code: int | None
     """None if the node ended the pod before its container could."""
     reason: str
@@ -54,12 +54,12 @@ def index_of(pod: Pod) -> int:
 
 
 def attempt_of(pod: Pod) -> int:
-    """How often the JobSet had been restarted when it made the pod."""
+    """Number of restarts of the JobSet when it made the pod."""
     return int(pod.labels.get(ATTEMPT, "0"))
 
 
 def ending_of(pod: Pod) -> Ending | None:
-    """How the training ended in the pod; None while it has not."""
+    """The end of the training in the pod; None before that."""
     if pod.terminated is None and pod.phase != "Failed":
         return None
     ended = pod.terminated or Terminated(None, "", "", "")

@@ -41,11 +41,11 @@ class LogStream:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave what is not read."""
+        """Leave the rest unread."""
         self.close()
 
     def see(self, pods: Iterable[str]) -> None:
-        """Read the logs of these pods, each once, in this order. Raises what `take` raised."""
+        """Read the logs of these pods, each once, in this order. Raises the error that `take` raised."""
         self._raise_error()
         for name in pods:
             if name not in self._known:

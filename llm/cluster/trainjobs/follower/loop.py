@@ -33,11 +33,11 @@ from llm.runs.events import EventLog
 
 POLL_SECONDS = 1.0
 REST_OF_LOG_SECONDS = 60.0
-"""How long it may take to read the rest of the log of a training that has ended."""
+"""Seconds that it may take to read the rest of the log of a training that has ended."""
 
 
 def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster: ClusterConfig, log: EventLog) -> None:
-    """Return when the TrainJob is complete; raises what `llm.cluster.trainjobs.run_trainjob.follow` says."""
+    """Return when the TrainJob is complete; raises the errors of `llm.cluster.trainjobs.run_trainjob.follow`."""
     metadata = acquired.job["metadata"]
     followed = Followed(
         metadata["name"], metadata["uid"], metadata["creationTimestamp"], spec, cluster.unschedulable_after_seconds
@@ -62,7 +62,7 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
 
 
 class Act:
-    """Does what was decided; True if the training is complete."""
+    """Carries out the decisions; True if the training is complete."""
 
     def __init__(self, api: Api, followed: Followed, stream: LogStream, log: EventLog) -> None:
         """Act on the cluster, on the stream of the training's log, and on the run's events."""

@@ -24,7 +24,7 @@ class Followed:
     """RFC 3339 in UTC."""
     spec: TrainJobSpec
     patience_seconds: float
-    """How long to wait for nodes and quotas."""
+    """Seconds to wait for nodes and quotas."""
 
     @property
     def job_name(self) -> str:
@@ -34,7 +34,7 @@ class Followed:
 
 @dataclass(frozen=True)
 class Wants:
-    """What must be read in addition to the TrainJob and its pods."""
+    """Facts that must be read in addition to the TrainJob and its pods."""
 
     warnings: tuple[str, ...] = ()
     """Names of objects."""
@@ -44,7 +44,7 @@ class Wants:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The TrainJob, its pods, and what else was wanted, all read at about the same time."""
+    """The TrainJob, its pods, and the other facts that were wanted, all read at about the same time."""
 
     job: Json | None
     """None if it is gone, or if another has its name."""

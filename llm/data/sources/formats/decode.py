@@ -1,6 +1,6 @@
 """From bytes to the text of a document, or the reason why it is left out. Text is never mended.
 
-What holds a NUL in its first 8 KiB (binary), is not UTF-8, or holds nothing but white space is left out whole.
+A document is left out whole if it holds a NUL in its first 8 KiB (binary), is not UTF-8, or is all white space.
 """
 
 from __future__ import annotations
