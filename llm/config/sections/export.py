@@ -7,19 +7,6 @@ from typing import Literal
 from llm.config.sections.base import Fraction, PositiveFloat, PositiveInt, Section
 
 
-class TensorRTConfig(Section):
-    """The TensorRT engine."""
-
-    enabled: bool = False
-    """Whether to build an engine."""
-    if_missing: Literal["fail", "skip"] = "fail"
-    """What to do when TensorRT is not installed here: end with an error before any work, or say so and go on."""
-    precision: Literal["fp32", "fp16", "bf16"] = "fp16"
-    """Arithmetic of the engine."""
-    max_batch_size: PositiveInt = 8
-    """Largest batch that the engine takes."""
-
-
 class ExportConfig(Section):
     """Formats to export to, and how far they may be from the checkpoint."""
 
@@ -37,5 +24,5 @@ class ExportConfig(Section):
     """Validation documents on which formats are compared."""
     check_tokens: PositiveInt = 64
     """Tokens of each greedy continuation that is compared."""
-    tensorrt: TensorRTConfig = TensorRTConfig()
-    """The TensorRT engine."""
+    tensorrt: Literal["fp32", "fp16", "bf16"] | None = None
+    """Precision of a TensorRT engine; None: no engine. Without TensorRT, a wanted engine is an error at the start."""

@@ -60,7 +60,7 @@ def test_a_path_needs_no_quoting(path: str):
         ("training.optimizer.lr=abc", r"training.optimizer.lr='abc' is not allowed: input should be a valid number"),
         ("training.optimizer.lr=-1", r"training.optimizer.lr=-1 is not allowed: input should be greater than 0"),
         ("training.parallel.backend.name=jax", r"there is no choice of that name\n  Allowed: deepspeed, torch"),
-        ("export.tensorrt=1", r"export.tensorrt is a section, not a value"),
+        ("training.batch=1", r"training.batch is a section, not a value"),
         ("fast", r"fast is not an override\n  Write key=value"),
         ("training.length.steps=null", r"exactly one must be given"),
         ("model.num_attention_heads=3", r"does not divide model.hidden_size=\d+\n  allowed: 1, 2, 4"),

@@ -10,7 +10,6 @@ import onnxruntime_genai
 import pytest
 import torch
 
-from llm.config import TensorRTConfig
 from llm.errors import DamagedError, UserError
 from llm.export import export as export_module
 from llm.export import onnx_model
@@ -18,7 +17,6 @@ from llm.export.export import export
 from llm.export.onnx_model import OnnxModel
 from llm.generation import Generator
 from llm.model.weights import load, save
-from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
@@ -115,19 +113,11 @@ def test_a_changed_checkpoint_is_refused(case: Case, store: Store, log: EventLog
 
 
 def test_without_tensorrt_a_wanted_engine_is_refused_before_any_work(case: Case, store: Store, log: EventLog) -> None:
-    wanted = EXPORT.model_copy(update={"tensorrt": TensorRTConfig(enabled=True)})
-    with pytest.raises(UserError, match=r"export.tensorrt.enabled=true, but TensorRT is not installed here"):
+    wanted = EXPORT.model_copy(update={"tensorrt": "fp16"})
+    with pytest.raises(UserError, match=r"export.tensorrt=fp16, but TensorRT is not installed here"):
         export(wanted, case.checkpoint, case.tokenizer, case.corpus, store, log)
     assert not store.root.exists()
     assert not log.read()
-
-
-def test_without_tensorrt_the_engine_is_skipped_where_that_is_allowed(case: Case, store: Store, log: EventLog) -> None:
-    skipping = HF_ONLY.model_copy(update={"tensorrt": TensorRTConfig(enabled=True, if_missing="skip")})
-    model = export(skipping, case.checkpoint, case.tokenizer, case.corpus, store, log)
-    state = json.loads(model.file("checks.json").read_text())["tensorrt"]
-    assert state.startswith("skipped: TensorRT is not installed")
-    assert "no TensorRT engine is built" in log.of_kind(Warned)[0].message
 
 
 def test_genai_continues_greedily_as_the_checkpoint_does(case: Case, exported: Manifest) -> None:
