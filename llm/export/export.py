@@ -27,8 +27,6 @@ from llm.storage.products import ModelCounts
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
 
-CHECKS = {"fp32": onnx_check.check_fp32, "int4": onnx_check.check_int4}
-
 
 def export(
     config: ExportConfig, checkpoint: Manifest, tokenizer: Manifest, corpus: Manifest, store: Store, log: EventLog
@@ -48,10 +46,7 @@ def export(
     refuse_other_tokenizer(checkpoint, tokenizer)
     progress = _Progress(log, total=2 + len(config.onnx) + int(config.tensorrt is not None))
     progress.next("reading the checkpoint")
-    expected = references(
-        load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()), corpus, config.check_documents,
-        config.check_tokens,
-    )  # fmt: skip
+    expected = references(load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()), corpus)
     with store.stage("model", recipe) as stage:
         checks = _export_all(config, checkpoint, tokenizer, expected, stage.path, progress)
         engine = "off" if config.tensorrt is None else "built"
@@ -72,12 +67,15 @@ def _export_all(
     progress.next("Hugging Face")
     source = folder / "huggingface"
     hugging_face.write_folder(checkpoint, tokenizer, source)
-    checks = _kept(hugging_face.check_folder(source, expected, config.hf_logit_tolerance))
+    checks = _kept(hugging_face.check_folder(source, expected))
     for precision in config.onnx:
         progress.next(f"ONNX {precision}")
         target = folder / f"onnx-{precision}"
         onnx_model.build(source, target, precision, progress.log.path.with_name(f"onnx-builder-{precision}.log"))
-        checks += _kept(CHECKS[precision](target, expected, config))
+        if precision == "fp32":
+            checks += _kept(onnx_check.check_fp32(target, expected))
+        else:
+            checks += _kept(onnx_check.check_int4(target, expected, config.onnx_int4_bits_per_token_tolerance))
     if config.tensorrt is not None:
         progress.next("TensorRT")
         checks += _kept(tensorrt.export(config.tensorrt, checkpoint.folder, folder / "tensorrt", expected))
