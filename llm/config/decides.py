@@ -27,7 +27,7 @@ class Decides(Enum):
     COURSE = "course"
     """How the work goes (where, how fast, how often it is saved), not what comes out of it."""
     NOTHING = "nothing"
-    """Neither: names, addresses and ports."""
+    """Neither: names and addresses."""
 
 
 INPUT, COURSE, NOTHING = Decides.INPUT, Decides.COURSE, Decides.NOTHING

@@ -53,6 +53,10 @@ REMOVED: Mapping[str, str] = {
     "export.tensorrt.precision": "Write export.tensorrt=fp16 (or fp32, bf16) for an engine, null for none.",
     "export.tensorrt.if_missing": "Write export.tensorrt=null where TensorRT is missing: no engine is built.",
     "export.tensorrt.max_batch_size": "An engine of export.tensorrt=fp16 takes 8 sequences at once.",
+    "serving.address": "Write `gristmill serve --address ADDRESS`.",
+    "serving.http_port": "Write `gristmill serve --http-port PORT`.",
+    "serving.grpc_port": "Write `gristmill serve --grpc-port PORT`.",
+    "serving.metrics_port": "Write `gristmill serve --metrics-port PORT`.",
 }
 """Old dotted key to a sentence: what holds now, or what to do."""
 FOLDED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
