@@ -34,7 +34,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How often to look at a run, and how long to wait for what."""
+    """How often to look at a run, and how long to wait for what. A test passes its own, or moves the clock."""
 
     poll_seconds: float = 2.0
     away_seconds: float = 300.0
