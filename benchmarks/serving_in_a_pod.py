@@ -16,7 +16,6 @@ median of all turns' ratios.
 from __future__ import annotations
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -77,8 +76,8 @@ def main() -> int:
 
 def compare(uri: str, pod_url: str, replace_pod: Callable[[], object]) -> Comparison:
     """Serve the repository here too, and let both answer in turns; then the same with two other processes."""
-    from llm.config import ServingConfig
     from llm.serving.pod.fetch import fetch_repository
+    from llm.serving.triton.endpoints import free_endpoints
     from llm.serving.triton.server import TritonServer, find_installation
 
     os.environ.setdefault("GRISTMILL_CPUS", "1")
@@ -87,9 +86,7 @@ def compare(uri: str, pod_url: str, replace_pod: Callable[[], object]) -> Compar
         fetch_repository(uri, Path(folder))
         for pair in range(PAIRS):
             replace_pod()
-            ports = dict(zip(("http_port", "grpc_port", "metrics_port"), _free_ports(3), strict=True))
-            config = ServingConfig(model_name=MODEL, **ports)
-            with TritonServer(find_installation(), Path(folder), config) as server:
+            with TritonServer(find_installation(), Path(folder), free_endpoints()) as server:
                 server.load(MODEL)
                 _take_turns({server.url: comparison.host, pod_url: comparison.pod}, pair)
     return comparison
@@ -118,14 +115,6 @@ def _stream_until(url: str, deadline: float, index: int) -> int:
     while time.monotonic() < deadline:
         tokens += sum(1 for _ in stream(url, MODEL, f"def f{index}(", max_tokens=TOKENS))
     return tokens
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 if __name__ == "__main__":

@@ -64,8 +64,7 @@ def make(store: Store) -> Manifest:
     corpus = _corpus(store)
     tokenizer = train_tokenizer(TokenizerConfig(vocab_size=VOCABULARY), corpus, store, log)
     checkpoint = _checkpoint(store, corpus, tokenizer)
-    config = ExportConfig(check_documents=CHECKED, check_tokens=24)
-    exported = export(config, checkpoint, tokenizer, corpus, store, log)
+    exported = export(ExportConfig(), checkpoint, tokenizer, corpus, store, log)
     return repository.build(ServingConfig(), exported, 1, store, log)
 
 

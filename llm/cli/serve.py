@@ -7,11 +7,26 @@ import click
 from llm.cli.options import overrides
 from llm.config import compose
 from llm.errors import UserError
+from llm.serving.triton.endpoints import Endpoints
+
+PORT = click.IntRange(1, 65535)
+DEFAULT = Endpoints()
 
 
 @click.command("serve")
 @overrides
-def command(overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--address",
+    default=DEFAULT.address,
+    show_default=True,
+    help="Address that Triton listens on. Triton asks nobody for a key.",
+)
+@click.option("--http-port", type=PORT, default=DEFAULT.http_port, show_default=True, help="Port of HTTP.")
+@click.option("--grpc-port", type=PORT, default=DEFAULT.grpc_port, show_default=True, help="Port of gRPC.")
+@click.option(
+    "--metrics-port", type=PORT, default=DEFAULT.metrics_port, show_default=True, help="Port of Prometheus metrics."
+)
+def command(overrides: tuple[str, ...], address: str, http_port: int, grpc_port: int, metrics_port: int) -> None:
     """Serve the champion with Triton until stopped; `make triton` installs it."""
     config = compose(overrides)
     from llm.registry import champion
@@ -26,7 +41,8 @@ def command(overrides: tuple[str, ...]) -> None:
     if current is None:
         raise UserError("there is no champion to serve", "`gristmill run pretrain` trains, judges and promotes one.")
     repository = build(config.serving, current.model, int(current.version), store, EventLog(store.root / "serve.jsonl"))
-    with TritonServer(installation, repository.verify(), config.serving) as server:
+    endpoints = Endpoints(address, http_port, grpc_port, metrics_port)
+    with TritonServer(installation, repository.verify(), endpoints) as server:
         server.load(config.serving.model_name)
         click.echo(f"version {current.version} of {config.tracking.model} answers at {server.url}", err=True)
         click.echo(

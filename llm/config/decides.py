@@ -27,7 +27,7 @@ class Decides(Enum):
     COURSE = "course"
     """The course of the work (where, how fast, how often it is saved), not its result."""
     NOTHING = "nothing"
-    """Neither: names, addresses and ports."""
+    """Neither: names and addresses."""
 
 
 INPUT, COURSE, NOTHING = Decides.INPUT, Decides.COURSE, Decides.NOTHING

@@ -205,10 +205,18 @@ def _explain(error: ValidationError, document: Any) -> list[str]:
             lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig, document))]
         elif problem["type"] == "missing":
             lines.append(f"{key} must be given")
+        elif old := _old_keys_below(key, problem["input"]):
+            lines += old
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{key}={problem['input']!r} is not allowed: {message}")
     return lines
+
+
+def _old_keys_below(key: str, value: Any) -> list[str]:
+    """The lines about old keys in a section that stands where a value is wanted; [] if there are none."""
+    keys = [f"{key}.{name}" for name in value] if isinstance(value, dict) else []
+    return [line for old in keys for line in what_replaces(old) or ()]
 
 
 def _all_keys(section: type[BaseModel], document: Any, prefix: str = "") -> list[str]:

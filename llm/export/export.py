@@ -4,7 +4,7 @@ Products (kind `model`):
 
     huggingface/             weights, config and tokenizer, as `transformers` loads them
     onnx-fp32/, onnx-int4/   ONNX Runtime GenAI folders
-    tensorrt/                the engine, where it was wanted and TensorRT is installed
+    tensorrt/                the engine, where it is wanted
     checks.json              every comparison with the checkpoint: measured value and limit
 """
 
@@ -20,14 +20,12 @@ from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
 from llm.export.reference import Reference, references
 from llm.export.tolerance import Check, require
 from llm.model.weights import load as load_model
-from llm.runs.event_kinds import Progress, Warned
+from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import ModelCounts
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
-
-CHECKS = {"fp32": onnx_check.check_fp32, "int4": onnx_check.check_int4}
 
 
 def export(
@@ -38,24 +36,21 @@ def export(
     Raises UserError, before any other work, if TensorRT is wanted and missing; UserError naming format, measured
     value and tolerance if a format differs; DamagedError if an input is not what its manifest says.
     """
-    if (skipped := tensorrt.skipped_because(config.tensorrt)) is not None:
-        log.emit(Warned(message=f"no TensorRT engine is built: {skipped}"))
+    tensorrt.check_tensorrt(config.tensorrt)
     recipe = Recipe(
         "export", deciding(config), [checkpoint, tokenizer, corpus], code=(__name__,),
-        inputs={"tensorrt": _engine_is_for(config, skipped)},
+        inputs={"tensorrt": None if config.tensorrt is None else tensorrt.built_for()},
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
     refuse_other_tokenizer(checkpoint, tokenizer)
-    progress = _Progress(log, total=2 + len(config.onnx) + int(config.tensorrt.enabled and skipped is None))
+    progress = _Progress(log, total=2 + len(config.onnx) + int(config.tensorrt is not None))
     progress.next("reading the checkpoint")
-    expected = references(
-        load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()), corpus, config.check_documents,
-        config.check_tokens,
-    )  # fmt: skip
+    expected = references(load_model(checkpoint.verify()), load_tokenizer(tokenizer.verify()), corpus)
     with store.stage("model", recipe) as stage:
-        checks = _export_all(config, checkpoint, tokenizer, expected, stage.path, skipped is None, progress)
-        document = {"documents": len(expected), "tensorrt": _tensorrt_state(config, skipped), "checks": checks}
+        checks = _export_all(config, checkpoint, tokenizer, expected, stage.path, progress)
+        engine = "off" if config.tensorrt is None else "built"
+        document = {"documents": len(expected), "tensorrt": engine, "checks": checks}
         (stage.path / "checks.json").write_text(json.dumps(document, indent=1) + "\n")
         return stage.commit(ModelCounts(formats=_formats(stage.path), checks=len(checks)))
 
@@ -66,20 +61,22 @@ def _export_all(
     tokenizer: Manifest,
     expected: Sequence[Reference],
     folder: Path,
-    with_tensorrt: bool,
     progress: _Progress,
 ) -> list[dict[str, Any]]:
     """Write and check every format; the records of all checks."""
     progress.next("Hugging Face")
     source = folder / "huggingface"
     hugging_face.write_folder(checkpoint, tokenizer, source)
-    checks = _kept(hugging_face.check_folder(source, expected, config.hf_logit_tolerance))
+    checks = _kept(hugging_face.check_folder(source, expected))
     for precision in config.onnx:
         progress.next(f"ONNX {precision}")
         target = folder / f"onnx-{precision}"
         onnx_model.build(source, target, precision, progress.log.path.with_name(f"onnx-builder-{precision}.log"))
-        checks += _kept(CHECKS[precision](target, expected, config))
-    if config.tensorrt.enabled and with_tensorrt:
+        if precision == "fp32":
+            checks += _kept(onnx_check.check_fp32(target, expected))
+        else:
+            checks += _kept(onnx_check.check_int4(target, expected, config.onnx_int4_bits_per_token_tolerance))
+    if config.tensorrt is not None:
         progress.next("TensorRT")
         checks += _kept(tensorrt.export(config.tensorrt, checkpoint.folder, folder / "tensorrt", expected))
     return [check.record() for check in checks]
@@ -88,17 +85,6 @@ def _export_all(
 def _kept(checks: list[Check]) -> list[Check]:
     require(checks)
     return checks
-
-
-def _engine_is_for(config: ExportConfig, skipped: str | None) -> str | None:
-    """What an engine depends on beyond the configuration; the reason if none is built; None if none is wanted."""
-    return tensorrt.built_for() if config.tensorrt.enabled and skipped is None else skipped
-
-
-def _tensorrt_state(config: ExportConfig, skipped: str | None) -> str:
-    if not config.tensorrt.enabled:
-        return "off"
-    return "built" if skipped is None else f"skipped: {skipped}"
 
 
 def _formats(folder: Path) -> list[str]:

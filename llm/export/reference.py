@@ -19,6 +19,10 @@ Logits = NDArray[np.float32]
 """Logits of the next token after each position, [T, V]."""
 MAX_TOKENS = 256
 """Tokens of a document that are compared at most."""
+DOCUMENTS = 8
+"""Validation documents that are compared: with MAX_TOKENS some two thousand positions, in seconds."""
+CONTINUATION_TOKENS = 64
+"""Tokens of a greedy continuation. They are computed with the cache, and a mistake in the cache shows within a few."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +41,24 @@ class Reference:
     """How far each of them was ahead of the second most likely token."""
 
 
-def references(model: Decoder, tokenizer: Tokenizer, corpus: Manifest, documents: int, tokens: int) -> list[Reference]:
-    """The first `documents` validation documents by id, each with a greedy continuation of `tokens` tokens.
+def references(model: Decoder, tokenizer: Tokenizer, corpus: Manifest) -> list[Reference]:
+    """The first DOCUMENTS validation documents by id, each with a greedy continuation of CONTINUATION_TOKENS tokens.
 
     Raises UserError if the validation split has no text.
     """
-    split = read_split(corpus, "validation", ["id", "text"]).sort("id").head(documents)
+    split = read_split(corpus, "validation", ["id", "text"]).sort("id").head(DOCUMENTS)
     texts = [text for text in split["text"].to_list() if text]
     if not texts:
         raise UserError(
             "the validation split is empty: exported models have nothing to be compared on",
             "Give more text, or raise data.validation_fraction.",
         )
-    return [_reference(model, tokenizer, text, tokens) for text in texts]
+    return [_reference(model, tokenizer, text) for text in texts]
 
 
-def _reference(model: Decoder, tokenizer: Tokenizer, text: str, tokens: int) -> Reference:
+def _reference(model: Decoder, tokenizer: Tokenizer, text: str) -> Reference:
     context = model.config.max_position_embeddings
-    tokens = min(tokens, context // 2)
+    tokens = min(CONTINUATION_TOKENS, context // 2)
     ids = [tokenizer.end_of_text, *tokenizer.encode(text)][: min(MAX_TOKENS, context)]
     prompt = ids[: min(len(ids), context - tokens) // 2 + 1]
     with torch.inference_mode():

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.config import ModelConfig, TensorRTConfig
+from llm.config import ModelConfig
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ ENGINE = "model.plan"
 ARITHMETIC = {"fp16": "FP16", "bf16": "BF16"}
 LOGIT_TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.5}
 """Largest difference of a logit, by arithmetic."""
+MAX_BATCH_SIZE = 8
+"""Most sequences that an engine takes at once: as many as decode at the same time by default (`serving.max_slots`).
+
+More would cost memory: TensorRT plans the memory of an engine for its largest batch.
+"""
 
 
 def missing_reason() -> str | None:
@@ -41,20 +46,16 @@ def missing_reason() -> str | None:
     return None
 
 
-def skipped_because(config: TensorRTConfig) -> str | None:
-    """The reason why no engine is built although one is wanted, or None; raises UserError unless that is allowed.
+def check_tensorrt(precision: str | None) -> None:
+    """Raise UserError if an engine is wanted, and none can be built here.
 
-    Needs no input of the step: a run asks it before its first step.
+    It needs no input of the step: a run calls it before its first step.
     """
-    if not config.enabled or (reason := missing_reason()) is None:
-        return None
-    if config.if_missing == "fail":
+    if precision is not None and (reason := missing_reason()) is not None:
         raise UserError(
-            f"export.tensorrt.enabled=true, but {reason}",
-            "Run the export in an image with TensorRT, or set export.tensorrt.enabled=false,",
-            "or export.tensorrt.if_missing=skip to go on without an engine where there is none.",
+            f"export.tensorrt={precision}, but {reason}",
+            "Run the export in an image with TensorRT, or set export.tensorrt=null.",
         )
-    return reason
 
 
 def built_for() -> str:
@@ -65,7 +66,7 @@ def built_for() -> str:
     return f"TensorRT {trt.__version__} on {torch.cuda.get_device_name()} {torch.cuda.get_device_capability()}"
 
 
-def export(config: TensorRTConfig, checkpoint: Path, folder: Path, references: Sequence[Reference]) -> list[Check]:
+def export(precision: str, checkpoint: Path, folder: Path, references: Sequence[Reference]) -> list[Check]:
     """Build `model.plan` below `folder` from a checkpoint's folder, and compare its logits with the references.
 
     Raises ServiceError with TensorRT's reason if it refuses the graph.
@@ -78,11 +79,11 @@ def export(config: TensorRTConfig, checkpoint: Path, folder: Path, references: S
     with tempfile.TemporaryDirectory() as graphs:
         graph = Path(graphs) / "model.onnx"
         standard_onnx.write(model, standard_onnx.read_weights(checkpoint), graph)
-        (folder / ENGINE).write_bytes(_build(config, model, graph))
-    return _check(config, model, folder / ENGINE, references)
+        (folder / ENGINE).write_bytes(_build(precision, model, graph))
+    return _check(precision, model, folder / ENGINE, references)
 
 
-def _build(config: TensorRTConfig, model: ModelConfig, graph: Path) -> bytes:
+def _build(precision: str, model: ModelConfig, graph: Path) -> bytes:
     import tensorrt as trt
 
     logger = trt.Logger(trt.Logger.ERROR)
@@ -93,18 +94,18 @@ def _build(config: TensorRTConfig, model: ModelConfig, graph: Path) -> bytes:
         reasons = [str(parser.get_error(index)) for index in range(parser.num_errors)]
         raise ServiceError("TensorRT refuses the model's graph", *reasons)
     settings = builder.create_builder_config()
-    if config.precision in ARITHMETIC:
-        settings.set_flag(getattr(trt.BuilderFlag, ARITHMETIC[config.precision]))
-    settings.add_optimization_profile(_profile(builder.create_optimization_profile(), config, model))
+    if precision in ARITHMETIC:
+        settings.set_flag(getattr(trt.BuilderFlag, ARITHMETIC[precision]))
+    settings.add_optimization_profile(_profile(builder.create_optimization_profile(), model))
     engine = builder.build_serialized_network(network, settings)
     if engine is None:
         raise ServiceError("TensorRT could not build the engine", "Its own log, above, says why.")
     return bytes(engine)
 
 
-def _profile(profile: Any, config: TensorRTConfig, model: ModelConfig) -> Any:
+def _profile(profile: Any, model: ModelConfig) -> Any:
     """Shapes that the engine takes: one token up to the whole context, with an empty cache up to a full one."""
-    batch, context = config.max_batch_size, model.max_position_embeddings
+    batch, context = MAX_BATCH_SIZE, model.max_position_embeddings
     heads, head_size = model.num_key_value_heads, model.hidden_size // model.num_attention_heads
     profile.set_shape("input_ids", (1, 1), (batch, 1), (batch, context))
     for layer in range(model.num_hidden_layers):
@@ -115,7 +116,7 @@ def _profile(profile: Any, config: TensorRTConfig, model: ModelConfig) -> Any:
     return profile
 
 
-def _check(config: TensorRTConfig, model: ModelConfig, engine: Path, references: Sequence[Reference]) -> list[Check]:
+def _check(precision: str, model: ModelConfig, engine: Path, references: Sequence[Reference]) -> list[Check]:
     import numpy as np
     import tensorrt as trt
     import torch
@@ -128,9 +129,7 @@ def _check(config: TensorRTConfig, model: ModelConfig, engine: Path, references:
     for reference in references:
         logits = _run(context, model, torch.tensor([reference.ids], device="cuda"), reference.logits.shape[1])
         differences.append(np.abs(logits - reference.logits).max())
-    return [
-        Check("tensorrt", "largest logit difference", largest(differences), at_most=LOGIT_TOLERANCE[config.precision])
-    ]
+    return [Check("tensorrt", "largest logit difference", largest(differences), at_most=LOGIT_TOLERANCE[precision])]
 
 
 def _run(context: Any, model: ModelConfig, ids: Any, vocab_size: int) -> Any:

@@ -59,5 +59,13 @@ def require(checks: Sequence[Check]) -> None:
         raise UserError(
             "the exported model does not answer as its checkpoint does",
             *map(str, failed),
-            "Nothing was exported. A larger tolerance accepts it; so does leaving the format out (export.onnx=…).",
+            f"Nothing was exported. {_remedy(failed)}",
         )
+
+
+def _remedy(failed: Sequence[Check]) -> str:
+    if any(check.setting for check in failed):
+        return "A larger tolerance accepts it; so does leaving the format out (export.onnx=…)."
+    if all(check.format == "huggingface" for check in failed):
+        return "`transformers` computes something else from these weights: please report the model's configuration."
+    return "Leave the format out (export.onnx=…, export.tensorrt=null)."

@@ -6,7 +6,7 @@ from llm.config import RunConfig
 from llm.data.validation import suite_path
 from llm.errors import UserError
 from llm.evaluation.metric import check_metrics
-from llm.export import tensorrt
+from llm.export.tensorrt import check_tensorrt
 from llm.runs.folder import runs_folder
 from llm.storage import Store, is_s3
 from llm.storage.recipe.sources import check_sources
@@ -28,7 +28,7 @@ def offline_preflight(config: RunConfig) -> None:
 
 
 def preflight(config: RunConfig) -> list[str]:
-    """Warnings about work that this machine leaves out; raises UserError for a setting that a later step refuses."""
+    """Warnings about this machine; raises UserError for a setting that a later step would refuse."""
     offline_preflight(config)
     warnings = Store(config.storage.uri).check_access()
     if config.training.pool is not None:
@@ -36,5 +36,5 @@ def preflight(config: RunConfig) -> list[str]:
 
         check_pool(config.training.pool, config.cluster)
     warnings += check_mlflow(config.tracking, runs_folder(config.run.folder))
-    skipped = tensorrt.skipped_because(config.export.tensorrt)
-    return warnings if skipped is None else [*warnings, f"no TensorRT engine will be built: {skipped}"]
+    check_tensorrt(config.export.tensorrt)
+    return warnings

@@ -72,7 +72,7 @@ def component(step: Step) -> str:
     if step.shows_figures:
         lines += ["    for name, value in figures(manifest).items():", "        metrics.log_metric(name, value)"]
     if step.verdict:
-        lines.append('    return int(GateCounts.of(manifest).passed)')
+        lines.append("    return int(GateCounts.of(manifest).passed)")
     return "\n".join(lines) + "\n"
 
 

@@ -27,7 +27,7 @@ def page() -> str:
         "* *default* is what a run gets that sets nothing: `config.yaml` and its named settings.",
         "* *decides* says what changes with the key: the `result`; the `input` that is read (its content decides the",
         "  result, not its place); only the `course` of the work (where, how fast, how often saved); or `nothing`",
-        "  of it (names, addresses, ports). Recipes, the run's name and MLflow's parameters leave out the last two.",
+        "  of it (names, addresses). Recipes, the run's name and MLflow's parameters leave out the last two.",
         "",
         *_named_settings(),
     ]

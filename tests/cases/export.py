@@ -33,7 +33,7 @@ MODEL = ModelConfig(
     num_key_value_heads=2,
     max_position_embeddings=128,
 )
-EXPORT = ExportConfig(check_documents=4, check_tokens=24)
+EXPORT = ExportConfig()
 STEPS = 60
 
 

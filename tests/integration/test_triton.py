@@ -6,7 +6,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from llm.generation import Generator
 from llm.runs.events import EventLog
 from llm.serving.triton import repository
 from llm.serving.triton.client import complete, stream
+from llm.serving.triton.endpoints import free_endpoints
 from llm.serving.triton.server import TritonServer, find_installation
 from tests.cases.export import Case, make_case, one_thread
 
@@ -46,11 +46,11 @@ def server(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tri
         installation = find_installation()
     except UserError as error:
         pytest.skip(str(error))
-    config = ServingConfig(max_slots=4, **_free_ports())
+    config = ServingConfig(max_slots=4)
     built = repository.build(config, case.exported, 1, case.store, EventLog(case.store.root / "events.jsonl"))
     folder = tmp_path_factory.mktemp("triton") / "repository"  # a copy, as a test adds a version
     shutil.copytree(built.verify(), folder, ignore=shutil.ignore_patterns("manifest.json"))
-    with TritonServer(installation, folder, config) as server:
+    with TritonServer(installation, folder, free_endpoints()) as server:
         server.load(NAME)
         yield server
     with pytest.raises(ServiceError, match="does not answer"):
@@ -120,20 +120,12 @@ def test_a_sound_version_3_takes_over(server: TritonServer, case: Case, referenc
     assert len(list(stream(server.url, NAME, "def ", version=3, max_tokens=5))) <= 5
 
 
-def _free_ports() -> dict[str, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
-
-
 SERVE = """
 import signal, sys
 from pathlib import Path
-from llm.config import ServingConfig
+from llm.serving.triton.endpoints import free_endpoints
 from llm.serving.triton.server import TritonServer, find_installation
-with TritonServer(find_installation(), Path(sys.argv[1]), ServingConfig.model_validate_json(sys.argv[2])) as server:
+with TritonServer(find_installation(), Path(sys.argv[1]), free_endpoints()) as server:
     print(server._process.pid, flush=True)
     server.wait()
 """
@@ -153,8 +145,7 @@ def wait_until_handled(pid: int, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
 def test_triton_does_not_outlive_the_process_that_serves(server: TritonServer, number: int) -> None:
-    config = ServingConfig(**_free_ports())
-    command = [sys.executable, "-c", SERVE, str(server.repository), config.model_dump_json()]
+    command = [sys.executable, "-c", SERVE, str(server.repository)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as serving:
         assert serving.stdout is not None
         descriptor = os.pidfd_open(int(serving.stdout.readline()))

@@ -26,6 +26,7 @@ from llm.serving.pod.open_requests import Requests, requests
 from llm.serving.pod.trial import Trial
 from llm.serving.triton import repository
 from llm.serving.triton.client import stream
+from llm.serving.triton.endpoints import free_endpoints
 from llm.serving.triton.server import Installation, TritonServer, find_installation
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import RepositoryCounts
@@ -68,7 +69,7 @@ def made(store: Store, case: Case, name: str, line: str) -> Manifest:
 
 @pytest.fixture
 def server(installation: Installation, slow: Manifest) -> Iterator[TritonServer]:
-    with TritonServer(installation, slow.verify(), ServingConfig(**free_ports())) as server:
+    with TritonServer(installation, slow.verify(), free_endpoints()) as server:
         server.load(NAME)
         yield server
 
@@ -111,7 +112,7 @@ def test_many_short_answers_at_once_end_neither_the_server_nor_the_count(server:
 
 
 def test_a_connection_of_grpc_that_is_only_kept_open_does_not_count(server: TritonServer) -> None:
-    with socket.create_connection(("127.0.0.1", server._config.grpc_port)):
+    with socket.create_connection(("127.0.0.1", server.endpoints.grpc_port)):
         assert eventually(lambda: owed(server) == Requests(0, 0))
 
 
@@ -159,7 +160,7 @@ def test_health_says_that_a_triton_does_not_answer(server: TritonServer, capsys:
 def test_a_trial_of_a_good_model_says_what_it_answered(
     installation: Installation, slow: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Trial().run(slow.uri, ServingConfig(**free_ports()), tmp_path)
+    Trial().run(slow.uri, NAME, tmp_path)
     assert capsys.readouterr().err.startswith("trial: version 1 of gristmill serves: 'def ' goes on with ")
 
 
@@ -171,7 +172,7 @@ def test_a_trial_of_a_model_that_does_not_load_quotes_triton(
         (stage.path / NAME / "1" / "onnx" / "model.onnx").write_bytes(b"not a graph")
         broken = stage.commit(RepositoryCounts(model_name=NAME, version=1))
     with pytest.raises(ServiceError, match=r"Triton could not load gristmill: .*version 1.*model\.onnx failed"):
-        Trial().run(broken.uri, ServingConfig(**free_ports()), tmp_path)
+        Trial().run(broken.uri, NAME, tmp_path)
 
 
 def test_a_model_that_answers_differently_each_time_does_not_pass(
@@ -179,7 +180,7 @@ def test_a_model_that_answers_differently_each_time_does_not_pass(
 ) -> None:
     counting = 'self.answered = getattr(self, "answered", 0) + 1; token = (token + self.answered) % 200'
     other = made(case.store, case, "fickle", counting)
-    with TritonServer(installation, other.verify(), ServingConfig(**free_ports())) as server:
+    with TritonServer(installation, other.verify(), free_endpoints()) as server:
         server.load(NAME)
         with pytest.raises(ServiceError, match="gives two answers to one question"):
             same_answer_twice(server.url, NAME, "def ", 8)
@@ -222,10 +223,8 @@ class Answers:
 
 def owed(server: TritonServer) -> Requests:
     """What the server's counters say of its HTTP and gRPC ports."""
-    config = server._config
-    return requests(
-        f"http://127.0.0.1:{config.metrics_port}/metrics", {config.http_port, config.grpc_port}, triton(server).pid
-    )
+    ports = server.endpoints.ports
+    return requests(f"http://127.0.0.1:{ports['metrics']}/metrics", {ports["http"], ports["grpc"]}, triton(server).pid)
 
 
 def triton(server: TritonServer):
@@ -249,11 +248,3 @@ def eventually(what: Callable[[], bool], seconds: float = 20) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def free_ports() -> dict[str, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.cluster.shared import ACCESS, poll_seconds, run_and_config, say
+from llm.cli.cluster.shared import ACCESS, run_and_config, say
 from llm.cli.cluster.trainings import end_training
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
     from llm.cluster.pipelines.kfp_client import KfpApi
     from llm.cluster.pipelines.run_state import RunState
-    from llm.cluster.pipelines.wait import Limits
     from llm.config import ClusterConfig, RunConfig
 
 
@@ -27,17 +26,12 @@ if TYPE_CHECKING:
     {ACCESS}""",
 )
 @click.argument("arguments", nargs=-1, required=True, metavar="RUN [KEY=VALUE]...")
-@click.option(
-    "--wait-seconds", default=180.0, show_default=True, type=click.FloatRange(0), help="How long to wait for its end."
-)
-@poll_seconds
-def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float) -> int:
+def command(arguments: tuple[str, ...]) -> int:
     """Ask for the end, and wait for it."""
     name, config = run_and_config(arguments)
     if name is None:
         raise UserError("which run?", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect, endpoint
-    from llm.cluster.pipelines.wait import Limits
 
     try:
         api = connect(config.cluster)
@@ -51,17 +45,17 @@ def command(arguments: tuple[str, ...], wait_seconds: float, poll_seconds: float
             raise
         click.echo(f"the training of run {name} has ended; Kubeflow Pipelines at {api.uri} has no such run")
         return 0
-    _with_kfp(api, run, config.cluster, Limits(poll_seconds=poll_seconds, cancel_seconds=wait_seconds))
+    _with_kfp(api, run, config.cluster)
     return 0
 
 
-def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig, limits: Limits) -> None:
+def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig) -> None:
     from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end
     from llm.cluster.pipelines.step_logs import StepLogs
-    from llm.cluster.pipelines.wait import RunPrinter
+    from llm.cluster.pipelines.wait import Limits, RunPrinter
     from llm.process.interrupts import Interrupts
 
-    had_ended, problem = run.has_ended, None
+    had_ended, problem, limits = run.has_ended, None, Limits()
     if not had_ended:
         ask_for_the_end(api, run, limits, Interrupts())
         say(f"asked Kubeflow Pipelines to end run {run.name}, id {run.id}")

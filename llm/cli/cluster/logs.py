@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, run_and_config, say
+from llm.cli.cluster.shared import ACCESS, run_and_config, say
 from llm.config import nearest
 from llm.errors import ServiceError, UserError
 
@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 @click.argument("arguments", nargs=-1, required=True, metavar="RUN [KEY=VALUE]...")
 @click.option("--step", default=None, help="Only this step.")
 @click.option("--follow", is_flag=True, help="Also print what comes, until the run ends.")
-@poll_seconds
-@away_seconds
-def command(
-    arguments: tuple[str, ...], step: str | None, follow: bool, poll_seconds: float, away_seconds: float
-) -> int:
+def command(arguments: tuple[str, ...], step: str | None, follow: bool) -> int:
     """Print the lines that are there, and with --follow also new lines."""
     name, config = run_and_config(arguments)
     if name is None:
@@ -43,9 +39,8 @@ def command(
     run = api.find(name)
     _check_step(run, step)
     logs = StepLogs(api, config.cluster)
-    limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
     told = 0
-    for heading, text in follow_logs(api, run, logs, limits, say, only=step, to_the_end=follow):
+    for heading, text in follow_logs(api, run, logs, Limits(), say, only=step, to_the_end=follow):
         told += 1
         if heading is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What the commands about runs on a cluster share: the run that is meant, the connection, and the words at its end."""
+"""The parts that the commands on runs share: the run that is meant, the connection, and the words at its end."""
 
 from __future__ import annotations
 
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 TAIL_LINES = 40
 ACCESS = """Kubeflow Pipelines is looked for at cluster.kfp_uri=…, then KFP_ENDPOINT, then in the cluster of the
     kubeconfig. A token is taken from KFP_EXISTING_TOKEN, or from the file that KF_PIPELINES_SA_TOKEN_PATH names."""
-
-poll_seconds = click.option(
-    "--poll-seconds", default=2.0, show_default=True, type=click.FloatRange(0.05), help="How often to look at the run."
-)
-away_seconds = click.option(
-    "--away-seconds",
-    default=300.0,
-    show_default=True,
-    type=click.FloatRange(0),
-    help="How long to wait for a server that does not answer.",
-)
 
 
 def run_and_config(arguments: Sequence[str]) -> tuple[str | None, RunConfig]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, run_and_config, say, summary, tell_the_end
+from llm.cli.cluster.shared import ACCESS, run_and_config, say, summary, tell_the_end
 from llm.errors import UserError
 from llm.words import duration
 
@@ -28,9 +28,7 @@ LISTED = 20
 @click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the run's end; the exit code is the run's, as of submit.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-@poll_seconds
-@away_seconds
-def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds: float, away_seconds: float) -> int:
+def command(arguments: tuple[str, ...], waits: bool, as_json: bool) -> int:
     """Look, or wait."""
     name, config = run_and_config(arguments)
     if waits and name is None:
@@ -49,9 +47,8 @@ def command(arguments: tuple[str, ...], waits: bool, as_json: bool, poll_seconds
     if not waits:
         _tell(api, run, logs, as_json)
         return 0
-    limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
     try:
-        run = wait(api, run.id, RunPrinter(say), limits, logs.held_up)
+        run = wait(api, run.id, RunPrinter(say), Limits(), logs.held_up)
     except CannotStart as error:
         raise UserError(
             str(error), f"The run still waits for it. To end the run: gristmill cancel {run.name}"

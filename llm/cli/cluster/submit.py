@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm.cli.cluster.shared import ACCESS, away_seconds, poll_seconds, say, summary, tell_the_end
+from llm.cli.cluster.shared import ACCESS, say, summary, tell_the_end
 from llm.cli.cluster.trainings import end_training
 from llm.cli.options import overrides
 from llm.cli.run import load_pipeline
@@ -39,17 +39,7 @@ INTERRUPTED = 130
 @click.option("--wait/--no-wait", "waits", default=True, help="Wait for the run's end, or only start it.")
 @click.option("--cancel-on-interrupt", is_flag=True, help="Let Ctrl-C cancel the run without a question.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@poll_seconds
-@away_seconds
-def command(
-    pipeline: str,
-    overrides: tuple[str, ...],
-    waits: bool,
-    cancel_on_interrupt: bool,
-    as_json: bool,
-    poll_seconds: float,
-    away_seconds: float,
-) -> int:
+def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_interrupt: bool, as_json: bool) -> int:
     """Submit, wait, and say how it ended."""
     config = compose(overrides)
     function = load_pipeline(pipeline)
@@ -80,9 +70,8 @@ def command(
                 click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")
                 say(f"next: gristmill status {run.name} --wait")
                 return 0
-            limits = Limits(poll_seconds=poll_seconds, away_seconds=away_seconds)
             end = partial(end_training, str(config.run.name), config.cluster, say)
-            waiter = Waiter(api, logs, RunPrinter(say), interrupts, limits, end)
+            waiter = Waiter(api, logs, RunPrinter(say), interrupts, Limits(), end)
             run, cause = wait_to_the_end(waiter, run, config, lambda by: _choice(by, cancel_on_interrupt))
     except (Interrupted, StoppedWaiting) as stopped:
         if run is None:

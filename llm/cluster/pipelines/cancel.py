@@ -13,6 +13,7 @@ from llm.cluster.pipelines.wait import Limits, RunPrinter, wait
 from llm.config import RunConfig, from_yaml
 from llm.errors import ServiceError
 from llm.process.interrupts import Interrupts
+from llm.words import duration
 
 
 def ask_for_the_end(api: KfpApi, run: RunState, limits: Limits, interrupts: Interrupts) -> None:
@@ -34,8 +35,8 @@ def await_the_end(api: KfpApi, run_id: str, printer: RunPrinter, limits: Limits)
     run = wait(api, run_id, printer, limits, for_seconds=limits.cancel_seconds)
     if not run.has_ended:
         raise ServiceError(
-            f"run {run.name} was asked to end, and is still {run.state} after {limits.cancel_seconds:g} s",
-            f"See its workflow: {api.page(run_id)}",
+            f"run {run.name} was asked to end, and is still {run.state} after {duration(limits.cancel_seconds)}",
+            f"See its workflow, {api.page(run_id)}, or wait for it: gristmill status {run.name} --wait",
         )
     return run
 

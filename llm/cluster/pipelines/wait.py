@@ -34,7 +34,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds between two looks at a run, and limits of each wait."""
+    """Seconds between two looks at a run, and limits of each wait. A test passes its own, or moves the clock."""
 
     poll_seconds: float = 2.0
     away_seconds: float = 300.0

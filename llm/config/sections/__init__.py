@@ -8,7 +8,7 @@ from llm.config.sections.base import Section
 from llm.config.sections.cluster import ClusterConfig
 from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConfig
 from llm.config.sections.evaluation import EvaluationConfig, GateConfig, MetricRule
-from llm.config.sections.export import ExportConfig, TensorRTConfig
+from llm.config.sections.export import ExportConfig
 from llm.config.sections.model import ModelConfig
 from llm.config.sections.run import RunConfig, RunSection
 from llm.config.sections.serving import ServingConfig
@@ -29,7 +29,6 @@ __all__ = [
     "Section",
     "ServingConfig",
     "StorageConfig",
-    "TensorRTConfig",
     "TokenizerConfig",
     "TrackingConfig",
     "TrainingConfig",

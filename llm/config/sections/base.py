@@ -13,7 +13,6 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Text = Annotated[str, Field(min_length=1)]
-Port = Annotated[int, Field(gt=0, lt=1 << 16)]
 NameInKubernetes = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Resamples = Annotated[int, Field(ge=1_000)]
 """Below a thousand the ends of an interval are single draws."""

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from llm.config import ServingConfig
 from llm.errors import GristmillError, ServiceError, UserError
 from llm.serving.pod.answer import same_answer_twice
 from llm.serving.pod.fetch import fetch_repository
+from llm.serving.triton.endpoints import free_endpoints
 from llm.serving.triton.server import TritonServer, find_installation
 from llm.storage.products import RepositoryCounts
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     trial.give_up_after(given.seconds)
     try:
         refuse_missing_keys(given.uri, given.secret)
-        trial.run(given.uri, ServingConfig(model_name=given.model), given.folder, given.limit)
+        trial.run(given.uri, given.model, given.folder, given.limit)
     except GristmillError as error:
         say(f"error: {error}")
         return error.exit_code
@@ -57,16 +57,15 @@ class Trial:
         self.at = "the start"
         self._said = time.monotonic()
 
-    def run(self, uri: str, config: ServingConfig, folder: Path, limit: str | None = None) -> None:
+    def run(self, uri: str, model: str, folder: Path, limit: str | None = None) -> None:
         """Fetch, serve and ask; raises GristmillError with the reason why this model cannot be served."""
-        model = config.model_name
         manifest = fetch_repository(uri, folder, limit=limit, progress=self.tell)
         repository = RepositoryCounts.of(manifest)
         if (found := repository.model_name) != model:
             raise UserError(
                 f"repository {manifest.id} holds the model {found}, not {model}", f"Set model.name={found}."
             )
-        with TritonServer(find_installation(), folder, config, self.tell) as server:
+        with TritonServer(find_installation(), folder, free_endpoints(), self.tell) as server:
             server.load(model)
             self.tell(f"asking {model} for a completion")
             answer = same_answer_twice(server.url, model, "def ", TOKENS)

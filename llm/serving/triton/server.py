@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from llm.config import ServingConfig
 from llm.errors import ServiceError, UserError
 from llm.process.children import dying_with_this_process
 from llm.process.signals import while_signals
+from llm.serving.triton.endpoints import Endpoints
 from llm.serving.triton.installation import Installation, find_installation
 
 __all__ = ["Installation", "TritonServer", "find_installation"]
@@ -42,14 +42,14 @@ class TritonServer:
         self,
         installation: Installation,
         repository: Path,
-        config: ServingConfig,
+        endpoints: Endpoints,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         """Prepare a server; nothing runs before `start` or `with`. `progress` gets a line about what it waits for."""
-        self.url = f"http://{config.address}:{config.http_port}"
+        self.url = endpoints.url
+        self.endpoints = endpoints
         self._installation = installation
         self.repository = repository
-        self._config = config
         self._progress = progress or (lambda message: None)
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -134,29 +134,30 @@ class TritonServer:
         self.stop()
 
     def _command(self) -> list[str]:
-        server, config = self._installation.server, self._config
+        server, endpoints = self._installation.server, self.endpoints
         return [
             str(server / "bin" / "tritonserver"),
             f"--model-repository={self.repository.absolute()}",
             "--model-control-mode=explicit",
             f"--backend-directory={server / 'backends'}",
-            f"--backend-config=python,shm-region-prefix-name=gristmill-{os.getpid()}-{config.http_port}",
+            f"--backend-config=python,shm-region-prefix-name=gristmill-{os.getpid()}-{endpoints.http_port}",
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={STOP_SECONDS}",
-            *(f"--{kind}-address={config.address}" for kind in ("http", "grpc", "metrics")),
-            *(f"--{kind}-port={port}" for kind, port in _ports(config).items()),
+            *(f"--{kind}-address={endpoints.address}" for kind in endpoints.ports),
+            *(f"--{kind}-port={port}" for kind, port in endpoints.ports.items()),
         ]
 
     def _refuse_taken_ports(self) -> None:
-        for kind, port in _ports(self._config).items():
+        address = self.endpoints.address
+        for kind, port in self.endpoints.ports.items():
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just let go is free
                 try:
-                    probe.bind((self._config.address, port))
+                    probe.bind((address, port))
                 except OSError as error:
                     raise UserError(
-                        f"port {port} of {self._config.address} cannot be used for Triton's {kind}: {error.strerror}",
-                        f"Stop the program that uses it, or choose another with serving.{kind}_port=….",
+                        f"port {port} of {address} cannot be used for Triton's {kind}: {error.strerror}",
+                        f"Stop the program that uses it, or choose another port with --{kind}-port.",
                     ) from error
 
     def _wait_until_ready(self) -> None:
@@ -179,7 +180,7 @@ class TritonServer:
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
         """Status and body of an answer; raises ServiceError if there is none."""
-        connection = HTTPConnection(self._config.address, self._config.http_port, timeout=LOAD_SECONDS)
+        connection = HTTPConnection(self.endpoints.address, self.endpoints.http_port, timeout=LOAD_SECONDS)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
@@ -194,10 +195,6 @@ class TritonServer:
         assert self._log is not None
         lines = Path(self._log.name).read_text(errors="replace").splitlines()
         return lines[-LOG_TAIL:]
-
-
-def _ports(config: ServingConfig) -> dict[str, int]:
-    return {"http": config.http_port, "grpc": config.grpc_port, "metrics": config.metrics_port}
 
 
 def _reason(answer: str) -> str:

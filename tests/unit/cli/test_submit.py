@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llm import images
+from llm.cluster.pipelines.wait import Limits
 from llm.images import OF_STEPS, Image, fingerprint, record
 from tests.cases.submission import (
     FAILED,
@@ -24,6 +25,7 @@ from tests.cases.submission import (
     Ended,
     gristmill,
 )
+from tests.fakes.cluster import HandClock
 from tests.fakes.cluster_server import ClusterServer
 from tests.fakes.kfp_server import KfpServer, Look, Run
 
@@ -233,7 +235,9 @@ def test_the_same_command_makes_the_same_name(capsys, kfp: KfpServer):
     assert gristmill(capsys, *arguments, "training.seed=7").code == 0
 
 
-def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on(capsys, kfp: KfpServer):
+def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on(
+    capsys, kfp: KfpServer, clock: HandClock
+):
     kfp.next_script = TRAINING
     answer = kfp.answer
 
@@ -243,8 +247,9 @@ def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on
         return answer(method, path, query, body)
 
     kfp.answer = gone_once_it_runs
-    ended = submit(capsys, kfp, "--away-seconds=0.2")
+    ended = submit(capsys, kfp)
     assert ended.code == 2
+    assert clock.now() >= Limits().away_seconds
     assert "refuses: 503 Service Unavailable: no healthy upstream" in ended.err
     assert ended.err.endswith(f"The run continues without this command: gristmill status {NAME} --wait\n")
 

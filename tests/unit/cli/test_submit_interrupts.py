@@ -24,14 +24,21 @@ from tests.cases.submission import IN_PODS, NAME, TRAINING, gristmill
 from tests.fakes.cluster_server import ClusterServer
 from tests.fakes.kfp_server import KfpServer, Refusal, Run
 
-SCRIPT = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
+SCRIPT = """
+import sys, time
+from llm.cli import main
+from llm.cluster.patience import CLOCK
+CLOCK.sleep = lambda seconds: time.sleep(seconds / 40)
+sys.argv[0] = "gristmill"
+main()
+"""
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
 PATIENCE_SECONDS = 60.0
 
 
 def submitting(kfp: KfpServer, *arguments: str) -> list[str]:
     overrides = (*IN_PODS, f"run.name={NAME}", f"cluster.kfp_uri={kfp.uri}")
-    return ["submit", "pretrain", *overrides, "--poll-seconds=0.05", *arguments]
+    return ["submit", "pretrain", *overrides, *arguments]
 
 
 class Terminal:

@@ -29,10 +29,6 @@ NOT_OF_THE_RESULT = {
         "run.retrain",
     },
     "nothing": {
-        "serving.address",
-        "serving.http_port",
-        "serving.grpc_port",
-        "serving.metrics_port",
         "tracking.uri",
         "tracking.experiment",
         "tracking.model",
@@ -93,7 +89,7 @@ def test_a_mapping_of_sections_is_deciding_entry_by_entry():
 
 @pytest.mark.parametrize(
     "override",
-    ["serving.http_port=8010", "serving.address=0.0.0.0", "storage.uri=elsewhere", "training.checkpoints.keep=3",
+    ["cluster.experiment=other", "storage.uri=elsewhere", "training.checkpoints.keep=3",
      "training.checkpoints.every_steps=7", "tracking.uri=http://mlflow:5000", "run.retrain=true"],
 )  # fmt: skip
 def test_what_does_not_decide_the_result_does_not_change_the_name_of_the_run(override: str):

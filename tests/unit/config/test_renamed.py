@@ -14,7 +14,8 @@ from llm.errors import UserError
 @pytest.fixture
 def old_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renamed, "RENAMED", {"model.width": "model.hidden_size", "gate.floors": "gate.limits"})
-    monkeypatch.setattr(renamed, "REMOVED", {"model.magic": "The number is fixed: 7."})
+    removed = {"model.magic": "The number is fixed: 7.", "export.tensorrt.enabled": "Write export.tensorrt=fp16."}
+    monkeypatch.setattr(renamed, "REMOVED", removed)
 
 
 def field_of(key: str) -> Any:
@@ -47,6 +48,12 @@ def test_an_old_key_is_refused_with_what_replaces_it(key: str, message: str):
 def test_an_old_key_in_a_file_is_refused_with_what_replaces_it():
     with pytest.raises(UserError, match=r"model.width has a new name\n  Write model.hidden_size."):
         from_yaml("model: {width: 1}")
+
+
+@pytest.mark.usefixtures("old_keys")
+def test_an_old_section_that_is_a_value_today_is_refused_with_what_replaces_its_keys():
+    with pytest.raises(UserError, match=r"tensorrt.enabled is no longer a setting\n  Write export.tensorrt=fp16.$"):
+        from_yaml("export: {tensorrt: {enabled: true}}")
 
 
 @pytest.mark.parametrize("old", [*renamed.RENAMED, *renamed.REMOVED])
@@ -82,6 +89,14 @@ def test_the_configuration_of_an_earlier_run_is_still_read():
     training = from_earlier_yaml(EARLIER).training
     assert (training.length.steps, training.optimizer.lr, training.checkpoints.every_steps) == (7, 0.5, 9)
     assert training.parallel.backend.model_dump() == {"name": "torch"}
+
+
+@pytest.mark.parametrize(
+    ("old", "precision"),
+    [("enabled: true, precision: bf16", "bf16"), ("enabled: true", "fp16"), ("enabled: false, precision: fp16", None)],
+)
+def test_the_engine_of_an_earlier_run_is_the_one_that_was_wanted(old: str, precision: str | None):
+    assert from_earlier_yaml(f"export: {{tensorrt: {{{old}}}}}").export.tensorrt == precision
 
 
 def test_a_configuration_of_today_is_read_as_it_is():

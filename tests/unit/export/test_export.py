@@ -10,15 +10,13 @@ import onnxruntime_genai
 import pytest
 import torch
 
-from llm.config import TensorRTConfig
 from llm.errors import DamagedError, UserError
 from llm.export import export as export_module
-from llm.export import onnx_model
+from llm.export import onnx_check, onnx_model
 from llm.export.export import export
 from llm.export.onnx_model import OnnxModel
 from llm.generation import Generator
 from llm.model.weights import load, save
-from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.tokenizer import load as load_tokenizer
@@ -92,16 +90,29 @@ def test_an_onnx_model_of_other_weights_is_refused_with_measure_and_tolerance(
     with pytest.raises(
         UserError,
         match=r"does not answer as its checkpoint.*\n.*onnx-fp32: largest logit difference"
-        r" is [\d.]+, allowed: at most 0.001 \(export.onnx_fp32_logit_tolerance\)",
+        r" is [\d.]+, allowed: at most 0.001\n(.*\n)*  Nothing was exported. Leave the format out",
     ):
         export(fp32, case.checkpoint, case.tokenizer, case.corpus, store, log)
     assert not list((store.root / "model").glob("*"))
 
 
-def test_int4_beyond_its_budget_is_refused(case: Case, store: Store, log: EventLog) -> None:
-    strict = EXPORT.model_copy(update={"onnx": ("int4",), "onnx_int4_greedy_agreement": 1.0})
-    with pytest.raises(UserError, match=r"share of positions .* at least 1 \(export.onnx_int4_greedy_agreement"):
+def test_int4_beyond_its_budget_is_refused_with_the_setting_that_allows_more(
+    case: Case, store: Store, log: EventLog
+) -> None:
+    strict = EXPORT.model_copy(update={"onnx": ("int4",), "onnx_int4_bits_per_token_tolerance": 1e-6})
+    with pytest.raises(
+        UserError,
+        match=r"at most 1e-06 \(export.onnx_int4_bits_per_token_tolerance\)\n.* A larger tolerance accepts it",
+    ):
         export(strict, case.checkpoint, case.tokenizer, case.corpus, store, log)
+
+
+def test_int4_with_too_many_other_tokens_is_refused(
+    case: Case, store: Store, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_check, "INT4_GREEDY_AGREEMENT", 1.0)
+    with pytest.raises(UserError, match=r"share of positions with the same .* is 0.\d+, allowed: at least 1\n"):
+        export(EXPORT.model_copy(update={"onnx": ("int4",)}), case.checkpoint, case.tokenizer, case.corpus, store, log)
 
 
 def test_a_changed_checkpoint_is_refused(case: Case, store: Store, log: EventLog, tmp_path: Path) -> None:
@@ -115,19 +126,11 @@ def test_a_changed_checkpoint_is_refused(case: Case, store: Store, log: EventLog
 
 
 def test_without_tensorrt_a_wanted_engine_is_refused_before_any_work(case: Case, store: Store, log: EventLog) -> None:
-    wanted = EXPORT.model_copy(update={"tensorrt": TensorRTConfig(enabled=True)})
-    with pytest.raises(UserError, match=r"export.tensorrt.enabled=true, but TensorRT is not installed here"):
+    wanted = EXPORT.model_copy(update={"tensorrt": "fp16"})
+    with pytest.raises(UserError, match=r"export.tensorrt=fp16, but TensorRT is not installed here"):
         export(wanted, case.checkpoint, case.tokenizer, case.corpus, store, log)
     assert not store.root.exists()
     assert not log.read()
-
-
-def test_without_tensorrt_the_engine_is_skipped_where_that_is_allowed(case: Case, store: Store, log: EventLog) -> None:
-    skipping = HF_ONLY.model_copy(update={"tensorrt": TensorRTConfig(enabled=True, if_missing="skip")})
-    model = export(skipping, case.checkpoint, case.tokenizer, case.corpus, store, log)
-    state = json.loads(model.file("checks.json").read_text())["tensorrt"]
-    assert state.startswith("skipped: TensorRT is not installed")
-    assert "no TensorRT engine is built" in log.of_kind(Warned)[0].message
 
 
 def test_genai_continues_greedily_as_the_checkpoint_does(case: Case, exported: Manifest) -> None:

@@ -20,6 +20,19 @@ def test_a_measurement_at_its_limit_passes_and_beyond_it_is_named() -> None:
         require([Check("onnx-fp32", "largest logit difference", 0.002, at_most=0.001)])
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "remedy"),
+    [
+        ("onnx-int4", "export.x", "A larger tolerance accepts it; so does leaving the format out"),
+        ("onnx-fp32", None, "Leave the format out"),
+        ("huggingface", None, "please report the model's configuration"),
+    ],
+)
+def test_the_refusal_says_what_can_be_done(name: str, setting: str | None, remedy: str) -> None:
+    with pytest.raises(UserError, match=remedy):
+        require([Check(name, "loss", 2.0, at_most=1.0, setting=setting)])
+
+
 def test_not_a_number_never_passes() -> None:
     with pytest.raises(UserError, match="is nan"):
         require([Check("onnx-fp32", "largest logit difference", float("nan"), at_most=1.0)])

@@ -23,7 +23,7 @@ from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished, StopRequ
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.steps import STEPS
-from llm.storage import Manifest
+from llm.storage import Manifest, Store
 from tests.cases.placeholders import PLACEHOLDERS
 
 
@@ -225,17 +225,17 @@ def test_a_password_in_the_command_is_not_kept(tmp_path: Path):
 
 
 def test_a_wanted_engine_without_tensorrt_is_refused_before_the_first_step(tmp_path: Path):
-    wanted = [*arguments(tmp_path), "export.tensorrt.enabled=true"]
-    with pytest.raises(UserError, match=r"export.tensorrt.enabled=true, but TensorRT is not installed here"):
+    wanted = [*arguments(tmp_path), "export.tensorrt=fp16"]
+    with pytest.raises(UserError, match=r"export.tensorrt=fp16, but TensorRT is not installed here"):
         run_locally(lambda config: pytest.fail("it ran"), "copying", compose(wanted), "command")
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_engine_that_may_be_skipped_is_announced_as_skipped_before_the_first_step(tmp_path: Path):
-    allowed = [*arguments(tmp_path), "export.tensorrt.enabled=true", "export.tensorrt.if_missing=skip"]
+def test_a_warning_is_on_the_screen_before_the_first_step(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Store, "check_access", lambda store: ["it cannot flush"])
     screen = io.StringIO()
-    run_locally(lambda config: None, "nothing", compose(allowed), "command", screen)
-    assert "warning: no TensorRT engine will be built: TensorRT is not installed here" in screen.getvalue()
+    run_locally(lambda config: None, "nothing", compose(arguments(tmp_path)), "command", screen)
+    assert "warning: it cannot flush" in screen.getvalue()
 
 
 def test_a_missing_suite_is_found_before_the_first_step(tmp_path: Path):

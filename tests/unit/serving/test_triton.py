@@ -3,13 +3,18 @@ from __future__ import annotations
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from llm.config import ServingConfig
+from llm import registry
+from llm.cli.serve import command as serve
 from llm.errors import ServiceError, UserError
+from llm.runs.events import EventLog
+from llm.serving.triton.endpoints import free_endpoints
 from llm.serving.triton.installation import VARIABLE, Installation, find_installation
 from llm.serving.triton.server import TritonServer
+from llm.storage import Recipe, Store
 from llm.telemetry import OFF
 
 
@@ -24,14 +29,6 @@ def _installation(root: Path, program: str) -> Installation:
     (root / "bin").mkdir()
     (root / "bin" / "python").symlink_to(sys.executable)
     return Installation(root, server)
-
-
-def _free_ports() -> dict[str, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
 
 
 def test_a_missing_triton_is_named_with_the_command_that_installs_it(
@@ -63,23 +60,41 @@ def test_triton_gets_neither_our_python_nor_the_keys_of_the_store_and_reports_to
     assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP", "VIRTUAL_ENV"} & set(environment)
 
 
+def test_the_options_of_serve_say_where_triton_listens(
+    tmp_path: Path, store: Store, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.stage("model", Recipe("export", {})) as stage:
+        (stage.path / "onnx-fp32").mkdir()
+        (stage.path / "onnx-fp32" / "model.onnx").write_text("graph")
+        model = stage.commit()
+    monkeypatch.setattr(registry, "champion", lambda *_: SimpleNamespace(model=model, version="1"))
+    _installation(tmp_path / "triton", f'echo "$@" > {tmp_path}/arguments; exit 3')
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "triton"))
+    endpoints = free_endpoints()
+    options = [f"--{kind}-port={port}" for kind, port in endpoints.ports.items()]
+    with pytest.raises(ServiceError, match="Triton ended with 3"):
+        serve.main([f"storage.uri={store.root}", "--address=127.0.0.2", *options], standalone_mode=False)
+    said = (tmp_path / "arguments").read_text().split()
+    assert {*options, *(f"--{kind}-address=127.0.0.2" for kind in endpoints.ports)} <= set(said)
+
+
 def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    ports = _free_ports()
-    server = TritonServer(_installation(tmp_path, f"touch {tmp_path}/started"), tmp_path, ServingConfig(**ports))
-    message = rf"port {ports['grpc_port']} of 127.0.0.1 .* Triton's grpc: .*in use\n.*serving.grpc_port="
-    with socket.create_server(("127.0.0.1", ports["grpc_port"])), pytest.raises(UserError, match=message):
+    endpoints = free_endpoints()
+    server = TritonServer(_installation(tmp_path, f"touch {tmp_path}/started"), tmp_path, endpoints)
+    message = rf"port {endpoints.grpc_port} of 127.0.0.1 .* Triton's grpc: .*in use\n.*--grpc-port"
+    with socket.create_server(("127.0.0.1", endpoints.grpc_port)), pytest.raises(UserError, match=message):
         server.start()
     assert not (tmp_path / "started").exists()
 
 
 def test_a_server_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
     installation = _installation(tmp_path, "echo no such backend; exit 3")
-    server = TritonServer(installation, tmp_path, ServingConfig(**_free_ports()))
+    server = TritonServer(installation, tmp_path, free_endpoints())
     with pytest.raises(ServiceError, match=r"Triton ended with 3 before it was ready\n  no such backend"):
         server.start()
 
 
 def test_a_server_that_is_not_there_does_not_answer(tmp_path: Path) -> None:
-    server = TritonServer(_installation(tmp_path, "true"), tmp_path, ServingConfig(**_free_ports()))
+    server = TritonServer(_installation(tmp_path, "true"), tmp_path, free_endpoints())
     with pytest.raises(ServiceError, match=r"Triton at http://127.0.0.1:\d+ does not answer"):
         server.load("gristmill")

@@ -37,7 +37,7 @@ def test_a_name_that_mlflow_does_not_allow_is_changed():
 def test_parameters_are_the_deciding_settings_by_dotted_key():
     found = parameters(RunConfig())
     assert found["training.optimizer.lr"] == "0.003"
-    assert found["export.tensorrt.enabled"] == "False"
+    assert found["export.tensorrt"] == "None"
     assert not [name for name in found if name.startswith(("run.", "tracking.", "storage."))]
 
 
