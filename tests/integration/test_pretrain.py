@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,73 +16,17 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
-from llm.runs.event_kinds import StepFinished, StepStarted, TrainStep
+from llm.runs.event_kinds import StepFinished, StepStarted
 from llm.runs.events import EventLog
-from llm.runs.folder import RunFolder
-from llm.storage import Manifest
-
-STEPS_OF_TRAINING = 12
-SMALL = [
-    f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py",
-    "data.domain=code",
-    "tokenizer.vocab_size=512",
-    "model.hidden_size=64",
-    "model.intermediate_size=128",
-    "model.num_hidden_layers=2",
-    "model.num_attention_heads=2",
-    "model.num_key_value_heads=1",
-    "model.max_position_embeddings=128",
-    "training.batch.sequence_length=64",
-    "training.batch.tokens=1024",
-    "training.batch.micro_batch_size=8",
-    f"training.length.steps={STEPS_OF_TRAINING}",
-    "training.checkpoints.every_steps=3",
-    "evaluation.max_bytes_per_domain=20000",
-    "evaluation.max_bytes_per_document=2000",
-    "evaluation.prompts=[def]",
-    "gate.metrics.bits_per_byte.floor=9",
-    "export.onnx=[fp32]",
-]
-PATIENCE_SECONDS = 300
-
-
-def command(folder: Path, *overrides: str) -> list[str]:
-    places = [f"storage.uri={folder / 'store'}", f"run.folder={folder / 'runs'}"]
-    script = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
-    return [sys.executable, "-c", script, "run", "pretrain", *SMALL, *places, *overrides]
-
-
-def run(folder: Path, *overrides: str) -> tuple[subprocess.CompletedProcess[str], RunFolder]:
-    ended = subprocess.run(command(folder, *overrides), capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-    newest = max((folder / "runs").glob("*/events.jsonl"), key=lambda path: path.stat().st_mtime)
-    return ended, RunFolder(newest.parent)
-
-
-def manifest(folder: RunFolder, step: str) -> Manifest:
-    return folder.manifest(step)
-
-
-def steps_trained(folder: Path) -> list[int]:
-    """Steps that the only run in a folder has logged so far."""
-    return [event.step for path in folder.glob("runs/*/events.jsonl") for event in EventLog(path).of_kind(TrainStep)]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pretrain")
-
-
-@pytest.fixture(scope="module")
-def first(place: Path) -> tuple[subprocess.CompletedProcess[str], RunFolder]:
-    return run(place)
+from tests.cases.pretrain import PATIENCE_SECONDS, STEPS_OF_TRAINING, Place
 
 
 def test_text_becomes_a_champion_with_a_repository_and_a_report(first):
     ended, folder = first
     assert ended.returncode == 0, ended.stderr
-    assert manifest(folder, "gate").counts["verdict"] == "PASS"
-    assert manifest(folder, "promote").uri.endswith("@champion")
-    assert (manifest(folder, "deploy").verify() / "gristmill" / "config.pbtxt").is_file()
+    assert folder.manifest("gate").counts["verdict"] == "PASS"
+    assert folder.manifest("promote").uri.endswith("@champion")
+    assert (folder.manifest("deploy").verify() / "gristmill" / "config.pbtxt").is_file()
     assert "</html>" in folder.report.read_text()
     assert "held-out bits per byte" in ended.stdout
 
@@ -95,76 +38,64 @@ def test_every_product_is_what_its_manifest_says(first):
             assert product.verify().is_dir(), name
 
 
-def test_the_same_command_again_does_no_work_again(first, place: Path):
-    ended, folder = run(place)
+def test_the_same_command_again_does_no_work_again(first, place: Place):
+    ended, folder = place.run()
     assert ended.returncode == 0, ended.stderr
     again = EventLog(folder.events).of_kind(StepFinished)[-11:]
     reused = {event.step for event in again if event.reused}
     assert {"ingest", "validate", "tokenizer", "tokenize", "train", "evaluate", "export", "deploy"} <= reused
-    judgement = json.loads(manifest(folder, "gate").file("gate.json").read_text())
+    judgement = json.loads(folder.manifest("gate").file("gate.json").read_text())
     assert judgement["verdict"] == "PASS"
     assert "already is the champion" in judgement["reasons"][0]
 
 
-def test_a_worse_model_is_registered_but_not_promoted_and_the_run_ends_with_4(first, place: Path):
-    ended, folder = run(place, "training.length.steps=1")
+def test_a_worse_model_is_registered_but_not_promoted_and_the_run_ends_with_4(first, place: Place):
+    ended, folder = place.run("training.length.steps=1")
     assert ended.returncode == 4, ended.stderr
     assert "not promoted" in ended.stderr
-    verdict = json.loads(manifest(folder, "gate").file("gate.json").read_text())
+    verdict = json.loads(folder.manifest("gate").file("gate.json").read_text())
     assert verdict["verdict"] in ("FAIL", "INCONCLUSIVE")
-    assert verdict["champion"] == str(manifest(first[1], "register").counts["version"])
-    assert manifest(folder, "register").counts["version"] > manifest(first[1], "register").counts["version"]
+    assert verdict["champion"] == str(first[1].manifest("register").counts["version"])
+    assert folder.manifest("register").counts["version"] > first[1].manifest("register").counts["version"]
     assert not folder.manifest_path("promote").exists()
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> tuple[Path, RunFolder]:
-    """A run whose runner was killed with SIGKILL after some steps of training."""
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (steps := steps_trained(tmp_path)):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def test_a_killed_pipeline_leaves_nobody_behind_and_ends_with_the_same_weights(
+    tmp_path: Path, texts: Path, ids_of_first: dict[str, str]
+):
+    place = Place(tmp_path, texts)
+    process = subprocess.Popen(place.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    steps = place.wait_for_a_step(process)
+    process.kill()
+    process.communicate()
     assert steps[-1] < STEPS_OF_TRAINING
-    (folder,) = tmp_path.glob("runs/pretrain-*")
-    return tmp_path, RunFolder(folder)
-
-
-def test_a_killed_pipeline_leaves_nobody_behind_and_ends_with_the_same_weights(killed, first):
-    place, folder = killed
-    step = EventLog(folder.events).of_kind(StepStarted)[-1]
+    step = EventLog(place.only_run.events).of_kind(StepStarted)[-1]
     assert step.step == "train"
     deadline = time.monotonic() + 30
     while Path(f"/proc/{step.pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{step.pid}").exists()
-    ended, folder = run(place)
+    ended, folder = place.run()
     assert ended.returncode == 0, ended.stderr
-    assert manifest(folder, "train").id == manifest(first[1], "train").id
+    assert folder.manifest("train").id == ids_of_first["train"]
 
 
-def test_a_stopped_run_ends_with_75_and_has_its_report(tmp_path: Path):
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not steps_trained(tmp_path):
-        assert process.poll() is None
-        time.sleep(0.05)
+def test_a_stopped_run_ends_with_75_and_has_its_report(tmp_path: Path, texts: Path):
+    place = Place(tmp_path, texts)
+    process = subprocess.Popen(place.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    place.wait_for_a_step(process)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
-    (folder,) = tmp_path.glob("runs/pretrain-*")
-    last = EventLog(folder / "events.jsonl").of_kind(TrainStep)[-1].step
-    assert process.returncode == (75 if last < STEPS_OF_TRAINING else 0), errors
-    assert (folder / "report.html").is_file()
+    assert process.returncode == (75 if place.steps_trained()[-1] < STEPS_OF_TRAINING else 0), errors
+    assert place.only_run.report.is_file()
 
 
-def test_two_runs_in_one_folder_at_a_time_are_refused(first, place: Path):
+def test_two_runs_in_one_folder_at_a_time_are_refused(first, place: Place):
     _, folder = first
     from llm.storage import only_process_in
 
     with only_process_in(folder.path):
-        ended, _ = run(place)
+        ended, _ = place.run()
     assert ended.returncode == 2
     assert f"error: another run works in {folder.path} (process {os.getpid()})" in ended.stderr
 
@@ -177,10 +108,12 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def absent(tmp_path_factory: pytest.TempPathFactory, port: int) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def absent(
+    tmp_path_factory: pytest.TempPathFactory, texts: Path, port: int
+) -> tuple[Place, subprocess.CompletedProcess[str]]:
     """A run whose MLflow server is not there, and its place."""
-    place = tmp_path_factory.mktemp("absent")
-    ended, _ = run(place, f"tracking.uri=http://127.0.0.1:{port}", "tracking.timeout_seconds=10")
+    place = Place(tmp_path_factory.mktemp("absent"), texts)
+    ended, _ = place.run(f"tracking.uri=http://127.0.0.1:{port}", "tracking.timeout_seconds=10")
     return place, ended
 
 
@@ -190,8 +123,8 @@ def test_without_mlflow_the_training_is_done_and_the_reason_is_told(absent):
     assert "MLflow at http://127.0.0.1:" in ended.stderr
     assert "Connection refused" in ended.stderr
     assert "Traceback" not in ended.stderr
-    (folder,) = map(RunFolder, place.glob("runs/pretrain-*"))
-    assert manifest(folder, "evaluate").counts["bits_per_byte"] > 0
+    folder = place.only_run
+    assert folder.manifest("evaluate").counts["bits_per_byte"] > 0
     assert folder.report.is_file()
 
 
@@ -225,12 +158,12 @@ def _answers(url: str) -> bool:
 
 def test_an_mlflow_server_that_comes_late_gets_all_that_it_missed(absent, mlflow_server: str):
     place, _ = absent
-    ended, folder = run(place, f"tracking.uri={mlflow_server}", "tracking.timeout_seconds=10")
+    ended, folder = place.run(f"tracking.uri={mlflow_server}", "tracking.timeout_seconds=10")
     assert ended.returncode == 0, ended.stderr
     assert "train      reused" in ended.stderr  # its metrics are the earlier attempt's
     client = MlflowClient(mlflow_server)
     version = client.get_model_version_by_alias("gristmill", "champion")
-    assert int(version.version) == manifest(folder, "register").counts["version"]
+    assert int(version.version) == folder.manifest("register").counts["version"]
     losses = client.get_metric_history(version.run_id, "train/loss")
     assert [point.step for point in losses] == list(range(1, STEPS_OF_TRAINING + 1))
     assert client.get_run(version.run_id).info.status == "FINISHED"

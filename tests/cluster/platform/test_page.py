@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ import pytest
 from llm.runs.event_kinds import TrainJobBegun
 from llm.runs.events import EventLog
 from tests.cases.cluster import kubectl
-from tests.integration.test_pretrain import SMALL
+from tests.cases.pretrain import SMALL
 
 pytestmark = pytest.mark.alone  # it trains, exports and serves
 PROJECT = Path(__file__).parents[3]
 PAGE = PROJECT / "docs" / "platform.md"
 TRAIN = "training.pool=cpu training.parallel.nodes=2 training.parallel.processes=1"
+TEXTS = f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py"
 TIMEOUT_SECONDS = 900
 
 
@@ -42,7 +44,7 @@ class Reader:
         text = "\n".join(block for section in sections for block in blocks(section))
         if 4 in sections:
             assert text.count(TRAIN) == 1
-            text = text.replace(TRAIN, f"{TRAIN} {shlex.join(SMALL)}")
+            text = text.replace(TRAIN, f"{TRAIN} {shlex.join([TEXTS, *SMALL])}")
         script = f"set -euxo pipefail; trap 'kill $(jobs -p) || true' EXIT\n{text}\n"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,

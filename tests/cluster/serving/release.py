@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 
 import boto3
@@ -186,6 +187,8 @@ class Load:
 
     url: str
     right: dict[int, dict[str, str]]
+    prompts: tuple[str, ...]
+    """Those whose answer tells which version gave it."""
     answers: list[tuple[float, int]] = field(default_factory=list)
     """When each right answer was asked for, and which version gave it."""
     wrong: list[str] = field(default_factory=list)
@@ -194,10 +197,9 @@ class Load:
 
     def run(self, first: int) -> None:
         """One client."""
-        for index in range(first, 1_000_000):
+        for prompt in islice(cycle(self.prompts), first, None):
             if self.over.is_set():
                 return
-            prompt = PROMPTS[index % len(PROMPTS)]
             asked = time.monotonic()
             try:
                 text = "".join(piece.text for piece in stream(self.url, MODEL, prompt, max_tokens=TOKENS))
@@ -219,7 +221,10 @@ class Load:
 @contextmanager
 def load(url: str, models: Models, *versions: int) -> Iterator[Load]:
     """Clients at work during the block; afterwards, no answer may be missing or wrong."""
-    running = Load(url, {version: models.answers(version) for version in versions})
+    right = {version: models.answers(version) for version in versions}
+    telling = tuple(one for one in PROMPTS if len({answers[one] for answers in right.values()}) == len(right))
+    assert len(telling) > 1
+    running = Load(url, right, telling)
     threads = [threading.Thread(target=running.run, args=(index,)) for index in range(STREAMS)]
     for thread in threads:
         thread.start()
