@@ -15,6 +15,7 @@ median of all turns' ratios.
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -74,8 +75,11 @@ def main() -> int:
     return 0 if comparison.ratio >= TARGET else 1
 
 
-def compare(uri: str, pod_url: str, replace_pod: Callable[[], object]) -> Comparison:
-    """Serve the repository here too, and let both answer in turns; then the same with two other processes."""
+def compare(uri: str, pod_url: str, replace_pod: Callable[[], object], enough: float = math.inf) -> Comparison:
+    """Serve the repository here too, and let both answer in turns; then the same with two other processes.
+
+    With `enough`, no more pairs are measured once the ratio is as high as that.
+    """
     from llm.serving.pod.fetch import fetch_repository
     from llm.serving.triton.endpoints import free_endpoints
     from llm.serving.triton.server import TritonServer, find_installation
@@ -89,6 +93,8 @@ def compare(uri: str, pod_url: str, replace_pod: Callable[[], object]) -> Compar
             with TritonServer(find_installation(), Path(folder), free_endpoints()) as server:
                 server.load(MODEL)
                 _take_turns({server.url: comparison.host, pod_url: comparison.pod}, pair)
+            if comparison.ratio >= enough:
+                break
     return comparison
 
 

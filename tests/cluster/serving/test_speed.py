@@ -14,7 +14,10 @@ from tests.cluster.serving.release import RELEASE, Models, Serving
 
 pytestmark = pytest.mark.alone
 NOT_SLOWER = 0.8
-"""Below this the pod's Triton is slower for a reason, and not for what else the machine does."""
+"""Below this the pod's Triton is slower for a reason, and not for what else the machine does.
+
+The first pair of processes that reaches it is enough; the benchmark measures four.
+"""
 
 
 def test_triton_in_a_pod_is_as_fast_as_on_the_host(
@@ -26,7 +29,7 @@ def test_triton_in_a_pod_is_as_fast_as_on_the_host(
         pytest.skip(str(error))
     soon_gone = ("drain.delaySeconds=1",)  # another_pod waits for the drain
     serving.upgrade(models.default.uri, "resources.requests.cpu=500m", *soon_gone)
-    comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving))
+    comparison = compare(models.default.uri, serving.url, lambda: another_pod(serving), NOT_SLOWER)
     record_figure("Triton in a pod / on the host, tokens/s", f"{comparison.ratio:.3f} (target {TARGET})\n{comparison}")
     assert max(comparison.ratio, comparison.fastest) > NOT_SLOWER
 

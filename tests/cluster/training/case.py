@@ -133,6 +133,14 @@ class Case:
 
         wait_for(reached, f"step {step}", 180, every=0.1)
 
+    def run_here(
+        self, folder: Path, *overrides: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """A run on this machine that trains on the cluster, to its end."""
+        arguments = self.workstation_arguments(folder, *overrides)
+        image = {"GRISTMILL_TRAIN_IMAGE": self.image}
+        return gristmill("run", "pretrain", *arguments, environment={**image, **(environment or {})})
+
     def workstation_arguments(self, folder: Path, *overrides: str) -> list[str]:
         """Arguments of a run that is called `workstation`, on this machine, with a store on S3."""
         places = [f"storage.uri={self.store_uri}-workstation", f"run.folder={folder / 'runs'}", "tracking.uri=null"]
