@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
+from llm.errors import Preempted
 from llm.runs.event_kinds import (
     Event,
     Progress,
@@ -134,7 +135,8 @@ def lasting_line(event: Event) -> str | None:
             return f"{'train':<10} made again: run.retrain=true"
         case StepFailed():
             first = event.message.partition("\n")[0]
-            return f"{event.step:<10} failed after {duration(event.seconds)}: {first}"
+            how = "stopped" if event.exit_code == Preempted.exit_code else "failed"
+            return f"{event.step:<10} {how} after {duration(event.seconds)}: {first}"
         case TrainPlan():
             return (
                 f"{'train':<10} {scaled(event.parameters)} parameters, {event.steps:,} steps of"

@@ -75,6 +75,10 @@ def test_what_is_not_known_is_left_out_or_not_a_number():
         (StepFinished(step="ingest", reused=True, name="corpus/a@1"), "ingest     reused (corpus/a@1)"),
         (StepFinished(step="train", seconds=0.1, reused=True), "train      reused"),
         (StepFailed(step="train", seconds=12.0, message="no\n why"), "train      failed after 12 s: no"),
+        (
+            StepFailed(step="train", exit_code=75, seconds=43.0, message="stopped on request at step 101 of 200"),
+            "train      stopped after 43 s: stopped on request at step 101 of 200",
+        ),
         (Warned(message="careful"), "warning: careful"),
         (TrainJobBegun(namespace="ml", name="x", how="adopted"), "train      TrainJob ml/x adopted"),
         (TrainResumed(step=1200), "train      goes on from the checkpoint at step 1,200"),
