@@ -25,6 +25,7 @@ SMALL = [
     "model.num_attention_heads=4", "model.num_key_value_heads=2", "model.max_position_embeddings=128",
     "training.batch.sequence_length=128", "training.batch.tokens=4096", "training.batch.micro_batch_size=4",
     "training.length.steps=40", "training.checkpoints.every_steps=10", "training.validation.every_steps=20",
+    "training.parallel.backend.name=torch",  # half as long to import as deepspeed, which test_training takes
     "tracking.uri=http://127.0.0.1:9", "tracking.timeout_seconds=1", "cluster.unschedulable_after_seconds=10",
 ]  # fmt: skip
 ON_THE_POOL = ["training.pool=cpu", "training.parallel.nodes=2", "training.parallel.processes=1"]

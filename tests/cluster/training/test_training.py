@@ -14,6 +14,8 @@ from tests.cases.cluster import kubectl, pods_of, wait_for
 from tests.cluster.training.case import ON_THE_POOL, Case
 
 pytestmark = pytest.mark.alone  # its trainings are measured
+DEEPSPEED = "training.parallel.backend.name=deepspeed"
+IN_PODS = [*ON_THE_POOL, DEEPSPEED]
 NOT_SLOWER = 0.75
 """Not the target: two cores that the control plane uses too vary by a tenth from one training to the next."""
 
@@ -21,7 +23,7 @@ NOT_SLOWER = 0.75
 @pytest.fixture(scope="module")
 def undisturbed(case: Case, record_figure: Callable[[str, str], None]) -> Manifest:
     """A whole training on the pool; the first to run, and what others are compared with."""
-    config = case.config("undisturbed", *ON_THE_POOL)
+    config = case.config("undisturbed", *IN_PODS)
     launcher = case.launch(config)
     wait_for(lambda: "loss" in case.log(launcher), "the step's log shows the training while it goes on", 120)
     job = wait_for(lambda: case.train_job("undisturbed"), "the TrainJob")
@@ -56,7 +58,7 @@ def test_two_ranks_here_train_the_same_weights(undisturbed: Manifest, here: tupl
 def test_a_pod_that_is_deleted_in_the_middle_comes_back_and_the_weights_are_those_of_an_undisturbed_training(
     case: Case, undisturbed: Manifest
 ):
-    config = case.config("disturbed", *ON_THE_POOL, store="-disturbed")
+    config = case.config("disturbed", *IN_PODS, store="-disturbed")
     launcher = case.launch(config)
     case.wait_for_step("disturbed", 12)
     job = case.train_job("disturbed")
@@ -70,7 +72,7 @@ def test_a_pod_that_is_deleted_in_the_middle_comes_back_and_the_weights_are_thos
 
 def test_the_next_try_of_a_launcher_that_was_killed_adopts_the_same_train_job(case: Case, undisturbed: Manifest):
     """As Argo does it: the pod of the first try stays, and the second try is a pod of its own."""
-    config = case.config("adopted", *ON_THE_POOL, store="-adopted")
+    config = case.config("adopted", *IN_PODS, store="-adopted")
     first = case.launch(config)
     case.wait_for_step("adopted", 5)
     before = case.train_job("adopted")
@@ -93,11 +95,11 @@ def test_pods_are_nearly_as_fast_as_two_ranks_here(
 
     The first pair are the trainings that the other tests look at. More follow only if they are not enough.
     """
-    far = case.config("undisturbed", *ON_THE_POOL)
+    far = case.config("undisturbed", *IN_PODS)
     pods, ranks = [_speed(case.events(far))], [_speed(here[1])]
     while (ratio := _median_ratio(pods, ranks)) <= NOT_SLOWER and len(pods) < 3:
         number = len(pods)
-        far = case.config(f"speed-{number}", *ON_THE_POOL, store=f"-speed-{number}")
+        far = case.config(f"speed-{number}", *IN_PODS, store=f"-speed-{number}")
         launcher = case.launch(far)
         assert case.end(launcher) == "Succeeded", case.log(launcher)
         pods.append(_speed(case.events(far)))
@@ -113,7 +115,7 @@ def _median_ratio(pods: list[float], ranks: list[float]) -> float:
 
 
 def _train_here(case: Case, run: str) -> tuple[Manifest, str]:
-    context = open_context(case.config(run, "training.parallel.processes=2", store=f"-{run}"))
+    context = open_context(case.config(run, DEEPSPEED, "training.parallel.processes=2", store=f"-{run}"))
     return run_step("train", context, case.given), context.folder.events.read_text()
 
 
