@@ -91,15 +91,21 @@ def main() -> None:
         from llm.storage import disk_full, is_disk_full, not_allowed
 
         if not is_disk_full(error) and not isinstance(error, PermissionError):
-            _fault()
+            _fault(error)
         plain = disk_full(Path.cwd(), error) if is_disk_full(error) else not_allowed(error, Path.cwd())
         _say(f"error: {plain}")
         sys.exit(UserError.exit_code)
-    except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
-        _fault()
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and exit code
+        _fault(error)
 
 
-def _fault() -> NoReturn:
+def _fault(error: Exception) -> NoReturn:
+    """End as a fault of ours, unless a module that a setting names led to it."""
+    from llm.config import mistake_in_named
+
+    if (mistake := mistake_in_named(error)) is not None:
+        _say(f"error: {mistake}")
+        sys.exit(mistake.exit_code)
     with suppress(OSError):
         traceback.print_exc()
     _say("error: this is a fault of Gristmill's, not yours; please report it with the lines above")
