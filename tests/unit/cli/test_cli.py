@@ -138,6 +138,13 @@ def test_a_folder_that_is_no_run_gets_no_report(tmp_path: Path):
     assert "error: there is no run artifacts in runs" in ended.stderr
 
 
+def test_a_store_whose_links_lead_in_a_circle_is_refused(tmp_path: Path):
+    (tmp_path / "store").symlink_to("store")
+    ended = run("ingest", "--run", "x", f"data.path={__file__}", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "Too many levels of symbolic links" in ended.stderr
+
+
 def test_a_working_folder_that_was_removed_is_told(tmp_path: Path):
     script = (
         "import os, sys; from llm.cli import main; sys.argv = ['gristmill', 'config']\n"
