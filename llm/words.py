@@ -47,9 +47,12 @@ def scaled(number: float | None) -> str:
     return f"{number:.3g}T"
 
 
-def local_time(seconds: float) -> str:
-    """A time since the epoch as local ISO 8601 to the second."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+def local_time(seconds: float) -> str | None:
+    """A time since the epoch as local ISO 8601 to the second; None for one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    except (OverflowError, ValueError, OSError):  # a damaged log
+        return None
 
 
 def in_one_line(reasons: Sequence[str], shown: int = 4) -> str:

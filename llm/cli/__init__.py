@@ -10,6 +10,7 @@ import importlib
 import sys
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,6 +75,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; the process ends with the exit code of `llm.errors`."""
     ensure_home()
+    _print_what_the_terminal_cannot_show()
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -88,18 +90,43 @@ def main() -> None:
         _say("stopped")
         sys.exit(130)
     except OSError as error:
-        from llm.storage import disk_full, is_disk_full, not_allowed
-
-        if not is_disk_full(error) and not isinstance(error, PermissionError):
-            _fault()
-        plain = disk_full(Path.cwd(), error) if is_disk_full(error) else not_allowed(error, Path.cwd())
+        if (plain := _in_plain_words(error)) is None:
+            _fault(error)
         _say(f"error: {plain}")
         sys.exit(UserError.exit_code)
-    except Exception:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and its own exit code
-        _fault()
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a fault of ours keeps its traceback and exit code
+        _fault(error)
 
 
-def _fault() -> NoReturn:
+def _in_plain_words(error: OSError) -> UserError | None:
+    """The error of a file, a disk or the working folder that the user can repair; None for any other."""
+    from llm.storage import disk_full, is_disk_full, is_no_path, no_path, not_allowed
+
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return UserError("the current folder was removed", "Change to a folder that is there, and run again.")
+    if is_disk_full(error):
+        return disk_full(here, error)
+    if isinstance(error, PermissionError):
+        return not_allowed(error, here)
+    return no_path(error) if is_no_path(error) else None
+
+
+def _print_what_the_terminal_cannot_show() -> None:
+    """Let a character without a code in the output's encoding be printed as `?`, where it would end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
+def _fault(error: Exception) -> NoReturn:
+    """End as a fault of ours, unless a module that a setting names led to it."""
+    from llm.config import mistake_in_named
+
+    if (mistake := mistake_in_named(error)) is not None:
+        _say(f"error: {mistake}")
+        sys.exit(mistake.exit_code)
     with suppress(OSError):
         traceback.print_exc()
     _say("error: this is a fault of Gristmill's, not yours; please report it with the lines above")

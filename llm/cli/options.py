@@ -30,8 +30,10 @@ def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFol
             what = f"with a finished {having} step " if having else ""
             raise UserError(f"there is no run {what}in {root}", "Make one with `gristmill run pretrain`.")
         return found
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError(f"{name!r} is not the name of a run", "`gristmill runs` lists them; --runs names their folder.")
     folder = RunFolder(folder_of(root) / name)
-    if not folder.path.is_dir():
+    if not folder.events.is_file():
         raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
     if not _has(folder, having):
         raise UserError(

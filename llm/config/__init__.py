@@ -2,7 +2,7 @@
 
 from llm.config.check import check_across_sections
 from llm.config.decides import Decides, deciding, marked
-from llm.config.imported import import_named
+from llm.config.imported import import_named, mistake_in_named
 from llm.config.load import SETTINGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated
 from llm.config.parameter import to_parameter
 from llm.config.secrets import without_secrets
@@ -48,6 +48,7 @@ __all__ = [
     "from_yaml",
     "import_named",
     "marked",
+    "mistake_in_named",
     "nearest",
     "to_parameter",
     "to_yaml",

@@ -106,7 +106,7 @@ def _parse(override: str, settings: Path) -> tuple[str, Any, bool]:
     if field.annotation is str or (field.annotation == str | None and text != "null"):
         return key, text, False
     try:
-        return key, yaml.safe_load(text), False
+        return key, _plain(text), False
     except yaml.YAMLError:
         return key, text, False  # a string such as *.txt; where a number is wanted, pydantic refuses it
 
@@ -190,9 +190,26 @@ def _forget(document: Any, path: Sequence[Any]) -> None:
 
 def _parsed(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return _plain(text)
     except yaml.YAMLError as error:
         raise UserError("the configuration is not YAML", str(error)) from error
+
+
+def _plain(text: str) -> Any:
+    """The data in a YAML document; raises yaml.YAMLError, and UserError for a key that a mapping has twice."""
+    return yaml.load(text, _KeysOnce)  # noqa: S506 - a SafeLoader
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Plain data, in which a mapping has each key once: PyYAML would silently take the last of several."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping; raises UserError naming a key that it has twice."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise UserError(f"{', '.join(twice)} is given more than once in one mapping", "Leave one of them.")
+        return super().construct_mapping(node, deep=deep)
 
 
 def _explain(error: ValidationError, document: Any) -> list[str]:

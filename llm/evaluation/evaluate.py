@@ -23,7 +23,7 @@ import polars as pl
 from llm.config import EvaluationConfig, deciding
 from llm.data.documents import read_split
 from llm.evaluation.gate.comparison import finite
-from llm.evaluation.metric import Metric, Subject, check_items, find_metrics, source_of
+from llm.evaluation.metric import Metric, Subject, check_figures, check_items, find_metrics, source_of
 from llm.evaluation.selection import COLUMNS, select_documents
 from llm.evaluation.statistics.intervals import Intervals, weighted_mean
 from llm.evaluation.statistics.pairing import items_file
@@ -153,12 +153,12 @@ def _figures(metric: Metric, subject: Subject, items: pl.DataFrame, intervals: I
         "items": len(items),
         "effective_items": finite(estimate.effective),
         "weight": int(weight) if weight.is_integer() else weight,
-        "references": _rounded(metric.references(subject, items)),
-        "details": _rounded(metric.details(subject, items)),
+        "references": _finite(check_figures(metric, "references", metric.references(subject, items))),
+        "details": _finite(check_figures(metric, "details", metric.details(subject, items))),
     }
 
 
-def _rounded(figures: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+def _finite(figures: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
     return {name: value if isinstance(value, int) else finite(value) for name, value in figures.items()}
 
 

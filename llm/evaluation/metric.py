@@ -23,11 +23,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from llm.config import EvaluationConfig, GateConfig, import_named, nearest
 from llm.errors import UserError
@@ -43,6 +45,8 @@ Figures = Mapping[str, float | int | None]
 HOME = "llm.evaluation"
 ENTRY_POINTS = "gristmill.metrics"
 ATTRIBUTE = "METRIC"
+OVERALL = "overall"
+"""Name of the totals, which no domain may have."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -104,9 +108,18 @@ class Metric:
     """Further figures of a set of items, each in its own unit."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a name that cannot be a key."""
+        """Raise ValueError for a name that cannot be a key, and for what the products cannot hold."""
         if not NAME.fullmatch(self.name):
             raise ValueError(f"metric name {self.name!r}: use lower-case letters, digits and _")
+        if self.better not in get_args(Better):
+            raise ValueError(f"metric {self.name}: better={self.better!r} must be one of {', '.join(get_args(Better))}")
+        for word in ("unit", "about", "item"):
+            if not isinstance(getattr(self, word), str):
+                raise ValueError(f"metric {self.name}: {word}={getattr(self, word)!r} must be a string")
+        try:
+            json.dumps(dict(self.protocol), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metric {self.name}: the protocol must be plain JSON: {error}") from error
 
     @property
     def sign(self) -> int:
@@ -189,11 +202,29 @@ def check_items(metric: Metric, items: pl.DataFrame) -> pl.DataFrame:
     """
     import polars as pl
 
+    if not isinstance(items, pl.DataFrame):
+        raise UserError(
+            f"the metric {metric.name} gave a {type(items).__name__}, not a polars DataFrame",
+            "Let `measure` return subject.items(…), or a table of its own.",
+        )
     missing = {"id", "domain", "cluster", "weight", "value"} - set(items.columns)
     if missing:
         raise UserError(f"the metric {metric.name} gave items without {', '.join(sorted(missing))}")
     if items.is_empty():
         raise UserError(f"the metric {metric.name} found nothing to measure", "Ingest more text.")
+    for column in ("id", "domain", "cluster"):
+        if items[column].has_nulls():
+            raise UserError(
+                f"the metric {metric.name} gave {items[column].null_count()} of {len(items)} items no {column}",
+                "Give every item one.",
+            )
+    if OVERALL in items["domain"].cast(pl.String):
+        raise UserError(f"the metric {metric.name} calls a domain {OVERALL}", "It is the name of the totals.")
+    objects = [name for name, kind in items.schema.items() if kind == pl.Object]
+    if objects:
+        raise UserError(
+            f"the metric {metric.name} gave Python objects in {', '.join(objects)}", "Give a column plain values."
+        )
     if items["id"].n_unique() < len(items):
         raise UserError(f"the metric {metric.name} gave several items one id", "Give every item an id of its own.")
     numbers = items.with_columns(pl.col("value", "weight").cast(pl.Float64, strict=False))
@@ -207,3 +238,21 @@ def check_items(metric: Metric, items: pl.DataFrame) -> pl.DataFrame:
             f"The first is {first['id']}: value {first['value']}, weight {first['weight']}.",
         )
     return numbers.sort("domain", "id")
+
+
+def check_figures(metric: Metric, what: str, figures: object) -> dict[str, float | int | None]:
+    """The figures that `references` or `details` gave, as plain numbers; raises UserError for what is no figure."""
+    if not isinstance(figures, Mapping):
+        raise UserError(
+            f"the {what} of the metric {metric.name} are a {type(figures).__name__}, not a mapping",
+            "Return names with their numbers, or {}.",
+        )
+    checked: dict[str, float | int | None] = {}
+    for name, value in figures.items():
+        if not isinstance(name, str) or not isinstance(value, Real | None):
+            raise UserError(
+                f"the {what} of the metric {metric.name} have {name!r}: {value!r}",
+                "A figure is a number or None, and its name is a string.",
+            )
+        checked[name] = value if value is None else int(value) if isinstance(value, Integral) else float(value)
+    return checked

@@ -136,5 +136,5 @@ def run_name(pipeline: str, config: RunConfig) -> str:
 
 def all_runs(root: Path) -> list[RunFolder]:
     """Every run below `root`, the one with the newest event first."""
-    found = [RunFolder(path.parent) for path in root.glob("*/events.jsonl")]
+    found = [RunFolder(path.parent) for path in root.glob("*/events.jsonl") if path.is_file()]
     return sorted(found, key=lambda folder: folder.events.stat().st_mtime_ns, reverse=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llm.config import RunConfig, from_yaml, to_yaml
+from llm.config import RunConfig, from_yaml, mistake_in_named, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
 from llm.process.home import ensure_home
 from llm.process.stop import die_with_runner, stoppable
@@ -67,7 +67,7 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
             if last_attempt(context.log.path).of_kind(StopRequested):
                 raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
             with _explained(step, context):
-                manifest = step.body(context, given)
+                manifest = _made_by(step, context, given)
             context.folder.keep(name, manifest)
         except BaseException as error:
             code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
@@ -79,6 +79,16 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
         context.log.emit(StepFinished(step=name, seconds=_since(started), reused=reused, manifest=manifest.id,
                                       product=manifest.uri, name=_named(manifest, context)))  # fmt: skip
     return manifest
+
+
+def _made_by(step: Step, context: Context, given: Mapping[str, Manifest]) -> Manifest:
+    """The step's product; raises UserError for an error of a module that a setting names."""
+    try:
+        return step.body(context, given)
+    except (Exception, SystemExit) as error:
+        if (mistake := mistake_in_named(error)) is not None:
+            raise mistake from error
+        raise
 
 
 def _named(manifest: Manifest, context: Context) -> str | None:

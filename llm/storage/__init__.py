@@ -1,7 +1,7 @@
 """Content-addressed products in a folder or in S3, and the manifests that describe them."""
 
 from llm.storage.atomic_write import sync, write_atomically
-from llm.storage.disk import NOT_ALLOWED, disk_full, is_disk_full, not_allowed
+from llm.storage.disk import NOT_ALLOWED, disk_full, is_disk_full, is_no_path, no_path, not_allowed
 from llm.storage.hashes import sha256_of_file, sha256_of_json
 from llm.storage.local import LocalObjects
 from llm.storage.lock import is_held, only_process_in
@@ -28,8 +28,10 @@ __all__ = [
     "identity",
     "is_disk_full",
     "is_held",
+    "is_no_path",
     "is_s3",
     "local_path",
+    "no_path",
     "not_allowed",
     "only_process_in",
     "open_objects",

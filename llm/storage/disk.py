@@ -1,4 +1,4 @@
-"""A disk that is full, or a folder where the user may not write: how it shows, and the words for it."""
+"""A full disk, a folder where the user may not write, a path that cannot be: how each shows, and the words for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from llm.storage.uri import cache_folder
 from llm.words import size
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+SHOWN = 200
+"""Characters of a path that a message shows."""
 
 
 def is_disk_full(error: Exception) -> bool:
@@ -66,6 +70,18 @@ def not_allowed(error: OSError, place: Path) -> UserError:
         whose(path),
         "A store that several people share needs one group, a setgid folder and umask 002: see docs/storage.md.",
     )
+
+
+def is_no_path(error: OSError) -> bool:
+    """Whether no file can have this path: it is too long, or its links lead in a circle."""
+    return error.errno in NO_PATH
+
+
+def no_path(error: OSError) -> UserError:
+    """The error for a path that no file can have; a long one is cut."""
+    path = os.fsdecode(error.filename or "a path")
+    shown = path if len(path) <= SHOWN else f"{path[:SHOWN]}…"
+    return UserError(f"{shown} cannot be used: {strerror(error)}", "Give another path or name.")
 
 
 def whose(path: Path) -> str:

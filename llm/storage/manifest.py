@@ -13,12 +13,13 @@ reader's own store comes first, and what is not there is read where it was.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llm.errors import DamagedError, UserError
 from llm.storage.atomic_write import write_atomically
@@ -28,6 +29,8 @@ from llm.storage.open import open_objects
 from llm.storage.uri import cache_folder, is_s3, local_path, store_at, store_hint
 
 MANIFEST_NAME = "manifest.json"
+SCHEMA = 1
+"""Version of the document that this code writes; a document of a later one is refused, not taken for damage."""
 FETCHES = 4
 """Files that come down from S3 at the same time; each large one in several parts."""
 
@@ -47,7 +50,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = 1
+    schema_version: Annotated[int, Field(le=SCHEMA)] = SCHEMA
     kind: str
     id: str
     uri: str
@@ -104,6 +107,11 @@ class Manifest(BaseModel):
         try:
             document = _Document.model_validate_json(content)
         except ValidationError as error:
+            if (version := _later_version(content)) is not None:
+                raise UserError(
+                    f"{where} was written by a later version of Gristmill (schema {version}, this one reads {SCHEMA})",
+                    "Use that version, or make the product again in another store.",
+                ) from error
             raise DamagedError(
                 f"{where} is not a manifest: {error.errors()[0]['msg']}",
                 "Remove it and run the step that makes it again.",
@@ -274,3 +282,12 @@ def describe_files(folder: Path) -> tuple[FileEntry, ...]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _later_version(content: bytes) -> int | None:
+    """The schema of a document that a later version wrote; None for any other content."""
+    try:
+        version = json.loads(content)["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return version if isinstance(version, int) and version > SCHEMA else None

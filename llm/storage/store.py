@@ -88,7 +88,7 @@ class Store:
             self.objects = open_objects(text)
             self.root = cache_folder()
         else:
-            self.root = folder_of(text).resolve()
+            self.root = Path(os.path.realpath(folder_of(text)))  # Path.resolve raises for links in a circle
             self.objects = LocalObjects(self.root)
         self.is_remote = is_s3(text)
         """Whether other machines can reach it."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 import json
 import pkgutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llm.config import TrackingConfig, import_named, nearest
+from llm.config import TrackingConfig, import_named, mistake_in_named, nearest
 from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Event
 from llm.runs.events import read_events
@@ -28,6 +30,8 @@ from llm.tracking.log_place import bytes_before
 HOME = "llm.tracking.sinks"
 ENTRY_POINTS = "gristmill.sinks"
 ATTRIBUTE = "SINK"
+NAME = re.compile(r"\w[\w-]*")
+SHOWN = "Make it a class of sinks, as docs/extend/sink.md shows."
 WAIT_SECONDS = 10.0
 """Seconds that one process waits for another one that delivers the same run to the same sink."""
 
@@ -101,7 +105,7 @@ class EventSink(ABC):
                     self.close(exit_code)
         except GristmillError as refused:
             error = str(refused)
-        except Exception as fault:  # noqa: BLE001 - somebody else's code, and the run does not end for it
+        except (Exception, SystemExit) as fault:  # noqa: BLE001 - somebody else's code, and the run does not end for it
             error = f"{self.name}: {type(fault).__name__}: {fault}"
         return Delivery(sent, sum(1 for _ in read_events(self.folder.events, self._offset())), error)
 
@@ -127,9 +131,31 @@ class EventSink(ABC):
 
 def open_sinks(folder: RunFolder, config: TrackingConfig) -> list[Sink]:
     """The sinks of a run; raises UserError for a name that finds none, and for two sinks of one name."""
-    sinks = [make(folder, config) for make in find_sinks(config.sinks)]
+    sinks = [_made(make, folder, config) for make in find_sinks(config.sinks)]
     _refuse_equal_names([sink.name for sink in sinks])
     return sinks
+
+
+def _made(make: MakeSink, folder: RunFolder, config: TrackingConfig) -> Sink:
+    """The sink; raises UserError if it cannot be made, or is none."""
+    what = getattr(make, "__qualname__", repr(make))
+    try:
+        sink = make(folder, config)
+    except Exception as error:  # the class is the user's, and so is any error of it
+        raise mistake_in_named(error) or UserError(f"tracking.sinks: {what} cannot be made: {error}", SHOWN) from error
+    missing = [part for part in ("deliver", "finish", "is_live") if not hasattr(sink, part)]
+    if missing:
+        raise UserError(f"tracking.sinks: {what} gives a {type(sink).__name__} without {', '.join(missing)}", SHOWN)
+    _check_name(what, getattr(sink, "name", None))
+    return sink
+
+
+def _check_name(what: str, name: object) -> None:
+    """Raise UserError for a name that cannot be that of a file in `tracking/`."""
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        raise UserError(
+            f"tracking.sinks: the `name` of {what} is {name!r}", "Give it a name of letters, digits, `_` and `-`."
+        )
 
 
 def find_sinks(names: Sequence[str]) -> list[MakeSink]:
@@ -159,8 +185,13 @@ def _find(name: str) -> MakeSink:
     if not callable(found):
         raise UserError(
             f"tracking.sinks: {module_name}:{attribute} is a {type(found).__name__}, and makes no sink",
-            "Make it a class of sinks, as docs/extend/sink.md shows.",
+            SHOWN,
         )
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(found.__abstractmethods__))
+        raise UserError(f"tracking.sinks: {module_name}:{attribute} has no {lacking}", SHOWN)
+    if inspect.isclass(found) and issubclass(found, EventSink):  # another class may name its sinks when it makes them
+        _check_name(f"{module_name}:{attribute}", getattr(found, "name", None))
     make: MakeSink = found
     return make
 

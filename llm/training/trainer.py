@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from llm.config.sections.training import CallbackConfig
 from llm.data.shards import TokenShards
 from llm.data.shards.loader import Loader
 from llm.errors import Preempted, UserError
@@ -63,7 +64,7 @@ class Trainer:
         self.backend: Backend = self.config.parallel.backend.build()
         self._wrapped = self.backend.wrap(self.model, self.config)
         self.validate = Validate(self, shards)
-        self.added: list[Callback] = [callback.build() for callback in self.config.callbacks]
+        self.added: list[Callback] = [_built(callback) for callback in self.config.callbacks]
         """The callbacks that the configuration names."""
         self.callbacks: list[Callback] = [Record(), self.validate, *self.added, Save()]
 
@@ -165,3 +166,14 @@ class Trainer:
     def _loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         logits_BTV = self._wrapped(inputs_BT)
         return cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
+
+
+def _built(config: CallbackConfig) -> Callback:
+    """The callback; raises UserError if its section builds something else."""
+    callback = config.build()
+    if not isinstance(callback, Callback):
+        raise UserError(
+            f"training.callbacks: `build` of {config.name} gives a {type(callback).__name__}, not a Callback",
+            "Let it return a llm.training.callbacks.Callback, as docs/extend/callback.md shows.",
+        )
+    return callback

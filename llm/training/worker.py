@@ -13,10 +13,11 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
+from llm.config import mistake_in_named
 from llm.errors import GristmillError, OutageError, Preempted
 from llm.process.signals import ignore_stop_signals
 from llm.storage import disk_full, is_disk_full
-from llm.training.death import leave_fault
+from llm.training.death import is_lost_connection, leave_fault
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
 
@@ -65,11 +66,13 @@ def _train(plan: TrainingPlan, folder: Path) -> Outcome:
         return Outcome(exit_code=Preempted.exit_code, message=str(error))
     except GristmillError as error:
         return Outcome(exit_code=error.exit_code, message=str(error))
-    except OSError as error:
-        if not is_disk_full(error):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and is_disk_full(error):
+            full = disk_full(folder, error)
+            return Outcome(exit_code=full.exit_code, message=str(full))
+        if is_lost_connection(error) or (mistake := mistake_in_named(error)) is None:
             raise
-        full = disk_full(folder, error)
-        return Outcome(exit_code=full.exit_code, message=str(full))
+        return Outcome(exit_code=mistake.exit_code, message=str(mistake))
     return Outcome(exit_code=0)
 
 

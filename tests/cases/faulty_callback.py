@@ -10,10 +10,12 @@ from llm.training.trainer import Trainer
 
 
 class Faulty(CallbackConfig):
-    """Raises on one rank after a step, as a bug of ours would."""
+    """Goes wrong on one rank after a step."""
 
     rank: int
     after_step: int = 5
+    ours: bool = False
+    """Whether it makes code of Gristmill fail, in the step after it, as a bug of ours would."""
 
     def build(self) -> Callback:
         return _Raises(self)
@@ -25,7 +27,9 @@ class _Raises(Callback):
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         if (trainer.rank, done.number) == (self._config.rank, self._config.after_step):
-            raise ValueError(f"boom on rank {trainer.rank}")
+            if not self._config.ours:
+                raise ValueError(f"boom on rank {trainer.rank}")
+            trainer.loader = f"boom on rank {trainer.rank}"  # type: ignore[assignment]
 
 
 class Counting(CallbackConfig):

@@ -137,9 +137,20 @@ def test_a_killed_torchrun_tells_the_user_to_run_again_and_the_next_call_goes_on
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("backend", ["torch", "deepspeed"])
 def test_a_fault_of_one_rank_is_shown_with_the_last_lines_of_that_rank(tmp_path: Path, backend: str, rank: int):
-    faulty = [{"name": "tests.cases.faulty_callback:Faulty", "rank": rank}]
+    faulty = [{"name": "tests.cases.faulty_callback:Faulty", "rank": rank, "ours": True}]
     settings = {"parallel.backend": {"name": backend}, "callbacks": faulty}
-    with pytest.raises(RuntimeError, match=rf"rank {rank} of the training failed; (.|\n)*boom on rank {rank}$"):
+    with pytest.raises(
+        RuntimeError, match=rf"rank {rank} of the training failed; (.|\n)*'str' object has no attribute"
+    ):
+        run(tmp_path, settings)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_mistake_in_a_callback_of_the_user_is_told_with_its_file_and_line(tmp_path: Path, rank: int):
+    faulty = [{"name": "tests.cases.faulty_callback:Faulty", "rank": rank}]
+    settings = {"parallel.backend": {"name": "torch"}, "callbacks": faulty}
+    words = rf"failed: ValueError: boom on rank {rank} \(.*/tests/cases/faulty_callback.py, line \d+\)\n"
+    with pytest.raises(UserError, match=words):
         run(tmp_path, settings)
 
 

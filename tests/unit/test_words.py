@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm.words import duration, scaled, size
+from llm.words import duration, local_time, scaled, size
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_large_numbers_are_scaled(number: float | None, text: str):
 )
 def test_sizes_have_three_digits_and_a_unit(number_bytes: float | None, text: str):
     assert size(number_bytes) == text
+
+
+@pytest.mark.parametrize("seconds", [-1e300, 1e300, 1e13, float("inf"), float("nan")])
+def test_a_time_that_no_calendar_has_is_missing(seconds: float):
+    assert local_time(seconds) is None

@@ -36,12 +36,12 @@ import polars as pl
 
 from llm.config.sections import MetricRule
 from llm.errors import UserError
+from llm.evaluation.metric import OVERALL
 from llm.evaluation.statistics.bootstrap import detectable_effect
 from llm.evaluation.statistics.intervals import Intervals, weighted_mean
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Rule = Literal["superiority", "non-inferiority", "floor", "none"]
-OVERALL = "overall"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_every_verb_explains_itself(verb: str):
         (["compile", "pretrain", "-o", "x.json"], "error: x.json must end in .yaml"),
         (["report"], "error: there is no run in runs"),
         (["report", "nothing"], "error: there is no run nothing in runs"),
+        (
+            ["report", ""],
+            "error: '' is not the name of a run\n  `gristmill runs` lists them; --runs names their folder.",
+        ),
+        (["report", ".."], "error: '..' is not the name of a run"),
+        (["report", "runs/one"], "error: 'runs/one' is not the name of a run"),
+        (["runs", "--runs", "x" * 300], "x… cannot be used: File name too long\n  Give another path or name."),
+        (["run", "pretrain", "--dry-run", f"validation.suite={'x' * 300}"], "x… cannot be used: File name too long"),
+        (["run", "pretrain", "--dry-run", f"storage.uri={'x' * 300}"], "x… cannot be used: File name too long"),
         (["generate", "def "], "error: there is no run with a finished train step in runs"),
         (["tokenize", "--run", "x"], "error: tokenize needs the product of ingest, tokenizer, and it is not there"),
         (["ingest", "--run", "x", "data.path=nowhere"], "error: "),
@@ -119,3 +129,40 @@ def test_a_refused_command_whose_terminal_is_gone_still_ends_with_2(arguments: l
     with open("/dev/full", "w") as gone:  # each write fails, as it does on a terminal that was closed
         ended = subprocess.run([sys.executable, "-c", script, *arguments], stdout=gone, stderr=gone)
     assert ended.returncode == 2
+
+
+def test_a_folder_that_is_no_run_gets_no_report(tmp_path: Path):
+    (tmp_path / "runs" / "artifacts").mkdir(parents=True)
+    ended = run("report", "artifacts", cwd=tmp_path)
+    assert (ended.returncode, list((tmp_path / "runs" / "artifacts").iterdir())) == (2, [])
+    assert "error: there is no run artifacts in runs" in ended.stderr
+
+
+def test_a_store_whose_links_lead_in_a_circle_is_refused(tmp_path: Path):
+    (tmp_path / "store").symlink_to("store")
+    ended = run("ingest", "--run", "x", f"data.path={__file__}", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "Too many levels of symbolic links" in ended.stderr
+
+
+def test_a_working_folder_that_was_removed_is_told(tmp_path: Path):
+    script = (
+        "import os, sys; from llm.cli import main; sys.argv = ['gristmill', 'config']\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.splitlines()[0]) == (2, "error: the current folder was removed")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_what_the_output_cannot_show_does_not_end_the_command(encoding: str, tmp_path: Path):
+    log = tmp_path / "runs" / os.fsdecode("日\udcff".encode("utf-8", "surrogateescape")) / "events.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("")
+    script = "import sys; from llm.cli import main; sys.argv[0] = 'gristmill'; main()"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    for arguments in (["runs"], ["--help"]):
+        command = [sys.executable, "-c", script, *arguments]
+        ended = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert b"?" in ended.stdout or arguments == ["--help"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm.config import compose, import_named
+from llm.config import compose, import_named, mistake_in_named
 from llm.errors import UserError
 from llm.evaluation.metric import find_metric
 from llm.tracking.sink import find_sinks
@@ -22,6 +22,7 @@ MODULE = "module_with_a_mistake"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    monkeypatch.setattr("llm.config.imported._named", set())  # other tests name modules of the package of this file
     return tmp_path
 
 
@@ -32,6 +33,7 @@ MISTAKES = [
     ("import nobody_has_this\n", "ModuleNotFoundError: No module named 'nobody_has_this'", 1),
     ("import re\nre.compile('(')\n", "missing ), unterminated subpattern", 2),
     ("M = 1 / 0\n", "ZeroDivisionError: division by zero", 1),
+    ("import sys\nsys.exit(0)\n", "SystemExit: 0", 2),
 ]
 USERS: list[tuple[str, Callable[[str], Any]]] = [
     ("training.callbacks.name=", lambda name: compose([f"training.callbacks=['{name}']"])),
@@ -68,3 +70,62 @@ def test_every_setting_that_names_a_module_says_so(folder: Path, setting: str, u
 def test_a_module_named_from_nowhere_is_refused(setting: str, use: Callable[[str], Any]):
     with pytest.raises(UserError, match=rf"^{re.escape(setting)}\.near:M cannot be imported: .*relative import"):
         use(".near:M")
+
+
+CALLED = """
+import json, os, sys
+
+def raises(): return {}["not there"]
+def leaves(): sys.exit(0)
+def misuses(): return json.loads("{")
+def is_refused(): raise UserError("its own words")
+def meets_a_full_disk(): raise OSError(28, os.strerror(28))
+def calls(function): return function()
+from llm.errors import UserError
+"""
+
+
+@pytest.fixture
+def module(folder: Path) -> Any:
+    (folder / f"{MODULE}.py").write_text(CALLED)
+    import_named("some.key=it", MODULE, "raises", "Mend it.")
+    return sys.modules[MODULE]
+
+
+def error_of(call: Callable[[], Any]) -> BaseException:
+    with pytest.raises(BaseException) as raised:
+        call()
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "line"),
+    [
+        ("raises", "KeyError: 'not there'", 4),
+        ("leaves", "SystemExit: 0", 5),
+        ("misuses", "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", 6),
+    ],
+)
+def test_a_mistake_in_a_later_call_is_told_with_its_file_and_line(module: Any, name: str, words: str, line: int):
+    mistake = mistake_in_named(error_of(getattr(module, name)))
+    assert str(mistake) == (
+        f"{MODULE}, which a setting names, failed: {words} ({module.__file__}, line {line})"
+        "\n  Mend the module, and run again."
+    )
+
+
+def stopped() -> None:
+    raise SystemExit(75)  # as the handler of a stop signal does
+
+
+@pytest.mark.parametrize("name", ["is_refused", "meets_a_full_disk"])
+def test_what_has_words_of_its_own_is_no_mistake_of_the_module(module: Any, name: str):
+    assert mistake_in_named(error_of(getattr(module, name))) is None
+
+
+def test_a_stop_while_the_module_runs_is_no_mistake_of_the_module(module: Any):
+    assert mistake_in_named(error_of(lambda: module.calls(stopped))) is None
+
+
+def test_an_error_elsewhere_is_no_mistake_of_a_module(module: Any):
+    assert mistake_in_named(error_of(lambda: Path("/nowhere/at/all").read_bytes())) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from llm.config import RunConfig, compose, from_yaml, to_yaml
@@ -179,3 +181,16 @@ def test_every_field_says_what_it_means():
 def test_a_key_below_a_value_is_refused(overrides: list[str], message: str):
     with pytest.raises(UserError, match=message):
         compose(overrides)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: compose(["gate.metrics={bits_per_byte: {margin: 0.1}, bits_per_byte: {margin: 0.5}}"]),
+        lambda: compose(["training.callbacks=[{name: a, name: b}]"]),
+        lambda: from_yaml("training: {seed: 1, seed: 2}"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(read: Callable[[], object]):
+    with pytest.raises(UserError, match=r"^(bits_per_byte|name|seed) is given more than once in one mapping\n"):
+        read()

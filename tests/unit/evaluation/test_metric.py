@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,7 +18,15 @@ from llm.config import compose
 from llm.errors import UserError
 from llm.evaluation import metric
 from llm.evaluation.bits_per_byte import METRIC
-from llm.evaluation.metric import Metric, check_items, check_metrics, find_metric, find_metrics, source_of
+from llm.evaluation.metric import (
+    Metric,
+    check_figures,
+    check_items,
+    check_metrics,
+    find_metric,
+    find_metrics,
+    source_of,
+)
 
 ITEMS = pl.DataFrame(
     {"id": ["b", "a"], "domain": ["code", "code"], "cluster": ["b", "a"], "weight": [1, 2], "value": [0.5, 1.0]}
@@ -76,6 +86,32 @@ def test_a_name_that_cannot_be_a_key_is_refused(name: str):
         Metric(name, "share", "higher", lambda subject: ITEMS)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("better", "up", "better='up' must be one of lower, higher"),
+        ("unit", None, "unit=None must be a string"),
+        ("protocol", {"dtype": pl.Float64}, "the protocol must be plain JSON"),
+        ("protocol", {"limit": float("nan")}, "the protocol must be plain JSON"),
+    ],
+)
+def test_a_field_that_the_products_cannot_hold_is_refused(field: str, value: object, message: str):
+    with pytest.raises(ValueError, match=message):
+        replace(METRIC, **{field: value})
+
+
+@pytest.mark.parametrize("figures", [None, 0.5, {"chance": "half"}, {3: 0.5}, {"chance": [0.5]}])
+def test_figures_that_are_none_are_refused_by_the_first(figures: object):
+    with pytest.raises(UserError, match=r"the references of the metric bits_per_byte (are a|have)"):
+        check_figures(METRIC, "references", figures)
+
+
+def test_figures_of_any_kind_of_number_become_plain_numbers():
+    figures = check_figures(METRIC, "details", {"a": np.float32(0.5), "b": np.int64(3), "c": None, "d": 2})
+    assert figures == {"a": 0.5, "b": 3, "c": None, "d": 2}
+    assert [type(value) for value in figures.values()] == [float, int, type(None), int]
+
+
 def test_items_are_put_in_the_order_of_their_domains_and_ids():
     assert check_items(METRIC, ITEMS)["id"].to_list() == ["a", "b"]
 
@@ -90,6 +126,13 @@ def test_values_and_weights_become_floats_whatever_a_metric_gave(kind: type[pl.D
 @pytest.mark.parametrize(
     ("items", "message"),
     [
+        (None, r"gave a NoneType, not a polars DataFrame"),
+        ([0.5, 1.0], r"gave a list, not a polars DataFrame"),
+        (ITEMS.with_columns(id=pl.Series(["a", None])), r"gave 1 of 2 items no id"),
+        (ITEMS.with_columns(domain=pl.lit(None)), r"gave 2 of 2 items no domain"),
+        (ITEMS.with_columns(cluster=pl.lit(None)), r"gave 2 of 2 items no cluster"),
+        (ITEMS.with_columns(domain=pl.lit("overall")), r"calls a domain overall\n  It is the name of the totals"),
+        (ITEMS.with_columns(seen=pl.Series([object(), object()], dtype=pl.Object)), r"gave Python objects in seen"),
         (ITEMS.drop("cluster", "value"), r"gave items without cluster, value"),
         (ITEMS[:0], r"found nothing to measure"),
         (ITEMS.with_columns(id=pl.lit("a")), r"gave several items one id"),

@@ -41,6 +41,17 @@ def test_a_finished_run_shows_its_verdict_and_what_was_measured(tmp_path: Path, 
     assert datetime.fromisoformat(run.started).tzinfo is not None
 
 
+def test_a_log_that_is_damaged_or_no_file_does_not_hide_the_other_runs(tmp_path: Path):
+    EventLog(tmp_path / "whole" / "events.jsonl").emit(RunStarted())
+    EventLog(tmp_path / "of-no-time" / "events.jsonl").emit(RunStarted(time=1e300))
+    (tmp_path / "of-a-folder" / "events.jsonl").mkdir(parents=True)
+    (tmp_path / "of-a-link").mkdir()
+    (tmp_path / "of-a-link" / "events.jsonl").symlink_to("not-synced-yet")
+    found = {run.name: run.started for run in list_runs(tmp_path)}
+    assert sorted(found) == ["of-no-time", "whole"]
+    assert found["of-no-time"] is None
+
+
 def test_figures_of_an_earlier_attempt_are_not_shown_as_this_ones(tmp_path: Path, store: Store):
     folder = RunFolder(tmp_path / "runs" / "a")
     finish(folder, store, "evaluate", EvaluationCounts(figures={"bits_per_byte": 2.1}))

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from llm.config import compose, to_yaml
+from llm.config import compose, import_named, to_yaml
 from llm.errors import Preempted, UserError
 from llm.process.signals import STOP_SIGNALS
 from llm.process.stop import RUNNER_PID
@@ -61,6 +62,22 @@ def test_a_failed_step_says_so_in_the_log_with_its_exit_code(overrides: list[str
     (failed,) = context.log.of_kind(StepFailed)
     assert (failed.step, failed.exit_code) == ("ingest", 2)
     assert "nowhere" in failed.message
+
+
+@pytest.mark.parametrize(("text", "words"), [("sys.exit(0)", "SystemExit: 0"), ("1 / 0", "ZeroDivisionError")])
+def test_an_error_of_a_module_that_a_setting_names_is_the_users(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "metric_of_a_user", raising=False)
+    (tmp_path / "metric_of_a_user.py").write_text(f"import sys\ndef body(*_):\n    {text}\n")
+    body = import_named("evaluation.metrics", "metric_of_a_user", "body", "Mend it.")
+    monkeypatch.setitem(STEPS, "ingest", replace(STEPS["ingest"], body=body))  # type: ignore[misc]
+    context = open_context(compose(overrides))
+    with pytest.raises(UserError, match=rf"failed: {words}.*{tmp_path}/metric_of_a_user.py, line 3"):
+        run_step("ingest", context, {})
+    (failed,) = context.log.of_kind(StepFailed)
+    assert failed.exit_code == 2
 
 
 def test_a_product_made_from_another_than_the_one_beside_it_is_refused(overrides: list[str], tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,16 @@ def test_a_product_is_found_by_its_address(product: Manifest):
     assert Manifest.read_uri(product.uri) == product
     with pytest.raises(UserError, match=r"there is no product at .*/nowhere"):
         Manifest.read_uri(f"{product.uri}/nowhere")
+
+
+@pytest.mark.parametrize("change", [{"schema_version": 2}, {"schema_version": 2, "added": 1}])
+def test_a_manifest_of_a_later_version_is_not_taken_for_a_damaged_one(tmp_path: Path, change: dict[str, int]):
+    product = Manifest(kind="corpus", id="1", uri="corpus/1", files=())
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(product.document()), **change}))
+    with pytest.raises(
+        UserError, match=r"written by a later version of Gristmill \(schema 2, this one reads 1\)"
+    ) as raised:
+        Manifest.read(path)
+    assert not isinstance(raised.value, DamagedError)
+    assert "Remove" not in str(raised.value)

@@ -132,6 +132,75 @@ def test_a_sink_that_is_not_there_is_refused_before_the_first_step(tmp_path: Pat
         preflight(config)
 
 
+class Nameless(EventSink):
+    """Has no name."""
+
+    def take(self, event: Event) -> None: ...
+
+
+class Elsewhere(Nameless):
+    """Would keep its place outside of the run's folder."""
+
+    name = "../../elsewhere"
+
+
+class Unfinished(EventSink):
+    """Takes nothing."""
+
+    name = "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Nameless", r"tracking.sinks: the `name` of .*:Nameless is None\n  Give it a name of letters"),
+        ("Elsewhere", r"tracking.sinks: the `name` of .*:Elsewhere is '../../elsewhere'"),
+        ("Unfinished", r"tracking.sinks: .*:Unfinished has no take\n  Make it a class of sinks"),
+    ],
+)
+def test_a_class_that_cannot_be_a_sink_is_refused_before_the_first_step(name: str, message: str):
+    with pytest.raises(UserError, match=message):
+        find_sinks([f"{__name__}:{name}"])
+
+
+class NotASink:
+    """Lacks everything."""
+
+    name = "not_a_sink"
+
+    def __init__(self, folder: RunFolder, config: TrackingConfig) -> None: ...
+
+
+class Raises(Kept):
+    """Cannot be made."""
+
+    def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
+        raise KeyError("no channel")
+
+
+class Leaves(Kept):
+    """Ends the process with the first event."""
+
+    def take(self, event: Event) -> None:
+        sys.exit(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NotASink", r"tracking.sinks: NotASink gives a NotASink without deliver, finish, is_live"),
+        ("Raises", r"failed: KeyError: 'no channel' \(.*test_sink.py, line \d+\)"),
+    ],
+)
+def test_a_sink_that_cannot_be_made_is_refused_in_words(folder: RunFolder, name: str, message: str):
+    with pytest.raises(UserError, match=message):
+        open_sinks(folder, TrackingConfig(sinks=(f"{__name__}:{name}",)))
+
+
+def test_a_sink_that_leaves_does_not_end_the_run(folder: RunFolder):
+    assert Leaves(folder, TrackingConfig()).finish(0) == Delivery(sent=0, pending=2, error="kept: SystemExit: 0")
+
+
 def test_mlflow_is_the_sink_of_a_run_unless_the_configuration_says_otherwise(folder: RunFolder):
     assert find_sinks(TrackingConfig().sinks) == [MlflowSink]
     assert open_sinks(folder, TrackingConfig(sinks=())) == []

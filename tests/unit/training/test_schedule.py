@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from llm.config.sections.training import ScheduleConfig
+from llm.errors import UserError
 from llm.training.schedule import learning_rate
 from llm.training.schedule.cosine import Cosine
 
@@ -27,3 +31,19 @@ def test_the_rate_is_a_share_of_the_peak():
     assert [learning_rate(COSINE, 3e-3, step, 10) / 3e-3 for step in range(10)] == pytest.approx(
         [learning_rate(COSINE, 1.0, step, 10) for step in range(10)]
     )
+
+
+class Constant(ScheduleConfig):
+    """Any value, as a module of a user may give it."""
+
+    value: object = None
+
+    def rate_after_warmup(self, peak: float, step: int, steps: int) -> float:
+        return self.value  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("value", [None, "fast", math.nan, math.inf, -1e-3])
+def test_a_schedule_that_gives_no_rate_is_refused_by_its_name(value: object):
+    schedule = Constant(value=value, warmup_fraction=0.1)
+    with pytest.raises(UserError, match=rf":Constant gives the learning rate {value!r} at step 2 of 10\n"):
+        learning_rate(schedule, 1.0, 1, 10)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from llm.config.sections.training import CallbackConfig
 from llm.errors import Preempted, UserError
 from llm.runs.event_kinds import TrainResumed, Warned
 from llm.runs.events import EventLog
@@ -131,3 +132,14 @@ def test_a_checkpoint_is_a_model_that_transformers_loads(make_trainer: Make, wor
     inputs = torch.arange(10)[None] % VOCABULARY
     peer = AutoModelForCausalLM.from_pretrained(workspace.root / newest.name).eval()
     torch.testing.assert_close(peer(inputs).logits, trainer.model(inputs), atol=1e-4, rtol=1e-4)
+
+
+class BuildsNothing(CallbackConfig):
+    """A section whose `build` forgets to return."""
+
+    def build(self) -> None: ...
+
+
+def test_a_callback_that_is_none_is_refused_by_its_name(make_trainer: Make):
+    with pytest.raises(UserError, match=r":BuildsNothing gives a NoneType, not a Callback"):
+        make_trainer({"callbacks": [{"name": f"{__name__}:BuildsNothing"}]})
