@@ -17,7 +17,7 @@ def learning_rate(schedule: ScheduleConfig, peak: float, step: int, steps: int) 
     warmup = max(1, round(schedule.warmup_fraction * steps))
     if step < warmup:
         return peak * (step + 1) / warmup
-    rate = schedule.rate_after_warmup(peak, step - warmup, steps - warmup)
+    rate: object = schedule.rate_after_warmup(peak, step - warmup, steps - warmup)
     if not isinstance(rate, Real) or not math.isfinite(rate) or rate < 0:
         raise UserError(
             f"training.schedule.name={schedule.name} gives the learning rate {rate!r} at step {step + 1} of {steps}",
