@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from llm.errors import UserError
 from llm.runs.event_kinds import CheckpointSaved
 from llm.training.callbacks._callback import Callback, StepDone
 from llm.training.checkpoint.write import save_checkpoint
 
 if TYPE_CHECKING:
+    from llm.config.sections.training import CallbackConfig
     from llm.training.trainer import Trainer
 
 
@@ -26,8 +30,24 @@ class Save(Callback):
         started = time.perf_counter()
         save_checkpoint(
             trainer.workspace, trainer.scratch, trainer.training_state(step), trainer.model, trainer.plan.end_of_text,
-            trainer.backend.state_dict(), trainer.history, [callback.state() for callback in trainer.added],
+            trainer.backend.state_dict(), trainer.history, states(trainer.added, trainer.config.callbacks),
             trainer.config.checkpoints.keep,
         )  # fmt: skip
         if trainer.rank == 0:
             trainer.log.emit(CheckpointSaved(step=step, seconds=round(time.perf_counter() - started, 3)))
+
+
+def states(callbacks: Sequence[Callback], configs: Sequence[CallbackConfig]) -> list[dict[str, Any]]:
+    """The state of each callback for a checkpoint; raises UserError for one that JSON cannot hold."""
+    found = []
+    for callback, config in zip(callbacks, configs, strict=True):
+        state = callback.state()
+        try:
+            json.dumps(state)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"training.callbacks: the state of {config.name} cannot be saved: {error}",
+                "Let `state` return a dict of numbers, texts, lists and dicts.",
+            ) from error
+        found.append(state)
+    return found

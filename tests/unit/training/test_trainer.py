@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm.config.sections.training import CallbackConfig
+from llm.config.sections.training import CallbackConfig, OptimizerConfig
 from llm.errors import Preempted, UserError
 from llm.runs.event_kinds import TrainResumed, Warned
 from llm.runs.events import EventLog
 from llm.storage import LocalObjects
+from llm.training.callbacks import Callback
 from llm.training.checkpoint.find import newest_checkpoint
 from llm.training.trainer import Trainer
 from tests.cases.training import VOCABULARY
@@ -143,3 +144,29 @@ class BuildsNothing(CallbackConfig):
 def test_a_callback_that_is_none_is_refused_by_its_name(make_trainer: Make):
     with pytest.raises(UserError, match=r":BuildsNothing gives a NoneType, not a Callback"):
         make_trainer({"callbacks": [{"name": f"{__name__}:BuildsNothing"}]})
+
+
+class BuildsNoOptimizer(OptimizerConfig):
+    """The same for an optimizer."""
+
+    def build(self, model: torch.nn.Module) -> None: ...
+
+
+def test_an_optimizer_that_is_none_is_refused_by_its_name(make_trainer: Make):
+    with pytest.raises(UserError, match=r":BuildsNoOptimizer: `build` gives a NoneType, not an optimizer"):
+        make_trainer({"optimizer": {"name": f"{__name__}:BuildsNoOptimizer"}})
+
+
+class KeepsASet(CallbackConfig):
+    """Its callback's state is no JSON."""
+
+    def build(self) -> Callback:
+        made = Callback()
+        made.state = lambda: {"seen": {1}}  # type: ignore[method-assign]
+        return made
+
+
+def test_a_state_that_a_checkpoint_cannot_hold_is_refused_by_its_callback(make_trainer: Make):
+    trainer = make_trainer({"callbacks": [{"name": f"{__name__}:KeepsASet"}]})
+    with pytest.raises(UserError, match=r"state of .*:KeepsASet cannot be saved: Object of type set is not JSON"):
+        trainer.train(1)
