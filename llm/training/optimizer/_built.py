@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from torch import nn
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING
 
 from llm.config.sections.training import OptimizerConfig
 from llm.errors import UserError
 
+if TYPE_CHECKING:  # a configuration is read without torch, and its optimizer's package is loaded for that
+    from torch import nn
+    from torch.optim import Optimizer
+
 
 def built(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """The optimizer of the model's parameters; raises UserError if the section builds something else."""
+    from torch.optim import Optimizer
+
     optimizer: object = config.build(model)
     if not isinstance(optimizer, Optimizer):
         raise UserError(
