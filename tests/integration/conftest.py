@@ -1,7 +1,4 @@
-"""What the tests of whole runs share: one undisturbed run, made once.
-
-Tests that use it are a group of pytest-xdist, and so run in one process; the others are grouped by their file.
-"""
+"""What the tests of whole runs share: one undisturbed run, made once in each process of the tests."""
 
 from __future__ import annotations
 
@@ -12,16 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.cases.pretrain import Place, Run
-
-WHOLE_RUNS = {"test_pretrain", "test_docker_runner"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist which tests belong together (`--dist loadgroup`)."""
-    for item in items:
-        file = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("whole-runs" if file in WHOLE_RUNS else file))
 
 
 @pytest.fixture(scope="session")

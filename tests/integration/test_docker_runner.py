@@ -97,30 +97,33 @@ def test_no_container_is_left(in_containers, docked: Place):
 
 
 @pytest.fixture
-def place(tmp_path: Path, texts: Path) -> Place:
+def own_place(tmp_path: Path, texts: Path) -> Place:
+    """A place of this test alone."""
     return Place(tmp_path, texts)
 
 
 @pytest.fixture
-def training(place: Place) -> Iterator[subprocess.Popen[str]]:
+def training(own_place: Place) -> Iterator[subprocess.Popen[str]]:
     """A run in containers that has begun to train."""
-    command = place.command(*IN_CONTAINERS)
+    command = own_place.command(*IN_CONTAINERS)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    place.wait_for_a_step(process)
+    own_place.wait_for_a_step(process)
     yield process
     process.kill()
     process.communicate()
 
 
-def test_a_stop_reaches_the_step_which_saves_and_the_run_ends_with_75(training: subprocess.Popen[str], place: Place):
+def test_a_stop_reaches_the_step_which_saves_and_the_run_ends_with_75(
+    training: subprocess.Popen[str], own_place: Place
+):
     training.send_signal(signal.SIGTERM)
     _, errors = training.communicate(timeout=PATIENCE_SECONDS)
-    assert training.returncode == (75 if place.steps_trained()[-1] < STEPS_OF_TRAINING else 0), errors
-    assert place.only_run.report.is_file()
-    assert is_gone(place)
+    assert training.returncode == (75 if own_place.steps_trained()[-1] < STEPS_OF_TRAINING else 0), errors
+    assert own_place.only_run.report.is_file()
+    assert is_gone(own_place)
 
 
-def test_a_container_does_not_outlive_a_runner_that_was_killed(training: subprocess.Popen[str], place: Place):
-    assert containers(place)
+def test_a_container_does_not_outlive_a_runner_that_was_killed(training: subprocess.Popen[str], own_place: Place):
+    assert containers(own_place)
     training.kill()
-    assert is_gone(place)
+    assert is_gone(own_place)
