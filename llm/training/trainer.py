@@ -26,6 +26,7 @@ from llm.model import Decoder, initialise
 from llm.process.signals import while_signals
 from llm.runs.events import EventLog
 from llm.training.backend import Backend
+from llm.training.built import built
 from llm.training.callbacks import Callback, StepDone
 from llm.training.callbacks._record import Record
 from llm.training.callbacks._save import Save
@@ -64,7 +65,7 @@ class Trainer:
         self.backend: Backend = self.config.parallel.backend.build()
         self._wrapped = self.backend.wrap(self.model, self.config)
         self.validate = Validate(self, shards)
-        self.added: list[Callback] = [_built(callback) for callback in self.config.callbacks]
+        self.added: list[Callback] = [_callback(callback) for callback in self.config.callbacks]
         """The callbacks that the configuration names."""
         self.callbacks: list[Callback] = [Record(), self.validate, *self.added, Save()]
 
@@ -168,12 +169,7 @@ class Trainer:
         return cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
 
 
-def _built(config: CallbackConfig) -> Callback:
-    """The callback; raises UserError if its section builds something else."""
-    callback = config.build()
-    if not isinstance(callback, Callback):
-        raise UserError(
-            f"training.callbacks: `build` of {config.name} gives a {type(callback).__name__}, not a Callback",
-            "Let it return a llm.training.callbacks.Callback, as docs/extend/callback.md shows.",
-        )
-    return callback
+def _callback(config: CallbackConfig) -> Callback:
+    """The callback of a section; raises UserError if it builds something else."""
+    remedy = "Let it return a llm.training.callbacks.Callback, as docs/extend/callback.md shows."
+    return built(f"training.callbacks, {config.name}", config.build(), Callback, remedy)

@@ -10,7 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from llm.config import TrainingConfig
 from llm.model import Decoder
-from llm.training.optimizer import built, set_lr
+from llm.training.backend._optimizer import optimizer_of
+from llm.training.optimizer import set_lr
 
 
 class DataParallel:
@@ -19,7 +20,7 @@ class DataParallel:
     def wrap(self, model: Decoder, config: TrainingConfig) -> nn.Module:
         """Broadcasts rank 0's weights, so that all ranks start alike."""
         self._max_grad_norm = config.optimizer.max_grad_norm
-        self._optimizer = built(config.optimizer, model)
+        self._optimizer = optimizer_of(config, model)
         # With more than two ranks the order of a sum depends on the buckets, and DDP arranges them again after the
         # first backward pass of a process: a resumed training would differ in its first step. Looking for unused
         # parameters keeps the first arrangement.

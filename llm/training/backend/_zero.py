@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from llm.config import TrainingConfig
 from llm.model import Decoder
-from llm.training.optimizer import built, set_lr
+from llm.training.backend._optimizer import optimizer_of
+from llm.training.optimizer import set_lr
 
 BUCKET_ELEMENTS = 50_000_000
 
@@ -30,7 +31,7 @@ class Zero:
         """Build the engine; the ranks start with equal weights, drawn from the same seed."""
         deepspeed = _import_deepspeed()
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=built(config.optimizer, model), config=engine_config(config, self._stage),
+            model=model, optimizer=optimizer_of(config, model), config=engine_config(config, self._stage),
             dist_init_required=False,
         )  # fmt: skip
         engine: nn.Module = self._engine

@@ -142,7 +142,7 @@ class BuildsNothing(CallbackConfig):
 
 
 def test_a_callback_that_is_none_is_refused_by_its_name(make_trainer: Make):
-    with pytest.raises(UserError, match=r":BuildsNothing gives a NoneType, not a Callback"):
+    with pytest.raises(UserError, match=r":BuildsNothing: `build` gives NoneType in place of Callback"):
         make_trainer({"callbacks": [{"name": f"{__name__}:BuildsNothing"}]})
 
 
@@ -153,7 +153,7 @@ class BuildsNoOptimizer(OptimizerConfig):
 
 
 def test_an_optimizer_that_is_none_is_refused_by_its_name(make_trainer: Make):
-    with pytest.raises(UserError, match=r":BuildsNoOptimizer: `build` gives a NoneType, not an optimizer"):
+    with pytest.raises(UserError, match=r":BuildsNoOptimizer: `build` gives NoneType in place of Optimizer"):
         make_trainer({"optimizer": {"name": f"{__name__}:BuildsNoOptimizer"}})
 
 
