@@ -1,7 +1,8 @@
 """Pin what each image installs: `images/<name>/requirements.txt` (`make lock`; `--check` fails when one is stale).
 
 A lock is the closure of the image's extras, and nothing else: the graph comes from the metadata of the environment
-that runs this, the versions from `requirements/lock.txt`. An image with pins of its own (Triton needs another numpy)
+that runs this, the versions from `requirements/lock.txt`. What images share has a list of its own, in
+`images/common` and `images/torch`; it follows from theirs. An image with pins of its own (Triton needs another numpy)
 starts from those; where both know a distribution its own pin wins, and must satisfy whoever requires it.
 Markers are taken for this Python, which must be the images' own, and for Linux on x86_64.
 """
@@ -50,12 +51,14 @@ def _locks(*, check: bool) -> list[Path]:
     if (here := default_environment()["python_version"]) != PYTHON:
         raise LockError(f"this is Python {here}, and the images have {PYTHON}: run it in an environment of that one")
     stale = []
-    for name, image in images().items():
+    described = images()
+    locks = {name: lock(name, image) for name, image in described.items()}
+    for name, wanted in {**locks, **shared(described, locks)}.items():
         path = IMAGES / name / "requirements.txt"
-        wanted = lock(name, image)
         if check and (not path.is_file() or path.read_text() != wanted):
             stale.append(path)
         elif not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(wanted)
     return stale
 
@@ -76,6 +79,25 @@ def lock(name: str, image: Mapping[str, Any]) -> str:
     base = image.get("pins", LOCK)
     header = f"# Pinned for the image {name}: `make lock` makes this from images/images.toml and {base}.\n"
     return header + "".join(f"{key}=={version}\n" for key, version in sorted(wanted.items()))
+
+
+def shared(described: Mapping[str, Mapping[str, Any]], locks: Mapping[str, str]) -> dict[str, str]:
+    """Texts of the lists of what images share, by name: what all of them need, then what those with torch need."""
+    layers = {name: image["shares"] for name, image in described.items() if "shares" in image}
+    common = _in_all(locks[name] for name in layers)
+    torch = _in_all(locks[name] for name, layer in layers.items() if layer == "torch")
+    return {
+        name: f"# What {', '.join(names)} share: `make lock` makes this from their lists.\n" + "".join(lines)
+        for name, names, lines in (
+            ("common", list(layers), sorted(common)),
+            ("torch", [name for name, layer in layers.items() if layer == "torch"], sorted(torch - common)),
+        )
+    }
+
+
+def _in_all(locks: Iterable[str]) -> set[str]:
+    lines = [{line for line in lock.splitlines(keepends=True) if not line.startswith("#")} for lock in locks]
+    return set.intersection(*lines)
 
 
 def closure(roots: Iterable[Requirement], pins: Mapping[str, str]) -> set[str]:

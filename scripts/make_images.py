@@ -25,9 +25,9 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,9 @@ def main() -> int:
     try:
         _require_docker()
         indexes = _announce(arguments.names)
-        _begin(arguments.base)
-        with _wheels() as wheels, ThreadPoolExecutor(os.cpu_count()) as builders:
-            made = [
-                builders.submit(_make, name, wheels, indexes, arguments.base, arguments.push)
-                for name in arguments.names
-            ]
-            for one in made:
-                one.result()
+        with wheel_server.served(os.environ.get("PIP_FIND_LINKS", "")) as wheels:
+            install = _installation(arguments.base, wheels, indexes)
+            _make_all(arguments.names, install, arguments.push)
         if not os.environ.get("KEEP_LAYERS"):
             _docker("image", "prune", "--force", "--filter=label=gristmill.stage=build")
     except (GristmillError, oci_archive.ArchiveError, install_torch.SetupError) as error:
@@ -135,17 +130,30 @@ def _torch(name: str) -> str | None:
     return next((pin.removeprefix("torch==") for pin in pins if pin.startswith("torch==")), None)
 
 
-def _begin(base: str | None) -> None:
-    """Take the steps that most images begin with, once: builds that come to them at the same time make two of each, of
-    which docker's cache later finds one, and the other's image would be built from nothing again.
-    """
-    steps, _, _ = (PROJECT / "images" / "Dockerfile").read_text().partition("\nCOPY")
-    settings = [f"--build-arg=BASE={base}"] if base else []
-    command = ["docker", "build", "--quiet", *settings, "-"]
-    ended = subprocess.run(command, input=steps, capture_output=True, text=True, env=CLASSIC, check=False)
-    if ended.returncode:
-        reason = ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode} and said nothing"]
-        raise UserError(f"docker cannot build from {base or 'the base'}: {reason[-1]}")
+def _installation(base: str | None, wheels: str, indexes: str) -> dict[str, str | None]:
+    """The settings of every build: what it starts from, and where pip looks."""
+    passed_on = {setting: os.environ.get(setting) for setting in PASSED_ON}
+    return {"BASE": base, "PIP_FIND_LINKS": wheels, **passed_on, "PIP_EXTRA_INDEX_URL": indexes}
+
+
+def _make_all(names: list[str], install: Mapping[str, str | None], push: str | None) -> None:
+    """Build what images share, and meanwhile those that share nothing; then the others."""
+    described = tomllib.loads((PROJECT / "images" / "images.toml").read_text())
+    sharing = [name for name in names if "shares" in described[name]]
+    with ThreadPoolExecutor(os.cpu_count()) as builders:
+        shared = builders.submit(_share, install) if sharing else None
+        made = [builders.submit(_make, name, install, push) for name in names if name not in sharing]
+        if shared is not None:
+            shared.result()
+        made += [builders.submit(_make, name, install, push) for name in sharing]
+        for one in made:
+            one.result()
+
+
+def _share(install: Mapping[str, str | None]) -> None:
+    """Build the layers that images share, once: two builds that come to them at the same time make two of each."""
+    with _alone("shared"), _sources(with_model=False) as context:
+        _build("shared", context, context / "images" / "Dockerfile", install, "--target=torch")
 
 
 @contextmanager
@@ -169,16 +177,12 @@ def _sources(*, with_model: bool) -> Iterator[Path]:
         yield context
 
 
-def _wheels() -> AbstractContextManager[str]:
-    return wheel_server.served(os.environ.get("PIP_FIND_LINKS", ""))
-
-
-def _make(name: str, wheels: str, indexes: str, base: str | None, push: str | None) -> None:
+def _make(name: str, install: Mapping[str, str | None], push: str | None) -> None:
     """Build, check, describe and record one image."""
     reference = f"{push.rstrip('/') if push else DEFAULT_PREFIX}/{name}:{__version__}"
     with _alone(name), _sources(with_model=name == "triton") as context:
         started = time.monotonic()
-        _build(name, reference, context, wheels, indexes, base)
+        _build_image(name, reference, context, install)
         identity = _identity(reference)
         sources = fingerprint(context)
         before = built(PROJECT).get(name)
@@ -196,31 +200,33 @@ def _make(name: str, wheels: str, indexes: str, base: str | None, push: str | No
     print(f"{reference}  {size / 1e6:,.0f} MB  {image.digest}  {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _build(name: str, reference: str, context: Path, wheels: str, indexes: str, base: str | None) -> None:
+def _build_image(name: str, reference: str, context: Path, install: Mapping[str, str | None]) -> None:
     described = tomllib.loads((context / "images" / "images.toml").read_text())[name]
     own = context / "images" / name / "Dockerfile"
     dockerfile = own if own.is_file() else context / "images" / "Dockerfile"
     settings = {
-        "BASE": base,
-        "BASE_NAME": base or _default_base(dockerfile),
+        **install,
+        "BASE_NAME": install["BASE"] or _default_base(dockerfile),
         "IMAGE": None if dockerfile == own else name,
+        "SHARES": described.get("shares"),
         "IMPORTS": " ".join(described["imports"]),
         "TITLE": described["title"],
         "DESCRIPTION": described["description"],
         "VERSION": __version__,
         "REVISION": _revision(),
-        "PIP_FIND_LINKS": wheels,
-        **{setting: os.environ.get(setting) for setting in PASSED_ON},
-        "PIP_EXTRA_INDEX_URL": indexes,
     }
+    _build(name, context, dockerfile, settings, f"--tag={reference}")
+
+
+def _build(name: str, context: Path, dockerfile: Path, settings: Mapping[str, str | None], option: str) -> None:
     given = [f"--build-arg={key}={value}" for key, value in settings.items() if value]
-    command = ["docker", "build", "--network=host", f"--file={dockerfile}", f"--tag={reference}", *given, str(context)]
+    command = ["docker", "build", "--network=host", f"--file={dockerfile}", option, *given, str(context)]
     log = ARCHIVES / f"{name}.log"
     with log.open("w") as output:
         ended = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=CLASSIC, check=False)
     if ended.returncode:
         tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        raise UserError(f"docker could not build {reference}; {log.relative_to(PROJECT)} ends with", *tail)
+        raise UserError(f"docker could not build {name}; {log.relative_to(PROJECT)} ends with", *tail)
 
 
 def _default_base(dockerfile: Path) -> str:

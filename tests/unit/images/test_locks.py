@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from llm.images import NAMES
 from scripts import lock_images
-from scripts.lock_images import PYTHON, LockError, closure
+from scripts.lock_images import PYTHON, LockError, closure, shared
 
 PROJECT = Path(__file__).parents[3]
 IMAGES = tomllib.loads((PROJECT / "images" / "images.toml").read_text())
@@ -32,6 +32,21 @@ def test_no_lock_is_stale():
     command = [sys.executable, PROJECT / "scripts" / "lock_images.py", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("name", [name for name, image in IMAGES.items() if "shares" in image])
+def test_an_image_holds_what_it_shares_and_something_of_its_own(name: str):
+    shared = pins("common") | (pins("torch") if IMAGES[name]["shares"] == "torch" else {})
+    assert shared.items() < pins(name).items()
+
+
+def test_what_is_shared_is_what_all_need_and_what_those_with_torch_need_besides():
+    described = {name: {"shares": shares} for name, shares in (("a", "common"), ("b", "torch"), ("c", "torch"))}
+    locks = {"a": "# a\nx==1\n", "b": "# b\nx==1\ny==1\nz==1\n", "c": "# c\nx==1\ny==1\n", "alone": ""}
+    assert shared({**described, "alone": {}}, locks) == {
+        "common": "# What a, b, c share: `make lock` makes this from their lists.\nx==1\n",
+        "torch": "# What b, c share: `make lock` makes this from their lists.\ny==1\n",
+    }
 
 
 @pytest.fixture

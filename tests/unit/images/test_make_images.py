@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -85,13 +86,30 @@ def test_a_pushed_image_without_a_digest_of_that_registry_is_refused(make_images
         make_images._pushed("mine.example/train:1", "sha256:1", "sources")
 
 
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [("echo first >&2; echo no such image >&2", "no such image"), (":", "it ended with 3 and said nothing")],
-)
-def test_a_base_that_cannot_be_built_from_is_named_with_dockers_reason(make_images, docker, said: str, reason: str):
+def test_a_build_that_fails_is_named_with_dockers_last_words(make_images, docker, tmp_path: Path):
+    docker("build*) seq 1 40; echo no such image >&2; exit 3;;")
+    said = r"^docker could not build shared; build/shared\.log ends with\n  12\n"
+    with pytest.raises(UserError, match=said) as refused:
+        make_images._build("shared", tmp_path, tmp_path / "Dockerfile", {"BASE": "my/base"}, "--target=torch")
+    assert str(refused.value).endswith("40\n  no such image")
+
+
+def test_what_images_share_is_built_once_and_before_them(make_images, monkeypatch: pytest.MonkeyPatch):
+    order: list[str] = []
+
+    def share(install) -> None:
+        order.append("shared")
+
+    def make(name, install, push) -> None:
+        order.append(name)
+
     (make_images.PROJECT / "images").mkdir()
-    (make_images.PROJECT / "images" / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY x y\n")
-    docker(f"build*) {said}; exit 3;;")
-    with pytest.raises(UserError, match=f"docker cannot build from my/base: {reason}"):
-        make_images._begin("my/base")
+    shutil.copy(SCRIPTS.parent / "images" / "images.toml", make_images.PROJECT / "images")
+    monkeypatch.setattr(make_images, "_share", share)
+    monkeypatch.setattr(make_images, "_make", make)
+    make_images._make_all(["data", "train", "triton"], {}, None)
+    assert sorted(order) == ["data", "shared", "train", "triton"]
+    assert order.index("shared") < min(order.index("data"), order.index("train"))
+    order.clear()
+    make_images._make_all(["triton"], {}, None)
+    assert order == ["triton"]
