@@ -8,18 +8,38 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from contextvars import ContextVar
 from itertools import groupby
+from typing import Any
 
 from kfp import dsl
 
 from components.environment import with_environment
+from components.pod import with_pod
 from components.report import report
+from llm.config import RunConfig
 from llm.steps import STEPS, Step
+from llm.steps.pods import REPORT, check_pods
+
+_FOR: ContextVar[RunConfig] = ContextVar("configuration of the pods", default=RunConfig())  # noqa: B039 - it is frozen
+
+
+def sized(pipeline: Any, config: RunConfig) -> Any:
+    """The pipeline again, with the pods of its steps as the configuration wants them.
+
+    KFP fixes the sizes of pods when it compiles. Raises UserError for sizes that do not fit the steps.
+    """
+    check_pods(config)
+    before = _FOR.set(config)
+    try:
+        return dsl.pipeline(name=pipeline.name, description=pipeline.description)(pipeline.pipeline_func)
+    finally:
+        _FOR.reset(before)
 
 
 def reported(config: str) -> dsl.ExitHandler:
     """The group of all steps, after which the report is written whatever happened."""
-    return dsl.ExitHandler(_never_cached(report(config=config)), name="reported")
+    return dsl.ExitHandler(_as_pod(report(config=config), REPORT), name="reported")
 
 
 def wire(steps: Iterable[Step], config: str) -> None:
@@ -40,9 +60,10 @@ def _add(steps: Iterable[Step], config: str, tasks: dict[str, dsl.PipelineTask])
     for step in steps:
         component = getattr(importlib.import_module(f"components.{step.name}"), step.name)
         made = {STEPS[source].makes.name: tasks[source].outputs[STEPS[source].makes.name] for source in step.reads}
-        task = _never_cached(component(config=config, **made))
+        task = _as_pod(component(config=config, **made), step.name)
         tasks[step.name] = task.after(*(tasks[name] for name in step.after))
 
 
-def _never_cached(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    return with_environment(task.set_caching_options(False))
+def _as_pod(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
+    config = _FOR.get()
+    return with_pod(with_environment(task.set_caching_options(False)), config.pods.of(step), config.cluster)

@@ -11,18 +11,19 @@ from typing import Any
 import click
 
 from llm.cli.options import overrides
-from llm.config import compose, nearest
+from llm.config import RunConfig, compose, nearest
 from llm.errors import UserError
 
 PIPELINES = ("pretrain",)
 
 
-def load_pipeline(name: str) -> Callable[..., Any]:
-    """The pipeline function of that name; raises UserError with the nearest one."""
+def load_pipeline(name: str, config: RunConfig) -> Callable[..., Any]:
+    """The pipeline of that name, its pods as the configuration wants them; raises UserError with the nearest one."""
     if name not in PIPELINES:
         raise UserError(f"there is no pipeline {name}", nearest(name, PIPELINES))
-    pipeline: Callable[..., Any] = getattr(importlib.import_module(f"pipelines.{name}"), name)
-    return pipeline
+    pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
+    sized: Callable[..., Any] = importlib.import_module("pipelines.wiring").sized(pipeline, config)
+    return sized
 
 
 @click.command("run")
@@ -52,7 +53,7 @@ def command(pipeline: str, overrides: tuple[str, ...], retrain: bool, runner: st
         for line in foresee(pipeline, config):
             click.echo(line)
         return 0
-    function = load_pipeline(pipeline)
+    function = load_pipeline(pipeline, config)
     from llm.runner import Containers, Subprocesses, run_locally
     from llm.runner.summary import summary
 

@@ -225,9 +225,15 @@ def _explain(error: ValidationError, document: Any) -> list[str]:
         elif old := _old_keys_below(key, problem["input"]):
             lines += old
         else:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            lines.append(f"{key}={problem['input']!r} is not allowed: {message}")
+            lines.append(_refusal(key, problem["input"], problem["msg"]))
     return lines
+
+
+def _refusal(key: str, value: Any, message: str) -> str:
+    """The line about a value, or about the keys of a section that do not fit each other."""
+    words = message.removeprefix("Value error, ")
+    words = words[0].lower() + words[1:]
+    return f"{key}: {words}" if isinstance(value, dict) else f"{key}={value!r} is not allowed: {words}"
 
 
 def _old_keys_below(key: str, value: Any) -> list[str]:

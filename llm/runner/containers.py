@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.config import RunConfig
+from llm.config import PodConfig, PodsConfig, RunConfig
+from llm.config.quantity import cores, size_bytes
 from llm.data.sources import source_of
 from llm.errors import ServiceError, UserError
 from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
@@ -72,7 +73,8 @@ class Containers:
         from kfp import local
 
         self._label = f"{LABEL}={os.path.abspath(folder.path)}"
-        with _named(pipeline, {name: image.reference for name, image in self._images.items()}):
+        names = {name: image.reference for name, image in self._images.items()}
+        with _named(pipeline, names), _sized(config.pods):
             try:
                 yield local.DockerRunner(**self._container(config))
             except DockerException as error:
@@ -201,6 +203,38 @@ def _named(pipeline: Callable[..., Any], references: dict[str, str]) -> Iterator
     finally:
         for container, image in before:
             container["image"] = image
+
+
+@contextmanager
+def _sized(pods: PodsConfig) -> Iterator[None]:
+    """Let docker keep each step to its limits: KFP's runner (2.17) has one set of arguments for all."""
+    from kfp.local import docker_task_handler as handler
+
+    run = handler.run_docker_container
+
+    def limited(client: DockerClient, image: str, command: list[str], volumes: Any, **arguments: Any) -> int:
+        return int(run(client, image, command, volumes, **arguments, **_limits(pods.of(_step_of(command)))))
+
+    handler.run_docker_container = limited
+    try:
+        yield
+    finally:
+        handler.run_docker_container = run
+
+
+def _limits(pod: PodConfig) -> dict[str, Any]:
+    """Arguments of `docker run`; a limit of CPU beyond this machine's is none, and docker would refuse it."""
+    limits: dict[str, Any] = {}
+    if pod.cpu_limit is not None and (cpus := cores(pod.cpu_limit)) < (os.cpu_count() or 1):
+        limits["nano_cpus"] = int(cpus * 1e9)
+    if pod.memory_limit is not None:
+        limits["mem_limit"] = size_bytes(pod.memory_limit)
+    return limits
+
+
+def _step_of(command: list[str]) -> str:
+    """The step that a container's command runs, as KFP's executor is told."""
+    return command[command.index("--function_to_execute") + 1] if "--function_to_execute" in command else ""
 
 
 def _executors(pipeline: Any) -> list[Any]:

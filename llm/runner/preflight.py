@@ -8,6 +8,7 @@ from llm.errors import UserError
 from llm.evaluation.metric import check_metrics
 from llm.export.tensorrt import check_tensorrt
 from llm.runs.folder import runs_folder
+from llm.steps.pods import check_pods
 from llm.storage import Store, is_s3
 from llm.storage.recipe.sources import check_sources
 from llm.tracking.mlflow_check import check_mlflow
@@ -16,6 +17,7 @@ from llm.tracking.sink import find_sinks
 
 def offline_preflight(config: RunConfig) -> None:
     """Raise UserError for a setting that a later step would refuse, if that is known without a server or the store."""
+    check_pods(config)
     suite_path(config.validation.suite)
     check_metrics(config.evaluation, config.gate)
     check_sources(config.training.modules)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llm.config import RunConfig, from_yaml, mistake_in_named, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
+from llm.process.cpus import keep_to_limit
 from llm.process.home import ensure_home
 from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import last_attempt
@@ -146,6 +147,7 @@ def run_component(name: str, config: str, given: Mapping[str, str], output: str)
     """
     die_with_runner()
     ensure_home()
+    keep_to_limit()
     try:
         context = open_context(from_yaml(config))
         manifests = {source: Manifest.read(path, context.store.objects.uri) for source, path in given.items()}
@@ -163,6 +165,7 @@ def report_component(config: str, page: str) -> None:
     """The exit handler's body: write the report and tell the sinks how the run ended, whatever happened."""
     die_with_runner()
     ensure_home()
+    keep_to_limit()
     from llm.report import write_report
     from llm.tracking.sink import open_sinks
 

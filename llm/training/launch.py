@@ -18,6 +18,7 @@ from pathlib import Path
 
 from llm.errors import as_error
 from llm.process.children import die_with_parent, dying_with_this_process
+from llm.process.cpus import usable_cpus
 from llm.process.environment import of_a_child
 from llm.process.signals import while_signals
 from llm.storage import Objects
@@ -98,7 +99,7 @@ def _threads(workspace: Objects, node: Node, processes: int) -> int:
 def _cores() -> int:
     if (ours := os.environ.get(CPUS)) is not None:
         return int(ours)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cpus()
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:

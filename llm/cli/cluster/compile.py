@@ -21,7 +21,7 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
     if output.suffix not in (".yaml", ".yml"):
         raise UserError(f"{output} must end in .yaml", "Kubeflow Pipelines knows a package by its ending.")
     config = compose(overrides)
-    function = load_pipeline(pipeline)
+    function = load_pipeline(pipeline, config)
     from llm.cluster.pipelines.package import compile_package, for_a_cluster
     from llm.cluster.pipelines.pod_preflight import check_secrets
     from llm.images import unbuilt_warning

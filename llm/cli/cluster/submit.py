@@ -42,7 +42,7 @@ INTERRUPTED = 130
 def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_interrupt: bool, as_json: bool) -> int:
     """Submit, wait, and say how it ended."""
     config = compose(overrides)
-    function = load_pipeline(pipeline)
+    function = load_pipeline(pipeline, config)
     from llm.cluster.pipelines.kfp_client import connect
     from llm.cluster.pipelines.outcome import outcome
     from llm.cluster.pipelines.package import for_a_cluster

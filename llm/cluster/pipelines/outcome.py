@@ -61,6 +61,9 @@ def _succeeded(run: RunState) -> Outcome:
 
 
 def _failed(run: RunState, logs: StepLogs) -> Outcome:
+    for refused in logs.refused(run.id):
+        words = CannotStart(refused.step, refused.obstacle) if refused.obstacle is not None else refused.trouble
+        return Outcome(CannotStart.exit_code, str(words), refused.step, has_begun=False)
     node = run.failed_node
     if node is None:
         return _never_begun(run, logs)

@@ -63,6 +63,8 @@ class RunState:
     nodes: tuple[Node, ...] = ()
     specification: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    pod_metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Labels and annotations that the package gives the pods of steps, by step."""
     service_account: str | None = None
     error: str | None = None
 
@@ -128,6 +130,7 @@ def from_api(run: Any) -> RunState:
         nodes=tuple(_node(task) for task in details or () if task.display_name),
         # a package with settings for Kubernetes wraps the pipeline's specification
         specification=specification.get("pipeline_spec", specification),
+        pod_metadata=_pod_metadata(specification.get("platform_spec", {})),
         parameters=(run.runtime_config.parameters if run.runtime_config else None) or {},
         service_account=run.service_account,
         error=run.error.message if run.error else None,
@@ -156,6 +159,13 @@ def conditional_groups(specification: Mapping[str, Any]) -> dict[str, str]:
 def _tasks(specification: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for group in [specification.get("root", {}), *specification.get("components", {}).values()]:
         yield from group.get("dag", {}).get("tasks", {}).items()
+
+
+def _pod_metadata(platforms: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    kubernetes = platforms.get("platforms", {}).get("kubernetes", {})
+    executors = (kubernetes.get("deploymentSpec") or kubernetes.get("deployment_spec") or {}).get("executors", {})
+    found = ((name, one.get("podMetadata") or one.get("pod_metadata")) for name, one in executors.items())
+    return {name.removeprefix("exec-"): metadata for name, metadata in found if metadata is not None}
 
 
 def _node(task: Any) -> Node:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from llm.cluster.pipelines.kfp_client import KfpApi
+from llm.cluster.pipelines.refused_pods import RefusedPod
 from llm.cluster.pipelines.run_state import FINAL, Node, RunState
 from llm.cluster.pipelines.step_pods import StepPod, StepPods
 from llm.cluster.pipelines.wait import Limits, RunPrinter, look
@@ -23,11 +24,19 @@ from llm.errors import ServiceError, UserError
 
 EXIT_STATUS = re.compile(r"[Cc]omponent(?: failed to execute successfully)?: (?:.*: )?exit status (\d+)$", re.MULTILINE)
 OWN_WORDS = re.compile(r"^error: (.+(?:\n  .*)*)$", re.MULTILINE)
+OF_OTHERS = re.compile(
+    r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.-]+\.go:\d+\] "
+    r'|\[KFP Executor \d{4}-|time="\d{4}-|Error: exit status \d+$'
+)
+"""The beginning of a line of the launcher, of KFP's executor, or of Argo."""
+DUMP = re.compile(r"[\[{]$|executor_input:$")
+"""The end of a line that JSON follows, in lines of its own."""
 EXECUTOR = "executor"
 Piece = tuple[str | None, str]
 """A heading where another log begins, and what was printed."""
 TEMPLATES = ("system-container-impl", "retry-system-container-impl")
-"""The templates that KFP (2.17) gives the pods of steps; Argo makes their names from them."""
+"""The templates that KFP (2.17) gives the pods of steps; Argo makes their names from them. Before the template of a pod
+with metadata of its own stands their number: `metadata-ANNOTATIONS-LABELS-`."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,22 @@ class StepLog:
         return found[-1] if found else None
 
     def tail(self, lines: int) -> list[str]:
-        """The last lines."""
-        return self.text.splitlines()[-lines:]
+        """The last lines of the step's own; those of the launcher and of Argo only where there are no others."""
+        return (own_lines(self.text) or self.text.splitlines())[-lines:]
+
+
+def own_lines(text: str) -> list[str]:
+    """The lines of a log that the step itself wrote, without those of others and the parameters that these print."""
+    own, in_dump = [], False
+    for line in text.splitlines():
+        if in_dump and (line[:1] in (" ", "{", "[") or line.rstrip() in ("}", "]")):
+            in_dump = line.rstrip() not in ("}", "]")
+            continue
+        is_others = OF_OTHERS.match(line) is not None
+        in_dump = is_others and DUMP.search(line.rstrip()) is not None
+        if not is_others:
+            own.append(line)
+    return own
 
 
 @dataclass
@@ -130,9 +153,13 @@ class StepLogs:
                         yield f"pod {pod}, through Kubeflow Pipelines", new
                     return
 
-    def held_up(self, run_id: str) -> list[StepPod]:
-        """The pods of a run that something keeps from starting: an image that is not there, no node with room."""
-        return [one for one in self.of_run(run_id) if one.trouble and not one.pod.has_ended]
+    def held_up(self, run_id: str) -> list[StepPod | RefusedPod]:
+        """The pods of a run that something keeps from starting: a missing image, no node with room, a quota."""
+        return [*(one for one in self.of_run(run_id) if one.trouble and not one.pod.has_ended), *self.refused(run_id)]
+
+    def refused(self, run_id: str) -> list[RefusedPod]:
+        """The pods of a run that the API server did not take; none where that cannot be seen."""
+        return self.pods.refused(run_id) if self.pods is not None else []
 
     def troubles(self, run_id: str) -> dict[str, str]:
         """Reasons why steps do not start, by step."""
@@ -147,18 +174,26 @@ def _possible_pods(run: RunState, step: str) -> Iterator[str]:
     failed step it is known, as there is one failed executor.
     """
     of_step = [node for node in run.nodes if node.base == step]
+    prefix = _metadata_prefix(run, step)
     failed = any(node.state == "FAILED" for node in of_step)
     executors = [node for node in run.nodes if node.base == EXECUTOR and node.state == "FAILED" and node.children]
     for node in [*(executors if failed else []), *of_step]:
-        yield from _pods_below(node)
+        yield from _pods_below(node, prefix)
 
 
-def _pods_below(node: Node) -> Iterator[str]:
+def _metadata_prefix(run: RunState, step: str) -> str:
+    metadata = run.pod_metadata.get(step)
+    if metadata is None:
+        return ""
+    return f"metadata-{len(metadata.get('annotations') or {})}-{len(metadata.get('labels') or {})}-"
+
+
+def _pods_below(node: Node, prefix: str) -> Iterator[str]:
     """`pretrain-x7k2p-1234` is the pod `pretrain-x7k2p-system-container-impl-1234`."""
     for child in reversed(node.children):
         workflow, _, hashed = child.rpartition("-")
         for template in TEMPLATES:
-            yield f"{workflow}-{template}-{hashed}"
+            yield f"{workflow}-{prefix}{template}-{hashed}"
 
 
 def follow_logs(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llm.cluster.api import Api, Json, connect
 from llm.cluster.obstacles import Advice, Obstacle, container_obstacle
-from llm.cluster.pipelines.run_state import DRIVER, RETRY_INDEX
+from llm.cluster.pipelines.refused_pods import RefusedPod, refused_in_events, refused_in_nodes, step_of_node
 from llm.cluster.pod_log import PodLog
 from llm.cluster.pods import Pod, Waiting, read_pod
 from llm.cluster.refusal import Refused, Unreachable
@@ -19,6 +19,7 @@ from llm.config import ClusterConfig
 from llm.errors import ServiceError
 
 RUN_LABEL = "pipeline/runid"
+WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
 CONTAINER = "main"
 KFP_NAMESPACE = "kubeflow"
@@ -107,6 +108,27 @@ class StepPods:
         nodes = [node for state in states for node in state.get("nodes", {}).values() if node.get("type") == "Pod"]
         return next((str(one["message"]) for one in [*nodes, *states] if one.get("message")), None)
 
+    def refused(self, run_id: str) -> list[RefusedPod]:
+        """The pods of the run that the API server did not take; none where neither Workflows nor events may be read."""
+        try:
+            workflows = self._labelled("/apis/argoproj.io/v1alpha1", "workflows", run_id)
+            return [refused for workflow in workflows for refused in refused_in_nodes(workflow)]
+        except ServiceError:
+            return list(refused_in_events(self._warnings_of_workflow(run_id)))
+
+    def _warnings_of_workflow(self, run_id: str) -> list[Json]:
+        """The warnings about the run's Workflow, which the pods of drivers name."""
+        try:
+            pods = [one.pod for one in self.of_run(run_id) if WORKFLOW_LABEL in one.pod.labels]
+            if not pods:
+                return []
+            there = pods[0]
+            query = {"fieldSelector": f"type=Warning,involvedObject.name={there.labels[WORKFLOW_LABEL]}"}
+            path = f"/api/v1/namespaces/{there.namespace}/events"
+            return list(self._api.get(path, f"list events in {there.namespace}", query).get("items") or [])
+        except ServiceError:
+            return []
+
     def kfp_namespace(self) -> str | None:
         """The namespace in which Kubeflow Pipelines runs here; None if it does not, or if we may not know it."""
         path = "/api/v1/namespaces/{}/services/" + KFP_SERVICE
@@ -143,11 +165,7 @@ class StepPods:
 def step_pod(document: Json) -> StepPod:
     """Read the API server's JSON of a pod that Argo made."""
     pod = read_pod(document, CONTAINER)
-    node = pod.annotations.get(NODE_ANNOTATION, pod.name)
-    path = [RETRY_INDEX.sub("", part) for part in node.split(".")]
-    is_driver = path[-1].endswith(DRIVER)
-    step = path[-1].removesuffix(DRIVER) if is_driver or len(path) < 2 else path[-2]
-    return StepPod(pod, step, is_driver)
+    return StepPod(pod, *step_of_node(pod.annotations.get(NODE_ANNOTATION, pod.name)))
 
 
 def _of_those_that_answer(ask: Callable[[str], list[Json]], namespaces: tuple[str, ...]) -> list[list[Json]]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from llm.cluster.obstacles import Obstacle, ObstacleClock
 from llm.cluster.patience import CLOCK, Clock, patiently
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.run_state import ACTIVE, FINAL, RunState
-from llm.cluster.pipelines.step_pods import StepPod
 from llm.errors import UserError
 from llm.words import duration
 
@@ -30,6 +30,26 @@ WORDS = {
     "PAUSED": "paused, until somebody resumes it",
     CANCELING: "being cancelled",
 }
+
+
+class HeldUp(Protocol):
+    """A pod that does not start, or that the API server did not take."""
+
+    @property
+    def name(self) -> str:
+        """A name to count its time by."""
+
+    @property
+    def step(self) -> str:
+        """Its step."""
+
+    @property
+    def trouble(self) -> str | None:
+        """The reason in a line."""
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """The obstacle to its start that does not go away by itself; None if it may."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class RunPrinter:
             self.say(f"after {duration(run.seconds)}: {running} running")
             self._said = self._clock.now()
 
-    def trouble(self, held_up: Iterable[StepPod]) -> None:
+    def trouble(self, held_up: Iterable[HeldUp]) -> None:
         """Print why steps do not start, each reason once: a kubelet goes back and forth between some."""
         for pod in held_up:
             reason = (pod.step, str(pod.trouble).partition(":")[0])
@@ -102,7 +122,7 @@ def wait(
     run_id: str,
     printer: RunPrinter,
     limits: Limits,
-    held_up: Callable[[str], Sequence[StepPod]] = lambda run_id: (),
+    held_up: Callable[[str], Sequence[HeldUp]] = lambda run_id: (),
     for_seconds: float | None = None,
 ) -> RunState:
     """The run at its end, or as it is after `for_seconds`; `held_up` gives the pods that cannot start.
@@ -128,7 +148,7 @@ def wait(
         limits.clock.sleep(limits.poll_seconds)
 
 
-def check_obstacles(obstacles: ObstacleClock, pods: Iterable[StepPod], now: float) -> ObstacleClock:
+def check_obstacles(obstacles: ObstacleClock, pods: Iterable[HeldUp], now: float) -> ObstacleClock:
     """The clock after a look at `now`; raises CannotStart when patience with an obstacle is at an end."""
     there = [(pod, pod.obstacle) for pod in pods if pod.obstacle is not None]
     obstacles = obstacles.see([(pod.name, obstacle.kind) for pod, obstacle in there], now)

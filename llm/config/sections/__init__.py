@@ -5,7 +5,7 @@ here, named settings (a model's size, a machine's training) in `llm/config/setti
 """
 
 from llm.config.sections.base import Section
-from llm.config.sections.cluster import ClusterConfig
+from llm.config.sections.cluster import ClusterConfig, PodConfig, PodsConfig, Toleration
 from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConfig
 from llm.config.sections.evaluation import EvaluationConfig, GateConfig, MetricRule
 from llm.config.sections.export import ExportConfig
@@ -24,12 +24,15 @@ __all__ = [
     "GateConfig",
     "MetricRule",
     "ModelConfig",
+    "PodConfig",
+    "PodsConfig",
     "RunConfig",
     "RunSection",
     "Section",
     "ServingConfig",
     "StorageConfig",
     "TokenizerConfig",
+    "Toleration",
     "TrackingConfig",
     "TrainingConfig",
     "ValidationConfig",

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llm.config.decides import COURSE, NOTHING
 from llm.config.sections.base import Section, Text
-from llm.config.sections.cluster import ClusterConfig
+from llm.config.sections.cluster import ClusterConfig, PodsConfig
 from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConfig
 from llm.config.sections.evaluation import EvaluationConfig, GateConfig
 from llm.config.sections.export import ExportConfig
@@ -57,5 +57,7 @@ class RunConfig(Section):
     """Storage."""
     cluster: Annotated[ClusterConfig, COURSE] = ClusterConfig()
     """Cluster."""
+    pods: Annotated[PodsConfig, NOTHING] = PodsConfig()
+    """Pods of the steps."""
     run: Annotated[RunSection, COURSE] = RunSection()
     """Run."""

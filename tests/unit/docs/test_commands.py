@@ -140,7 +140,7 @@ def accept(arguments: tuple[str, ...], folder: Path) -> None:
     given: dict[str, Any] = command.make_context(verb, rest).params
     config = compose(given.get("overrides") or [one for one in given.get("arguments", ()) if "=" in one])
     if "pipeline" in given:
-        load_pipeline(given["pipeline"])
+        load_pipeline(given["pipeline"], RunConfig())
     if verb == "run":
         preflight(without_servers(config, folder))
     elif verb == "submit":

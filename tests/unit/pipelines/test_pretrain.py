@@ -6,10 +6,15 @@ import re
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp import compiler
+from kfp.dsl.graph_component import GraphComponent
 
+from llm.config import compose
 from llm.steps import STEPS, Step, steps_of
 from pipelines.pretrain import pretrain
+from pipelines.wiring import sized
+from tests.cases.kfp_pods import resources_of
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +89,47 @@ def test_every_pod_has_the_settings_and_keys_of_the_platform_chart(package: str)
         assert [one["configMapName"] for one in pod["configMapAsEnv"]] == ["gristmill-environment"]
         assert [one["secretName"] for one in pod["secretAsEnv"]] == ["gristmill-s3", "gristmill-mlflow"]
         assert all(one["optional"] for one in (*pod["configMapAsEnv"], *pod["secretAsEnv"]))
+
+
+def test_every_pod_is_a_user_without_rights_and_asks_for_something(package: str):
+    pipeline, pods = parts(package)
+    for name, executor in pipeline["deploymentSpec"]["executors"].items():
+        assert pods[name]["securityContext"] == {"runAsUser": "1000", "runAsGroup": "1000", "runAsNonRoot": True}
+        asked = resources_of(executor["container"]["resources"])
+        assert asked == {
+            "requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "4Gi"},
+        }  # fmt: skip
+
+
+def test_a_configuration_sizes_and_places_the_pods_of_its_own_package_only(package: str):
+    config = compose(
+        [
+            "pods.all.labels.team=a", "pods.all.annotations.note=b", "pods.all.node_selector.pool=steps",
+            "pods.all.tolerations=[{key: steps, operator: Exists}, {key: x, value: y, effect: NoSchedule}]",
+            "pods.steps.train.accelerator=nvidia.com/gpu", "pods.steps.train.accelerators=2",
+            "pods.steps.train.memory_limit=16Gi", "pods.steps.train.timeout_seconds=600",
+            "pods.steps.train.queue=team-a", "pods.steps.train.priority=urgent", "cluster.run_as_user=null",
+        ]
+    )  # fmt: skip
+    made = sized(pretrain, config)
+    assert limits(made) == {"cpu": "2", "memory": "16Gi", "nvidia.com/gpu": "2"}
+    pods = json_format.MessageToDict(made.platform_spec)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods["exec-gate"]["podMetadata"] == {"labels": {"team": "a"}, "annotations": {"note": "b"}}
+    assert pods["exec-gate"]["nodeSelector"] == {"labels": {"pool": "steps"}}
+    assert pods["exec-gate"]["tolerations"] == [
+        {"key": "steps", "operator": "Exists"},
+        {"key": "x", "operator": "Equal", "value": "y", "effect": "NoSchedule"},
+    ]
+    assert pods["exec-gate"]["securityContext"] == {"runAsNonRoot": True}
+    assert "activeDeadlineSeconds" not in pods["exec-gate"]
+    assert pods["exec-train"]["activeDeadlineSeconds"] == "600"
+    assert pods["exec-train"]["podMetadata"]["labels"] == {
+        "team": "a", "kueue.x-k8s.io/queue-name": "team-a", "kueue.x-k8s.io/priority-class": "urgent",
+    }  # fmt: skip
+    assert limits(pretrain)["memory"] == "4Gi"
+
+
+def limits(pipeline: GraphComponent) -> dict[str, str]:
+    """The limits of the training's container."""
+    document = json_format.MessageToDict(pipeline.pipeline_spec)
+    return dict(resources_of(document["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"])["limits"])

@@ -175,6 +175,33 @@ def test_a_container_is_the_callers_and_sees_what_is_configured(
     assert given["labels"] == {"io.gristmill.run": str(tree / "runs" / "one")}
 
 
+def test_a_step_is_kept_to_its_limits_while_the_pipeline_runs_and_no_longer(
+    daemon, tree: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    from kfp.local import docker_task_handler as handler
+
+    given: list[dict[str, Any]] = []
+
+    def run(client: Any, image: str, command: list[str], volumes: Any, **limits: Any) -> int:
+        given.append(limits)
+        return 0
+
+    monkeypatch.setattr(handler, "run_docker_container", run)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    config = compose([*arguments, "pods.steps.step.memory_limit=6Gi", "pods.steps.strange.cpu_limit=8"])
+    steps = Containers(tree)
+    steps.check(two, config)
+    with steps.ready(two, config, RunFolder(tree / "runs" / "one")):
+        for name in ("step", "strange"):
+            command = ["sh", "-c", "code", "--executor_input", "{}", "--function_to_execute", name]
+            assert handler.run_docker_container(None, "image", command, {}, user="1") == 0
+    assert given == [
+        {"user": "1", "nano_cpus": 2_000_000_000, "mem_limit": 6 << 30},
+        {"user": "1", "mem_limit": 4 << 30},  # docker refuses more processors than there are
+    ]
+    assert handler.run_docker_container is run
+
+
 @pytest.mark.parametrize(
     "name", ["AWS_REGION", "MLFLOW_TRACKING_TOKEN", "https_proxy", "TZ", "GRISTMILL_CACHE", "LC_ALL"]
 )

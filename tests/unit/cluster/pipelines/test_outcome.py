@@ -83,7 +83,7 @@ def test_a_failed_step_ends_with_its_own_code_and_words(kfp: KfpServer, api: Kfp
     assert (ended.exit_code, ended.step) == (3, "train")
     assert ended.message == "train: the corpus did not pass its suite\n  Fix the documents below."
     assert ended.log is not None
-    assert ended.log.tail(1) == ["Error: exit status 1"]
+    assert ended.log.tail(1) == ["  Fix the documents below."]
 
 
 @pytest.mark.parametrize(
@@ -131,11 +131,11 @@ def test_a_run_whose_pods_could_not_be_made_is_2_with_argos_reason(kfp: KfpServe
     pods.put(
         "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/x7k2p",
         metadata={"labels": {"pipeline/runid": run.id}},
-        status={"message": "failed", "nodes": {"1": {"type": "Pod", "message": message}}},
+        status={"message": "failed", "nodes": {"1": {"type": "Pod", "name": "x7k2p.root-driver", "message": message}}},
     )
     ended = outcome(run, StepLogs(api, ClusterConfig()))
     assert ended.exit_code == 2
-    assert message in str(ended.message)
+    assert "the run cannot start: there is no service account none in its namespace" in str(ended.message)
 
 
 def test_the_servers_own_error_of_a_run_is_told(kfp: KfpServer, api: KfpApi):

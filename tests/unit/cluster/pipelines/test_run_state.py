@@ -15,12 +15,14 @@ from tests.fakes.kfp_server import KfpServer, Look
 LATER = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def seen(kfp: KfpServer, api: KfpApi, *script: Look) -> RunState:
-    """The last look of a run of the real pipeline."""
-    specification = pretrain.pipeline_spec
+def seen(kfp: KfpServer, api: KfpApi, *script: Look, platforms: dict | None = None) -> RunState:
+    """The last look of a run of the real pipeline, with settings for Kubernetes if there are some."""
     from google.protobuf import json_format
 
-    run = kfp.add_run("one", script, pipeline_spec=json_format.MessageToDict(specification))
+    document = json_format.MessageToDict(pretrain.pipeline_spec)
+    if platforms is not None:
+        document = {"pipeline_spec": document, "platform_spec": platforms}
+    run = kfp.add_run("one", script, pipeline_spec=document)
     return [api.get(run.id) for _ in script][-1]
 
 

@@ -58,6 +58,16 @@ def test_where_pods_may_not_be_read_kubeflow_pipelines_is_asked(kfp: KfpServer, 
     assert source.read(run, "ingest") is None
 
 
+def test_a_pod_with_labels_of_its_own_has_another_name(kfp: KfpServer, api: KfpApi):
+    pod = {"labels": {"team": "a", "cost": "b"}, "annotations": {"note": "c"}}
+    platforms = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-train": {"podMetadata": pod}}}}}}
+    run = seen(kfp, api, Look("RUNNING", {"ingest": "SUCCEEDED", "train": "RUNNING"}), platforms=platforms)
+    kfp.logs["one-x7k2p-metadata-1-2-system-container-impl-1"] = "its own"
+    read = logs(api).read(run, "train")
+    assert read is not None
+    assert read.text == "its own"
+
+
 def test_with_argos_retries_the_failed_executors_pod_is_found_through_kubeflow_pipelines(kfp: KfpServer, api: KfpApi):
     run = seen(kfp, api, Look("FAILED", {**FAILED, "executor(0)": "FAILED", "executor": "FAILED"}))
     executor = list({**FAILED, "executor(0)": "FAILED", "executor": "FAILED"}).index("executor")
