@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from llm.cli.options import chosen_run, runs_folder
+from llm.cli.options import RUNS, chosen_run, runs_folder
 
 
 @click.command("generate")
@@ -21,7 +21,7 @@ from llm.cli.options import chosen_run, runs_folder
 def command(
     prompt: str,
     name: str | None,
-    root: str,
+    root: str | None,
     max_new_tokens: int,
     temperature: float,
     top_k: int | None,
@@ -32,7 +32,7 @@ def command(
 
     A prompt best ends without a space: a token carries the space before its word.
     """
-    folder = chosen_run(root, name, having="train")
+    folder = chosen_run(root or RUNS, name, having="train")
     checkpoint = folder.manifest("train")
     from llm.generation import Sampling, stream_text
     from llm.tokenizer import tokenizer_of

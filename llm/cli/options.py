@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from llm.errors import UserError
+from llm.runs.bucket import runs_to_read
 from llm.runs.folder import RunFolder, all_runs
-from llm.storage import folder_of
 
+RUNS = "runs"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 overrides: Decorator = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -19,20 +20,37 @@ overrides: Decorator = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE
 
 def runs_folder() -> Decorator:
     """`--runs FOLDER`: where the runs are."""
-    return click.option("--runs", "root", default="runs", show_default=True, help="Folder of all runs.")
+    return click.option(
+        "--runs", "root", default=None, metavar="FOLDER",
+        help="Folder of all runs, or s3://BUCKET/PREFIX/runs. Default: runs, or that of the store in KEY=VALUE.",
+    )  # fmt: skip
+
+
+def names_and_root(arguments: Sequence[str], root: str | None) -> tuple[list[str], str]:
+    """The names among `[NAME]... [KEY=VALUE]...`, and the folder of all runs that `--runs` or the rest names."""
+    names = [argument for argument in arguments if "=" not in argument]
+    if root is not None or len(names) == len(arguments):
+        return names, root or RUNS
+    from llm.config import compose
+    from llm.runs.folder import runs_of
+
+    return names, runs_of(compose([argument for argument in arguments if "=" in argument]))
 
 
 def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFolder:
-    """The named run, or the latest in which the step `having` was done; raises UserError if there is none."""
+    """The named run, or the latest in which the step `having` was done; raises UserError if there is none.
+
+    A run in a bucket is copied to this machine first.
+    """
     if name is None:
-        found = next((run for run in all_runs(folder_of(root)) if _has(run, having)), None)
+        found = next((run for run in all_runs(runs_to_read(root)) if _has(run, having)), None)
         if found is None:
             what = f"with a finished {having} step " if having else ""
             raise UserError(f"there is no run {what}in {root}", "Make one with `gristmill run pretrain`.")
         return found
     if not name or name.startswith(".") or "/" in name:
         raise UserError(f"{name!r} is not the name of a run", "`gristmill runs` lists them; --runs names their folder.")
-    folder = RunFolder(folder_of(root) / name)
+    folder = RunFolder(runs_to_read(root, name) / name)
     if not folder.events.is_file():
         raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
     if not _has(folder, having):

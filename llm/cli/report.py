@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import click
 
-from llm.cli.options import chosen_run, runs_folder
+from llm.cli.options import chosen_run, names_and_root, runs_folder
+from llm.errors import UserError
 
 
 @click.command("report")
-@click.argument("name", required=False)
+@click.argument("arguments", nargs=-1, metavar="[NAME] [KEY=VALUE]...")
 @runs_folder()
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
-def command(name: str | None, root: str, opened: bool) -> None:
-    """Write the report of run NAME, or of the latest run, again from what is there, and print its path."""
+def command(arguments: tuple[str, ...], root: str | None, opened: bool) -> None:
+    """Write the report of run NAME, or of the latest run, again from what is there, and print its path.
+
+    A run of a cluster is read from the bucket of its store: `gristmill report NAME storage.uri=s3://BUCKET/PREFIX`.
+    """
     from llm.report import write_report
 
-    folder = chosen_run(root, name)
+    names, root = names_and_root(arguments, root)
+    if len(names) > 1:
+        raise UserError(f"{' and '.join(names)} are two runs", "Name one.")
+    folder = chosen_run(root, names[0] if names else None)
     write_report(folder)  # again: a run that was killed has an old report or none
     click.echo(folder.report.resolve())
     if opened and click.launch(folder.report.resolve().as_uri()) != 0:

@@ -8,19 +8,27 @@ from dataclasses import asdict
 
 import click
 
-from llm.cli.options import runs_folder
+from llm.cli.options import names_and_root, overrides, runs_folder
+from llm.errors import UserError
 from llm.evaluation.words import column, quantity
+from llm.runs.bucket import runs_to_read
 from llm.runs.listing import RunSummary, list_runs
-from llm.storage import folder_of
 from llm.words import duration
 
 
 @click.command("runs")
+@overrides
 @runs_folder()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def command(root: str, as_json: bool) -> None:
-    """List the runs, newest first: state, verdict, what was measured on held-out text, time."""
-    runs = list_runs(folder_of(root))
+def command(overrides: tuple[str, ...], root: str | None, as_json: bool) -> None:
+    """List the runs, newest first: state, verdict, what was measured on held-out text, time.
+
+    Runs of a cluster lie in the bucket of their store: `gristmill runs storage.uri=s3://BUCKET/PREFIX`.
+    """
+    names, root = names_and_root(overrides, root)
+    if names:
+        raise UserError(f"{names[0]} is not key=value", "`gristmill report NAME` shows one run.")
+    runs = list_runs(runs_to_read(root))
     if as_json:
         click.echo(json.dumps([asdict(run) for run in runs], indent=1, default=str))
         return

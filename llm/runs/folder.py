@@ -116,6 +116,13 @@ def runs_folder(folder: str) -> Path:
     return cache_folder() / "runs" if is_s3(folder) else folder_of(folder)
 
 
+def runs_of(config: RunConfig) -> str:
+    """The folder of the runs that a configuration makes as pods: the one in S3 that it names, else its store's."""
+    if is_s3(config.storage.uri) and not is_s3(config.run.folder):
+        return f"{config.storage.uri.rstrip('/')}/runs"
+    return config.run.folder
+
+
 def project_folder(runs: Path) -> Path:
     """The folder that holds the folder of all runs, not through links: relative addresses begin there."""
     return Path(os.path.abspath(runs)).parent

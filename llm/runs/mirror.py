@@ -21,11 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from llm.errors import GristmillError
+from llm.runs.bucket import EVENTS, MANIFESTS, RECIPES, TRACKING, WHOLE, whole_log
 from llm.runs.folder import RunFolder
 from llm.storage import Objects
 
-EVENTS, MANIFESTS, RECIPES, TRACKING = "events/", "manifests/", "recipes/", "tracking/"
-WHOLE = ("report.html", "config.yaml")
 FLUSH_SECONDS = 20.0
 
 
@@ -67,8 +66,7 @@ class _Part:
 
     def pull(self) -> None:
         self._folder.path.mkdir(parents=True, exist_ok=True)
-        parts = [self._home.read(name) or b"" for name in self._home.names(EVENTS)]
-        log = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
+        log = whole_log(self._home.read(name) or b"" for name in self._home.names(EVENTS))
         self._folder.events.write_bytes(log)
         self._offset = len(log)
         for name in [*(name for folder in (MANIFESTS, RECIPES, TRACKING) for name in self._home.names(folder)), *WHOLE]:

@@ -14,12 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm.config import RunConfig, from_yaml, mistake_in_named, to_yaml
-from llm.errors import EXIT_FAULT, EXIT_OK, GristmillError, Preempted, UserError
+from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, GristmillError, Preempted, UserError
 from llm.process.cpus import keep_to_limit
 from llm.process.home import ensure_home
 from llm.process.stop import die_with_runner, stoppable
-from llm.runs.attempt import last_attempt
+from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.event_kinds import (
+    Judged,
+    RunFinished,
     RunStarted,
     StepExplained,
     StepFailed,
@@ -40,6 +42,7 @@ from llm.storage import Manifest, Recipe, Store, is_s3, open_objects, sha256_of_
 from llm.storage.names import give_name
 from llm.tracking.progress import Follower
 
+PASS = "PASS"  # noqa: S105 - a verdict
 POD_LINE_SECONDS = 5.0
 """Seconds between two lines of progress in the log of a step's pod."""
 
@@ -177,6 +180,7 @@ def report_component(config: str, page: str) -> None:
             exit_code = Preempted.exit_code if died else EXIT_OK  # a step tells every error itself, so it was killed
             if attempt.failure is not None and attempt.failure.exit_code is not None:
                 exit_code = attempt.failure.exit_code
+            _say_the_end(context, attempt, exit_code)
             shutil.copyfile(write_report(context.folder), _made(page))
             for sink in open_sinks(context.folder, context.config.tracking):
                 delivery = sink.finish(exit_code)
@@ -185,6 +189,16 @@ def report_component(config: str, page: str) -> None:
     except GristmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+
+
+def _say_the_end(context: Context, attempt: Attempt, exit_code: int) -> None:
+    """Say in the log of a run on a cluster that it ended: on one machine, the command that began it says so."""
+    if not is_s3(context.config.run.folder):
+        return
+    judged = attempt.of_kind(Judged)
+    if exit_code == EXIT_OK and judged and judged[-1].verdict != PASS:
+        exit_code = GateNotPassed.exit_code
+    context.log.emit(RunFinished(exit_code=exit_code, seconds=round(attempt.seconds or 0.0, 3)))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import TextIO
 from llm.errors import Preempted
 from llm.runs.event_kinds import (
     Event,
+    Judged,
     Progress,
     StepExplained,
     StepFailed,
@@ -148,6 +149,8 @@ def lasting_line(event: Event) -> str | None:
             return f"{'train':<10} goes on from the checkpoint at step {event.step:,}"
         case TrainValidation():
             return f"{'train':<10} step {event.step:,}  validation loss {event.loss:.3f} nats/token"
+        case Judged():
+            return "\n".join(f"{'gate':<10} {line}" for line in event.words)
         case Warned():
             return f"warning: {event.message}"
     return None

@@ -90,14 +90,19 @@ def _configuration(run: RunState) -> RunConfig | None:
 
 def _without_kfp(name: str, cluster: ClusterConfig, absent: ServiceError, *, is_known: bool) -> None:
     """End the training alone. That is enough for a run that has no part in Kubeflow Pipelines."""
-    if _ended_training(name, cluster):
+    ended = _ended_training(name, cluster)
+    if ended:
         click.echo(f"the training of run {name} has ended")
     elif not is_known:
         raise UserError(
             f"no training of a run {name} is on the cluster", f"Kubeflow Pipelines was not found either: {absent}"
         )
     if is_known:
-        raise absent
+        done = "its training has ended" if ended else "no training of it is on the cluster"
+        raise ServiceError(
+            f"{done}; whether run {name} goes on in Kubeflow Pipelines is not known: {absent}",
+            "Cancel it again when Kubeflow Pipelines answers.",
+        ) from absent
 
 
 def _ended_training(name: str, cluster: ClusterConfig) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llm.cli.cluster.recorded import tell_log
 from llm.cli.cluster.shared import ACCESS, run_and_config, say
 from llm.config import nearest
 from llm.errors import ServiceError, UserError
@@ -19,16 +20,22 @@ if TYPE_CHECKING:
     "logs",
     help=f"""Print the logs of the steps of RUN (name or id) on the cluster, one after the other.
 
-    They are read from the pods, or where those are gone or may not be read, through Kubeflow Pipelines.
+    They are read from the pods, or where those are gone or may not be read, through Kubeflow Pipelines. With --runs the
+    lines come that the run left in its own folder, here or in a bucket, and no cluster is asked.
 
     {ACCESS}""",
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="RUN [KEY=VALUE]...")
+@click.argument("arguments", nargs=-1, metavar="RUN [KEY=VALUE]...")
 @click.option("--step", default=None, help="Only this step.")
 @click.option("--follow", is_flag=True, help="Also print what comes, until the run ends.")
-def command(arguments: tuple[str, ...], step: str | None, follow: bool) -> int:
+@click.option("--runs", "root", default=None, metavar="FOLDER", help="Folder of all runs, or s3://BUCKET/PREFIX/runs.")
+def command(arguments: tuple[str, ...], step: str | None, follow: bool, root: str | None) -> int:
     """Print the lines that are there, and with --follow also new lines."""
     name, config = run_and_config(arguments)
+    if root is not None:
+        if follow:
+            raise UserError("--follow asks the cluster, and --runs does not", "Leave one of them out.")
+        return tell_log(root, name, step)
     if name is None:
         raise UserError("of which run?", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llm.config import RunConfig, compose
-from llm.errors import UserError
+from llm.errors import ServiceError, UserError
 from llm.words import duration
 
 if TYPE_CHECKING:
@@ -61,11 +61,34 @@ def tell_the_end(api: KfpApi, run: RunState, logs: StepLogs, end: Outcome, as_js
     elif end.step is not None and end.has_begun and end.exit_code not in (0, 4):
         say(f"{end.step}'s log cannot be read from here: {logs.why_no_pods or 'its pod is gone, or never began'}")
         say(f"See it in Kubeflow Pipelines, {api.page(run.id)}, or where it keeps its executor-logs.")
+    lines, came_of_it = _what_came_of(run)
     if as_json:
         document = {**summary(api, run), "exit_code": end.exit_code, "message": end.message, "failed_step": end.step}
-        click.echo(json.dumps(document, indent=1))
+        click.echo(json.dumps({**document, **came_of_it}, indent=1))
     else:
-        click.echo(f"run {run.name} {run.state} after {duration(run.seconds)}; {api.page(run.id)}")
+        click.echo("\n".join([*lines, f"run {run.name} {run.state} after {duration(run.seconds)}; {api.page(run.id)}"]))
     if end.message is not None:
         say(f"error: {end.message}")
     return end.exit_code
+
+
+def _what_came_of(run: RunState) -> tuple[list[str], dict[str, Any]]:
+    """The last lines about a run, and the same for programs, from its folder in the bucket; nothing if it has none."""
+    from llm.cluster.pipelines.cancel import configuration_of
+    from llm.report.last_lines import last_lines, made
+    from llm.runs.bucket import runs_to_read
+    from llm.runs.folder import RunFolder, runs_of
+    from llm.storage import is_s3
+
+    try:
+        config = configuration_of(run)
+        if config is None or not is_s3(root := runs_of(config)):
+            return [], {}
+        name = str(config.run.name)
+        folder, report = RunFolder(runs_to_read(root, name) / name), f"{root}/{name}/report.html"
+        if not folder.events.is_file():
+            return [], {}
+        return last_lines(folder, report), {**made(folder), "report": report}
+    except (UserError, ServiceError) as error:
+        say(f"what came of it cannot be read from here: {error}")
+        return [], {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llm.cli.cluster.recorded import tell_status
 from llm.cli.cluster.shared import ACCESS, run_and_config, say, summary, tell_the_end
 from llm.errors import UserError
 from llm.words import duration
@@ -23,14 +24,21 @@ LISTED = 20
     "status",
     help=f"""Print the state of RUN (name or id) and its steps on the cluster, or the newest runs.
 
+    With --runs it is read from the run's own folder, here or in a bucket, and no cluster is asked.
+
     {ACCESS}""",
 )
 @click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the run's end; the exit code is the run's, as of submit.")
+@click.option("--runs", "root", default=None, metavar="FOLDER", help="Folder of all runs, or s3://BUCKET/PREFIX/runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def command(arguments: tuple[str, ...], waits: bool, as_json: bool) -> int:
+def command(arguments: tuple[str, ...], waits: bool, root: str | None, as_json: bool) -> int:
     """Look, or wait."""
     name, config = run_and_config(arguments)
+    if root is not None:
+        if waits:
+            raise UserError("--wait asks the cluster, and --runs does not", "Leave one of them out.")
+        return tell_status(root, name, as_json=as_json)
     if waits and name is None:
         raise UserError("--wait needs the name or id of a run", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect

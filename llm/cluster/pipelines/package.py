@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.config import RunConfig, to_parameter
-from llm.runs.folder import run_name
-from llm.storage import is_s3
+from llm.runs.folder import run_name, runs_of
 
 
 def for_a_cluster(pipeline: str, config: RunConfig) -> RunConfig:
@@ -20,9 +19,7 @@ def for_a_cluster(pipeline: str, config: RunConfig) -> RunConfig:
 
     The name is the given one, or the one that follows from the whole configuration.
     """
-    changes = {"name": config.run.name or run_name(pipeline, config)}
-    if is_s3(config.storage.uri) and not is_s3(config.run.folder):
-        changes["folder"] = f"{config.storage.uri.rstrip('/')}/runs"
+    changes = {"name": config.run.name or run_name(pipeline, config), "folder": runs_of(config)}
     return config.model_copy(update={"run": config.run.model_copy(update=changes)})
 
 

@@ -6,7 +6,7 @@ finds it by its `kind`. A field that is added to a kind later needs a default, s
 
 from llm.runs.event_kinds.cluster import TrainJobBegun, TrainStarted
 from llm.runs.event_kinds.event import EVENT_KINDS, Event, UnknownEvent
-from llm.runs.event_kinds.news import MetricMeasured, Progress, Warned
+from llm.runs.event_kinds.news import Judged, MetricMeasured, Progress, Warned
 from llm.runs.event_kinds.run import RunFinished, RunStarted, StopRequested, Versions
 from llm.runs.event_kinds.step import StepExplained, StepFailed, StepFinished, StepStarted
 from llm.runs.event_kinds.training import (
@@ -22,6 +22,7 @@ __all__ = [
     "EVENT_KINDS",
     "CheckpointSaved",
     "Event",
+    "Judged",
     "MetricMeasured",
     "Progress",
     "RunFinished",

@@ -37,3 +37,13 @@ class MetricMeasured(Event):
     """Name in MLflow: `test/NAME` for a metric of the evaluation."""
     value: int | float
     """In the unit of the metric."""
+
+
+class Judged(Event):
+    """The gate gave its verdict."""
+
+    kind: Literal["judged"] = "judged"
+    verdict: str
+    """PASS, FAIL or INCONCLUSIVE."""
+    words: list[str]
+    """The verdict with its consequence, and each reason with its figures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from llm.steps.step import Context, Given, Product, Step
@@ -14,8 +15,10 @@ def body(context: Context, given: Given) -> Manifest:
     """The verdict is PASS, FAIL or INCONCLUSIVE; exit code 4 unless it is PASS."""
     from llm.evaluation.evaluate import rescore
     from llm.evaluation.gate.gate import Champion, checkpoint_of, judge
+    from llm.evaluation.gate.words import verdict_in_words
     from llm.evaluation.statistics.pairing import covers
     from llm.registry import champion
+    from llm.runs.event_kinds import Judged
 
     current = champion(context.config.tracking, context.config.run, context.store)
     rival = None
@@ -26,7 +29,10 @@ def body(context: Context, given: Given) -> Manifest:
             config = context.config.evaluation
             scores = rescore(config, current.checkpoint, given["ingest"], context.store, context.log)
         rival = Champion(current.version, current.checkpoint, scores)
-    return judge(context.config.gate, given["evaluate"], rival, context.store, context.log)
+    judgement = judge(context.config.gate, given["evaluate"], rival, context.store, context.log)
+    gate = json.loads(judgement.file("gate.json").read_text(encoding="utf-8"))
+    context.log.emit(Judged(verdict=gate["verdict"], words=verdict_in_words(gate)))
+    return judgement
 
 
 STEP = Step(

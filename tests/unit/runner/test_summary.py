@@ -54,10 +54,14 @@ def test_every_metric_has_a_table_with_its_interval_and_its_references(tmp_path:
 
 
 def test_time_training_share_memory_and_overhead_are_told(tmp_path: Path):
-    text = "\n".join(summary(outcome(RunFolder(tmp_path), reused=("ingest",))))
-    assert "time 3 min 20 s, of which training 3 min (90 %); peak memory 3 GiB" in text
+    folder = RunFolder(tmp_path)
+    for step, reused in (("ingest", True), ("train", False)):
+        EventLog(folder.events).emit(StepStarted(step=step, time=1000.0))
+        EventLog(folder.events).emit(StepFinished(step=step, seconds=180.0, reused=reused, time=1200.0))
+    text = "\n".join(summary(outcome(folder)))
+    assert "time 3 min 20 s: train 3 min\nreused: ingest\n" in text
+    assert "training took 90 % of the time; peak memory 3 GiB" in text
     assert "5.00 s a step (budget 1.5 s)" in text
-    assert "reused: ingest" in text
     assert "next: gristmill generate" in text
 
 
