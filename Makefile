@@ -58,7 +58,7 @@ unit: $(READY)
 	$(PYTEST) $(PARALLEL) --durations 15 tests/unit
 
 integration: $(READY) $(TRITON_READY)
-	$(PYTEST) $(PARALLEL) --dist loadfile --timeout 600 --durations 15 tests/integration
+	$(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder --timeout 600 --durations 15 tests/integration
 
 cluster-test: $(READY) $(TRITON_READY) ## run the tests that need a cluster: that of KUBECONFIG, or one made and taken down
 	scripts/ci/cluster_test

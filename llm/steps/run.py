@@ -17,6 +17,7 @@ from llm.config import RunConfig, from_yaml, mistake_in_named, to_yaml
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, GristmillError, Preempted, UserError
 from llm.process.cpus import keep_to_limit
 from llm.process.home import ensure_home
+from llm.process.reach import await_route
 from llm.process.stop import die_with_runner, stoppable
 from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.event_kinds import (
@@ -211,6 +212,7 @@ def _shared_folder(context: Context, step: str) -> Iterator[None]:
     if not is_s3(folder):
         yield
         return
+    await_route(os.environ.get("AWS_ENDPOINT_URL"))
     home = open_objects(folder).below(context.folder.name)
     with mirrored(context.folder, home, step):
         _begin_attempt(context)

@@ -18,8 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm.errors import EXIT_FAULT, GristmillError, OutageError, Preempted, UserError
+from llm.process.cpus import keep_to_limit
 from llm.process.environment import TORCHRUN_PREFIX
 from llm.process.home import ensure_home
+from llm.process.reach import await_route
 from llm.process.signals import while_signals
 from llm.runs.events import event_line, read_events
 from llm.storage import cache_folder, open_objects
@@ -36,7 +38,9 @@ ECHO_SECONDS = 0.25
 def main(plan_uri: str) -> int:
     """Run this node's share of the plan; returns the exit code."""
     ensure_home()
+    keep_to_limit()
     with while_signals(_stop):  # the kernel drops a signal to a first process that has no handler for it
+        await_route(os.environ.get("AWS_ENDPOINT_URL"))
         return _run(plan_uri)
 
 

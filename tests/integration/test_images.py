@@ -21,6 +21,17 @@ INSTALLED = (
     "import json; from importlib.metadata import *; print(json.dumps({d.name: d.version for d in distributions()}))"
 )
 
+LACKING = """
+import re
+from importlib.metadata import distributions
+for one in distributions():
+    for file in one.files or ():
+        taken_out = re.search("/tests?/|/include/|torch/bin/|python_backend_stubs|[.]pyc$", str(file))
+        if not taken_out and str(file).startswith(one.name.replace("-", "_") + "/") and not file.locate().exists():
+            print(file)
+"""
+"""What a distribution installed and the image lacks, without what images/slim takes out."""
+
 
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
@@ -73,6 +84,10 @@ def test_its_command_line_answers(name: str):
     ended = in_image(name, "gristmill", "--help")
     assert ended.returncode == 0, ended.stderr
     assert "Raw text to a served language model" in ended.stdout
+
+
+def test_every_library_is_whole(name: str):
+    assert in_image(name, "python3", "-c", LACKING).stdout.splitlines() == []
 
 
 def test_it_holds_what_its_lock_pins_and_nothing_else(name: str):

@@ -1,4 +1,4 @@
-"""What several areas share: an MLflow database that is made once, since its migrations take seconds."""
+"""What several areas share: an MLflow database that is made once, as its migrations take seconds; no variables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 from llm.config import TrackingConfig
+from llm.process import reach
 from llm.tracking.mlflow_server import connection, database
+
+OF_THE_CALLER = (
+    "KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KFP_EXISTING_TOKEN", "KF_PIPELINES_SA_TOKEN_PATH",
+    "KF_PIPELINES_UI_ENDPOINT", "MLFLOW_TRACKING_URI", "GRISTMILL_IMAGE_PREFIX", "GRISTMILL_TRAIN_IMAGE",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of whoever runs the tests; and no patience with a server that is not there: a test is no new pod."""
+    for name in OF_THE_CALLER:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(reach, "PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import sys
 import urllib.error
 import urllib.request
 
+from llm.process.reach import await_route
+
 HINTS = {
     401: "It wants another login: see mlflow.existingSecret.",
     403: "It refuses this account, or (MLflow 3.5 and newer) this host name: start it with --allowed-hosts.",
@@ -22,6 +24,7 @@ HINTS = {
 def main() -> None:
     """List one experiment; exit code 1 and a message if that fails."""
     uri = os.environ["MLFLOW_TRACKING_URI"].rstrip("/")
+    await_route(uri)
     request = urllib.request.Request(f"{uri}/api/2.0/mlflow/experiments/search?max_results=1")  # noqa: S310
     if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
         login = f"{user}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"

@@ -15,6 +15,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from llm.process.reach import await_route
+
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 METHODS = {"create": "POST", "get": "GET", "list": "GET", "delete": "DELETE"}
 
@@ -67,6 +69,8 @@ def attempt(
 
 def main() -> None:
     """Try all; exit code 1 and a list of what differs."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
+    await_route(host and f"https://{host}:{port}")
     wrong, tried = [], 0
     for rule in json.loads(os.environ["RULES"]):
         acts = itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""]))

@@ -14,6 +14,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from llm.process.reach import await_route
+
 
 def main() -> None:
     """Write, read, delete; exit code 1 and a message that names the act that failed."""
@@ -24,6 +26,7 @@ def main() -> None:
         connect_timeout=10, read_timeout=20, retries={"total_max_attempts": 2}, s3={"addressing_style": style}
     )
     client = boto3.client("s3", config=settings)
+    await_route(endpoint)
     act = "write"
     try:
         client.put_object(Bucket=bucket, Key=key, Body=body)

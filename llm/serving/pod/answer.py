@@ -12,6 +12,7 @@ import argparse
 import sys
 
 from llm.errors import GristmillError, ServiceError
+from llm.process.reach import await_route
 from llm.serving.triton.client import complete, stream
 
 
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prompt", default="def ")
     parser.add_argument("--tokens", type=int, default=24)
     given = parser.parse_args(arguments)
+    await_route(given.url)
     try:
         answer = same_answer_twice(given.url, given.model, given.prompt, given.tokens)
     except GristmillError as error:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -40,10 +40,11 @@ def port() -> Iterator[int]:
         server.shutdown()
 
 
-def check(uri: str, **login: str) -> subprocess.CompletedProcess[str]:
+def check(uri: str, command: Sequence[str] = ("-m", MODULE), **login: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": uri, "no_proxy": "*", **login}
-    command = [sys.executable, "-m", MODULE]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=PROJECT)
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60, cwd=PROJECT
+    )
 
 
 def test_a_server_that_answers_and_takes_the_login_passes(port):
@@ -66,7 +67,8 @@ def test_an_address_without_mlflow_is_named(port):
 
 
 def test_a_server_that_is_down_is_named(port):
-    done = check("http://127.0.0.1:9")
+    impatient = f"from llm.process import reach; reach.PATIENCE_SECONDS = 0; from {MODULE} import main; main()"
+    done = check("http://127.0.0.1:9", command=["-c", impatient])
     assert done.returncode == 1
     assert "does not answer" in done.stderr
     assert "Traceback" not in done.stderr
