@@ -9,8 +9,11 @@ from kfp import dsl, kubernetes
 from llm.config import ClusterConfig, PodConfig
 from llm.config.sections.cluster import PRIORITY_LABEL, QUEUE_LABEL
 
+STEP_LABEL = "gristmill.io/step"
+"""Label of a step's pod, by which the platform chart's network policy knows it."""
 
-def with_pod(task: dsl.PipelineTask, pod: PodConfig, cluster: ClusterConfig) -> dsl.PipelineTask:
+
+def with_pod(task: dsl.PipelineTask, step: str, pod: PodConfig, cluster: ClusterConfig) -> dsl.PipelineTask:
     """The task, in a pod that a namespace with PodSecurity `restricted`, quotas and queues admits."""
     user = cluster.run_as_user
     kubernetes.set_security_context(task, run_as_user=user, run_as_group=user, run_as_non_root=True)
@@ -22,7 +25,7 @@ def with_pod(task: dsl.PipelineTask, pod: PodConfig, cluster: ClusterConfig) -> 
     if pod.timeout_seconds is not None:
         kubernetes.set_timeout(task, pod.timeout_seconds)
     kueue = {key: name for key, name in ((QUEUE_LABEL, pod.queue), (PRIORITY_LABEL, pod.priority)) if name is not None}
-    for key, value in {**pod.labels, **kueue}.items():
+    for key, value in {**pod.labels, **kueue, STEP_LABEL: step}.items():
         kubernetes.add_pod_label(task, key, value)
     for key, value in pod.annotations.items():
         kubernetes.add_pod_annotation(task, key, value)

@@ -66,4 +66,4 @@ def _add(steps: Iterable[Step], config: str, tasks: dict[str, dsl.PipelineTask])
 
 def _as_pod(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
     config = _FOR.get()
-    return with_pod(with_environment(task.set_caching_options(False)), config.pods.of(step), config.cluster)
+    return with_pod(with_environment(task.set_caching_options(False)), step, config.pods.of(step), config.cluster)

@@ -12,6 +12,7 @@ import yaml
 
 import llm
 from components import environment
+from components.pod import STEP_LABEL
 from llm import errors
 from tests.cases.helm import Helm, misread, one, tidy
 
@@ -171,9 +172,51 @@ def test_a_pool_takes_each_key_that_it_does_not_name_from_the_defaults(helm, tmp
     assert caches == [{}, {"sizeLimit": "9Gi"}]
 
 
-def test_a_platform_without_pools_has_no_runtime_and_no_network_policy(helm):
-    kinds = {item["kind"] for item in helm.documents("--set", "pools.cpu=null")}
-    assert not {"TrainingRuntime", "NetworkPolicy"} & kinds
+def test_a_platform_without_pools_has_no_runtime_and_no_policy_of_trainings(helm):
+    found = helm.documents("--set", "pools.cpu=null")
+    assert "TrainingRuntime" not in {item["kind"] for item in found}
+    policies = [item["metadata"]["name"] for item in found if item["kind"] == "NetworkPolicy"]
+    assert policies == ["gristmill-steps"]
+    assert "NetworkPolicy" not in {item["kind"] for item in helm.documents("--set", "networkPolicy.enabled=false")}
+
+
+def test_further_accounts_have_the_rights_of_a_runs_steps_and_no_others(helm):
+    found = helm.documents("--set", "pipeline.alsoFor={pipeline-runner}")
+    bound = {item["metadata"]["name"]: item["subjects"] for item in found if item["kind"] == "RoleBinding"}
+    assert [subject["name"] for subject in bound["gristmill-pipeline"]] == ["gristmill-pipeline", "pipeline-runner"]
+    assert {subject["namespace"] for subject in bound["gristmill-pipeline"]} == {"ml"}
+    assert [subject["name"] for subject in bound["gristmill-train"]] == ["gristmill-train"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "namespace"),
+    [
+        ("http://mlflow:5000", "ml"), ("http://mlflow.tracking:5000", "tracking"),
+        ("http://mlflow.tracking.svc.cluster.local/x", "tracking"),
+    ],
+)  # fmt: skip
+def test_steps_reach_an_mlflow_of_the_cluster_in_its_namespace(helm, uri: str, namespace: str):
+    there = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    assert {"to": [there]} in egress_of_steps(helm, uri)
+
+
+def test_steps_reach_an_mlflow_elsewhere_at_its_port(helm):
+    anywhere = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+    rule = {"to": anywhere, "ports": [{"protocol": "TCP", "port": 8443}]}
+    assert rule in egress_of_steps(helm, "https://mlflow.example.org:8443")
+    assert rule not in egress_of_steps(helm, "")
+
+
+def egress_of_steps(helm: Helm, mlflow: str) -> list[dict[str, Any]]:
+    policy = one(helm.documents("--set", f"mlflow.uri={mlflow}"), "NetworkPolicy", "gristmill-steps")
+    found: list[dict[str, Any]] = policy["spec"]["egress"]
+    return found
+
+
+def test_steps_have_the_label_that_their_policy_selects(helm):
+    policy = one(helm.documents(), "NetworkPolicy", "gristmill-steps")
+    assert policy["spec"]["podSelector"] == {"matchExpressions": [{"key": STEP_LABEL, "operator": "Exists"}]}
+    assert policy["spec"]["ingress"] == []
 
 
 def test_the_exit_codes_that_end_a_training_for_good_are_those_of_final_errors(helm):

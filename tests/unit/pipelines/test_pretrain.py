@@ -114,7 +114,9 @@ def test_a_configuration_sizes_and_places_the_pods_of_its_own_package_only(packa
     made = sized(pretrain, config)
     assert limits(made) == {"cpu": "2", "memory": "16Gi", "nvidia.com/gpu": "2"}
     pods = json_format.MessageToDict(made.platform_spec)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert pods["exec-gate"]["podMetadata"] == {"labels": {"team": "a"}, "annotations": {"note": "b"}}
+    assert pods["exec-gate"]["podMetadata"] == {
+        "labels": {"team": "a", "gristmill.io/step": "gate"}, "annotations": {"note": "b"},
+    }  # fmt: skip
     assert pods["exec-gate"]["nodeSelector"] == {"labels": {"pool": "steps"}}
     assert pods["exec-gate"]["tolerations"] == [
         {"key": "steps", "operator": "Exists"},
@@ -125,6 +127,7 @@ def test_a_configuration_sizes_and_places_the_pods_of_its_own_package_only(packa
     assert pods["exec-train"]["activeDeadlineSeconds"] == "600"
     assert pods["exec-train"]["podMetadata"]["labels"] == {
         "team": "a", "kueue.x-k8s.io/queue-name": "team-a", "kueue.x-k8s.io/priority-class": "urgent",
+        "gristmill.io/step": "train",
     }  # fmt: skip
     assert limits(pretrain)["memory"] == "4Gi"
 
