@@ -36,9 +36,9 @@ def runs_to_read(root: str, name: str | None = None) -> Path:
         run, slash, rest = key.partition("/")
         if slash and (rest in WHOLE or rest.startswith((EVENTS, MANIFESTS))):
             of_runs.setdefault(run, []).append(rest)
-    for run in copies.iterdir() if copies.is_dir() and name is None else ():
-        if run.name not in of_runs:
-            shutil.rmtree(run, ignore_errors=True)
+    for copy in copies.iterdir() if copies.is_dir() and name is None else ():
+        if copy.name not in of_runs:
+            shutil.rmtree(copy, ignore_errors=True)
     with ThreadPoolExecutor(READERS) as readers:
         for run_name, names in of_runs.items():
             _copy(home.below(run_name), names, RunFolder(copies / run_name), readers)

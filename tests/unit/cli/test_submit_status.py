@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+from llm.runs.folder import RunFolder
+from llm.runs.mirror import mirrored
+from llm.storage import Store, open_objects
 from tests.cases.submission import FAILED, NAME, SUCCESS, TRAINING, Ended, config, gristmill
 from tests.fakes.cluster_server import ClusterServer
 from tests.fakes.kfp_server import KfpServer, Look
+from tests.unit.report.conftest import PASS, STEPS, SampleRun
 
 NODE = "x7k2p.root.exit-handler-1"
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs"
@@ -78,7 +84,7 @@ def test_status_waits_for_a_run_that_another_process_submitted(capsys, kfp: KfpS
         (["logs", "pretrain-two"], "has no run pretrain-two\n  Did you mean pretrain-one?"),
         (["logs", NAME, "--step", "trian"], "error: run pretrain-one has no step trian\n  Did you mean train?"),
         (["logs", NAME], "error: no log of a step of run pretrain-one can be read\n"),
-        (["logs"], "Missing argument"),
+        (["logs"], "of which run"),
         (["cancel", "pretrain-two"], "has no run pretrain-two\n  Did you mean pretrain-one?"),
         (["cancel"], "Missing argument"),
     ],
@@ -217,3 +223,40 @@ def test_a_run_that_will_not_end_is_not_waited_for_for_ever(capsys, kfp: KfpServ
     assert ended.code == 2
     assert f"error: run {NAME} was asked to end, and is still CANCELING after 3 min\n" in ended.err
     assert f"or wait for it: gristmill status {NAME} --wait" in ended.err
+
+
+def test_the_last_lines_say_what_came_of_the_run_from_its_folder_in_the_bucket(
+    capsys, kfp: KfpServer, s3: str, tmp_path: Path
+):
+    pretraining(kfp, SUCCESS, f"storage.uri={s3}")
+    made = SampleRun(tmp_path, NAME)
+    made.store = Store(s3)
+    made.start().do(*STEPS, gate=PASS)
+    home = RunFolder(tmp_path / "pod" / NAME)
+    with mirrored(home, open_objects(f"{s3}/runs").below(NAME), "report"):
+        shutil.copytree(made.folder.path, home.path, dirs_exist_ok=True)
+    ended = at(kfp, capsys, "status", NAME, "--wait")
+    assert ended.code == 0, ended.err
+    assert "gate PASS against champion version 7" in ended.out
+    assert "model models:/gristmill/8, now models:/gristmill@champion\n" in ended.out
+    assert f"report {s3}/runs/{NAME}/report.html\nrun {NAME} SUCCEEDED after" in ended.out
+    document = json.loads(at(kfp, capsys, "status", NAME, "--wait", "--json").out)
+    assert (document["verdict"], document["model"]) == ("PASS", "models:/gristmill/8")
+
+
+def test_a_bucket_that_cannot_be_read_from_here_changes_nothing_else(capsys, kfp: KfpServer):
+    pretraining(kfp, SUCCESS)
+    ended = at(kfp, capsys, "status", NAME, "--wait")
+    assert ended.code == 0
+    assert "what came of it cannot be read from here: " in ended.err
+    assert ended.out.startswith(f"run {NAME} SUCCEEDED after")
+
+
+def test_without_kubeflow_pipelines_cancel_says_what_it_ended_and_what_it_could_not_ask(
+    capsys, kfp: KfpServer, pods: ClusterServer
+):
+    trainjob(pods, "one", NAME)
+    kfp.stop()
+    ended = at(kfp, capsys, "cancel", NAME)
+    assert (ended.code, ended.out) == (2, f"the training of run {NAME} has ended\n")
+    assert f"its training has ended; whether run {NAME} goes on in Kubeflow Pipelines is not known: " in ended.err
