@@ -17,12 +17,15 @@ from llm.runs.event_kinds.training import (
     TrainStep,
     TrainValidation,
 )
+from llm.runs.event_kinds.usage import PodRuns, PodUsed, Usage
 
 __all__ = [
     "EVENT_KINDS",
     "CheckpointSaved",
     "Event",
     "MetricMeasured",
+    "PodRuns",
+    "PodUsed",
     "Progress",
     "RunFinished",
     "RunStarted",
@@ -39,6 +42,7 @@ __all__ = [
     "TrainValidation",
     "TrainingDiscarded",
     "UnknownEvent",
+    "Usage",
     "Versions",
     "Warned",
 ]
