@@ -25,6 +25,22 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
 
 
+def hours(seconds: float | None) -> str:
+    """A time that something was held, in hours, to three digits: `0.17`, `36.5`, `1,204`."""
+    return MISSING if seconds is None else _three_digits(seconds / 3600)
+
+
+def money(amount: float | None) -> str:
+    """An amount without its currency: `1,204.50`; small ones to two digits: `0.0041`."""
+    if amount is None:
+        return MISSING
+    return f"{amount:,.2f}" if amount >= 0.1 or not amount else f"{amount:.2g}"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
+
+
 def size(number_bytes: float | None) -> str:
     """Three digits in bytes, KiB, MiB, GiB or TiB: `12.4 MiB`."""
     if number_bytes is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm.evaluation.words import heading, quantity
 from llm.runner.local import RunOutcome
+from llm.runs.accounts import account_of, in_one_line
 from llm.runs.attempt import last_attempt
 from llm.storage import is_s3
 from llm.words import duration, size
@@ -54,6 +55,8 @@ def _cost(outcome: RunOutcome) -> Iterator[str]:
         f"time {duration(outcome.seconds)}, of which training {duration(training)} ({share});"
         f" peak memory {size(outcome.peak_memory_bytes)}"
     )
+    if (used := in_one_line(account_of(outcome.folder))) is not None:
+        yield f"used {used}, over all attempts"
     if overhead is not None and outcome.is_whole:  # of a run that ended early it says nothing
         yield f"KFP and Python start-up: {overhead:.2f} s a step (budget 1.5 s)"
     if outcome.reused:

@@ -58,6 +58,12 @@ def mirrored(folder: RunFolder, home: Objects, step: str) -> Iterator[None]:
         stop.set()  # one more flush does no harm: it writes no less than was written before
 
 
+def whole_log(home: Objects) -> bytes:
+    """The event log of a run in the store: the parts in their order, each line whole."""
+    parts = [home.read(name) or b"" for name in home.names(EVENTS)]
+    return b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
+
+
 class _Part:
     def __init__(self, folder: RunFolder, home: Objects, name: str) -> None:
         self._folder, self._home, self._name = folder, home, name
@@ -67,8 +73,7 @@ class _Part:
 
     def pull(self) -> None:
         self._folder.path.mkdir(parents=True, exist_ok=True)
-        parts = [self._home.read(name) or b"" for name in self._home.names(EVENTS)]
-        log = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
+        log = whole_log(self._home)
         self._folder.events.write_bytes(log)
         self._offset = len(log)
         for name in [*(name for folder in (MANIFESTS, RECIPES, TRACKING) for name in self._home.names(folder)), *WHOLE]:

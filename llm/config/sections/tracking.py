@@ -12,19 +12,17 @@ from llm.config.sections.cluster import LABEL_KEY
 Price = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-def _resource(name: str) -> str:
-    if "/" not in name or not LABEL_KEY.fullmatch(name):
-        raise ValueError(f"{name!r} is no resource of accelerators: write a name such as nvidia.com/gpu")
-    return name
+def _resources(prices: dict[str, float]) -> dict[str, float]:
+    for name in prices:
+        if "/" not in name or not LABEL_KEY.fullmatch(name):
+            raise ValueError(f"{name!r} is no resource of accelerators: write a name such as nvidia.com/gpu")
+    return prices
 
 
 def _label(name: str) -> str:
     if not LABEL_KEY.fullmatch(name):
         raise ValueError("it is no key of a label: write a name such as team or example.com/team")
     return name
-
-
-Resource = Annotated[str, AfterValidator(_resource)]
 
 
 class TrackingConfig(Section):
@@ -50,7 +48,7 @@ class CostsConfig(Section):
     """Price of a processor for an hour."""
     memory_gib_hour: Price = 0.0
     """Price of a GiB of memory for an hour."""
-    accelerator_hour: dict[Resource, Price] = Field(default_factory=dict)
+    accelerator_hour: Annotated[dict[str, Price], AfterValidator(_resources)] = Field(default_factory=dict)
     """Price of an accelerator for an hour, by the name of its resource: `{nvidia.com/gpu: 2.5}`."""
     currency: Text = "USD"
     """Currency of the prices; any word, it is only printed."""

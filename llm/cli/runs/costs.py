@@ -1,0 +1,114 @@
+"""`gristmill costs [RUN]`: the ledger of one run or of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from llm.cli.options import chosen_run, runs_folder
+from llm.config import compose
+from llm.errors import UserError
+from llm.runs.accounts import account_of, accounts_in_s3, with_prices
+from llm.runs.folder import all_runs
+from llm.runs.ledger import Account, By, Row, rows, total
+from llm.storage import folder_of, is_s3
+from llm.words import hours, money
+
+NO_TEAM = "(no team)"
+ACCELERATOR = "GPU"
+"""Head of the column where no run had an accelerator."""
+
+
+@click.command("costs")
+@click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
+@runs_folder()
+@click.option("--by", type=click.Choice(["run", "step", "team"]), help="One line a run, step or team; with RUN: step.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, in seconds, instead of a table in hours.")
+def command(arguments: tuple[str, ...], root: str, by: By | None, as_json: bool) -> None:
+    """Print the hours of processors, GiB of memory and accelerators that RUN or all runs held, and what they cost.
+
+    A pod counts from the start of its container to its end, with all that it asked for, over all attempts and
+    restarts. The runs of a cluster are in S3: --runs s3://BUCKET/PREFIX. Prices are those of each run's own
+    configuration; costs.cpu_hour=0.04 and the other keys of costs replace them here.
+    """
+    name, prices = _run_and_prices(arguments)
+    accounts = [with_prices(account, prices) for account in _accounts(root, name)]
+    if not accounts and not as_json:
+        click.echo(f"no runs in {root}; make one with `gristmill run pretrain`")
+        return
+    lines = rows(accounts, by or ("run" if name is None else "step"))
+    if as_json:
+        document = {"rows": [asdict(line) for line in lines], "total": asdict(total(accounts))}
+        click.echo(json.dumps(document, indent=1))
+        return
+    for line in _table(lines, total(accounts)):
+        click.echo(line)
+
+
+def _run_and_prices(arguments: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+    """The run among the arguments, and the prices that the others set; raises UserError for other keys."""
+    names = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if "=" in argument]
+    if len(names) > 1:
+        raise UserError(f"{' and '.join(names)} are two runs", "Name one; without a name all are listed.")
+    if wrong := [override for override in overrides if not override.startswith("costs.")]:
+        raise UserError(
+            f"{wrong[0]} is no price", "Only the keys of costs can be set here, such as costs.cpu_hour=0.04."
+        )
+    costs = compose(overrides).costs
+    given = [override.partition("=")[0].split(".")[1] for override in overrides]
+    return (names[0] if names else None), {key: getattr(costs, key) for key in given}
+
+
+def _accounts(root: str, name: str | None) -> list[Account]:
+    if is_s3(root):
+        return accounts_in_s3(root, name)
+    if name is not None:
+        return [account_of(chosen_run(root, name))]
+    return [account_of(folder) for folder in all_runs(folder_of(root))]
+
+
+def _table(lines: Sequence[Row], sum_of_all: Row) -> list[str]:
+    """The rows, the total, and the notes below; a row with notes has a star."""
+    resources = sorted(sum_of_all.accelerator_seconds) or [ACCELERATOR]
+    shows_money = any(line.currency is not None for line in [*lines, sum_of_all])
+    named = [(_name(line), line) for line in [*lines, sum_of_all]]
+    width = max(len(name) for name, _ in named) + 4
+    head = f"{'':{width}}" + "".join(f"{head:>{_width(head)}}" for head in _heads(resources, shows_money))
+    table = [head.rstrip()]
+    for name, line in named:
+        star = "*" if line.notes and line is not sum_of_all else ""
+        cells = [
+            f"{hours(line.cpu_seconds):>{_width('CPU hours')}}", f"{hours(line.gib_seconds):>{_width('GiB hours')}}",
+            *(f"{hours(line.accelerator_seconds.get(one, 0.0)):>{_width(f'{one} hours')}}" for one in resources),
+            *([f"{_money(line):>{_width('cost')}}"] if shows_money else []),
+        ]  # fmt: skip
+        table.append(f"{name + star:{width}}{''.join(cells)}")
+    return [*table, *(f"* {name}: {note}" for name, line in named if line is not sum_of_all for note in line.notes),
+            *(f"total: {note}" for note in _of_the_total_alone(lines, sum_of_all))]  # fmt: skip
+
+
+def _of_the_total_alone(lines: Sequence[Row], sum_of_all: Row) -> list[str]:
+    """The notes on the sum of money, unless a row says the same; doubts about uses stand at their rows."""
+    said = {note for line in lines for note in line.notes}
+    return [note for note in sum_of_all.notes if "money" in note and note not in said]
+
+
+def _heads(resources: Sequence[str], shows_money: bool) -> list[str]:
+    return ["CPU hours", "GiB hours", *(f"{one} hours" for one in resources), *(["cost"] if shows_money else [])]
+
+
+def _width(head: str) -> int:
+    return max(16 if head == "cost" else 11, len(head) + 2)
+
+
+def _name(line: Row) -> str:
+    return NO_TEAM if line.name is None else line.name
+
+
+def _money(line: Row) -> str:
+    return money(line.cost) + (f" {line.currency}" if line.currency is not None else "")
