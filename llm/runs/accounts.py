@@ -6,11 +6,11 @@ A run that cannot be read whole keeps its place, with what is wrong; it does not
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm.config import CostsConfig, from_earlier_yaml
+from llm.config import from_earlier_yaml
 from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import Event
 from llm.runs.events import EventLog, parse_event
@@ -26,11 +26,11 @@ CONFIG = "config.yaml"
 def account_of(folder: RunFolder) -> Account:
     """The account of a run on this machine; raises nothing for a damaged one."""
     try:
-        text = folder.config.read_text(encoding="utf-8") if folder.config.is_file() else None
         events, now = EventLog(folder.events).read(), time.time() if folder.is_held() else None
-    except (OSError, ValueError) as error:
+        config = folder.config.read_bytes() if folder.config.is_file() else None
+    except OSError as error:
         return Account(folder.name, (), problem=f"it cannot be read: {error}")
-    return _account(folder.name, events, text, now)
+    return _account(folder.name, events, config, now)
 
 
 def accounts_in_s3(uri: str, name: str | None = None) -> list[Account]:
@@ -53,13 +53,16 @@ def with_prices(account: Account, changes: Mapping[str, Any]) -> Account:
 
 
 def in_one_line(account: Account) -> str | None:
-    """The use and the cost of a run, as `0.17 CPU-hours, 3.2 GiB-hours: 0.41 USD`; None if it has no use."""
+    """The use and the cost of a run, as `0.17 CPU-hours, 3.2 GiB-hours: 0.41 USD`; None if it has no use.
+
+    It begins with `about` if `gristmill costs` has a note on it.
+    """
     (row,) = rows([account], "run")
     return _words(row) if account.uses else None
 
 
 def _words(row: Row) -> str:
-    parts = [f"{hours(row.cpu_seconds)} CPU-hours"]
+    parts = [f"{'about ' if row.notes else ''}{hours(row.cpu_seconds)} CPU-hours"]
     parts += [f"{hours(row.gib_seconds)} GiB-hours"] if row.gib_seconds is not None else []
     parts += [f"{hours(seconds)} {name}-hours" for name, seconds in row.accelerator_seconds.items()]
     return ", ".join(parts) + (f": {money(row.cost)} {row.currency}" if row.cost is not None else "")
@@ -69,20 +72,20 @@ def _account_in_s3(home: Objects, run: str) -> Account:
     try:
         events = [event for line in whole_log(home).splitlines() if (event := parse_event(line)) is not None]
         config = home.read(CONFIG)
-        text = None if config is None else config.decode("utf-8")
-    except (GristmillError, OSError, ValueError) as error:
+    except (GristmillError, OSError) as error:
         return Account(run, (), problem=f"it cannot be read: {_first_line(error)}")
-    return _account(run, events, text, None)
+    return _account(run, events, config, None)
 
 
-def _account(run: str, events: Iterable[Event], config: str | None, now: float | None) -> Account:
-    uses = uses_of(list(events), now)
+def _account(run: str, events: Sequence[Event], config: bytes | None, now: float | None) -> Account:
+    uses = uses_of(events, now)
     if config is None:
         return Account(run, uses)
     try:
-        return Account(run, uses, from_earlier_yaml(config).costs)
-    except UserError as error:
-        return Account(run, uses, CostsConfig(), f"no prices, since its configuration is damaged: {_first_line(error)}")
+        return Account(run, uses, from_earlier_yaml(config.decode()).costs)
+    except (UserError, UnicodeDecodeError) as error:
+        problem = f"no prices, since its {CONFIG} is damaged: {_first_line(error)}"
+        return Account(run, uses, problem=problem)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from llm.cli.options import chosen_run, runs_folder
+from llm.cli.options import check_name, chosen_run, runs_folder
 from llm.config import compose
 from llm.errors import UserError
 from llm.runs.accounts import account_of, accounts_in_s3, with_prices
@@ -66,6 +66,8 @@ def _run_and_prices(arguments: Sequence[str]) -> tuple[str | None, dict[str, Any
 
 def _accounts(root: str, name: str | None) -> list[Account]:
     if is_s3(root):
+        if name is not None:
+            check_name(name)
         return accounts_in_s3(root, name)
     if name is not None:
         return [account_of(chosen_run(root, name))]
