@@ -325,9 +325,10 @@ class Training:
         conditions = self.job.setdefault("status", {}).setdefault("conditions", [])
         conditions.append({"type": kind, "status": "True", "reason": reason, "message": message})
 
-    def restart_in_place(self, index: int, code: int) -> None:
-        """The container ends and its kubelet starts it again in the same pod."""
-        ended = {"exitCode": code, "finishedAt": self.cluster.date(), **self._started(index)}
+    def restart_in_place(self, index: int, code: int, down_seconds: float = 0.0) -> None:
+        """The container ended, and after so many seconds its kubelet starts it again in the same pod."""
+        at = self.cluster.clock.date() - timedelta(seconds=down_seconds)
+        ended = {"exitCode": code, "finishedAt": at.strftime("%Y-%m-%dT%H:%M:%SZ"), **self._started(index)}
         running = {"running": {"startedAt": self.cluster.date()}}
         self._state(index, "Running", running, lastState={"terminated": ended})
 

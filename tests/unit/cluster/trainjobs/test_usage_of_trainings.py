@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from llm.cluster.trainjobs.follower.usage import Account, take_in
 from llm.cluster.trainjobs.trainjob import manifest
+from llm.cluster.trainjobs.trainjob_requests import training_pods
 from llm.errors import Preempted
 from llm.runs.event_kinds import PodRuns, PodUsed, StepFailed, StepStarted
 from llm.runs.events import EventLog
@@ -68,12 +70,12 @@ def test_a_container_that_is_restarted_in_place_counts_twice(cluster: FakeCluste
     def script(training: Training) -> None:
         asks(training)
         training.after(2, training.run_pods)
-        training.after(12, training.restart_in_place, 1, 1)
+        training.after(12, training.restart_in_place, 1, 1, down_seconds=3)
         training.after(20, training.succeed)
 
     cluster.script = script
     run()
-    assert sorted(seconds(log)) == [(0, 0, 18.0), (1, 0, 8.0), (1, 0, 10.0)]
+    assert sorted(seconds(log)) == [(0, 0, 18.0), (1, 0, 7.0), (1, 0, 8.0)]
 
 
 def test_a_preempted_training_that_goes_on_counts_both_times_and_not_the_time_between(
@@ -118,10 +120,25 @@ def test_the_next_launcher_adopts_the_training_and_nothing_counts_twice(cluster:
     assert seconds(log) == [(0, 0, 40.0), (1, 0, 50.0)]
     uses = [use for use in uses_of(log.read()) if use.cpu_seconds is not None]
     assert [(use.seconds, use.doubts) for use in uses] == [(40.0, ()), (50.0, ())]
-    adopted = cluster.create(manifest(SPEC, "ml", IMAGE, None))
-    adopted.condition("Complete")
+
+
+def test_the_next_launcher_tells_no_end_again(cluster: FakeCluster, run: Run, log: EventLog):
+    training = cluster.create(manifest(SPEC, "ml", IMAGE, None))
+    asks(training)
+    training.run_pods()
+    training.after(10, training.end, 0, 0)
+    training.after(20, training.end, 1, 0)
+    api = cluster.api()
+    account = Account()
+    for _ in range(15):  # the launcher before us sees one end
+        account, usages = take_in(account, SPEC, training_pods(api, NAME), cluster.clock.date())
+        for usage in usages:
+            log.emit(usage)
+        cluster.clock.sleep(1)
+    assert seconds(log) == [(0, 0, 10.0)]
+    training.after(10, training.condition, "Complete")
     run()
-    assert len(log.of_kind(PodUsed)) == 2, "a third launcher sees the same pods"
+    assert seconds(log) == [(0, 0, 10.0), (1, 0, 20.0)]
 
 
 def test_pods_of_a_failed_training_are_told_before_it_is_replaced(cluster: FakeCluster, run: Run, log: EventLog):
