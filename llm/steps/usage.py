@@ -1,4 +1,4 @@
-"""What a step holds itself: the requests of its own pod, or on one machine the processors that it may use.
+"""The use of a step itself: the requests of its own pod, or on one machine the processors that it may use.
 
 The configuration says what the pod of a step asks for (`pods.all`, `pods.steps.STEP`): the package was compiled from
 it. A container cannot see its own requests, only its limits.

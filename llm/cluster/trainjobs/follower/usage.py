@@ -1,4 +1,4 @@
-"""What the pods of a training hold and held: each start of a container is told once when it runs, once when it ended.
+"""Uses of the pods of a training: each start of a container is told once when it runs, and once when it ended.
 
 Pods vanish with a restart, a preemption or the TrainJob, and nobody can be asked about them afterwards. So their times
 are kept while they can be seen. All here is pure: a look goes in, events come out.
@@ -31,7 +31,7 @@ class Account:
 
 
 def account_so_far(events: Iterable[object]) -> Account:
-    """What the run's log has already, so that a launcher that adopts a training tells nothing twice."""
+    """The account that the run's log has already, so that a launcher that adopts a training tells no end twice."""
     return Account(told=frozenset(event.key for event in events if isinstance(event, PodUsed)))
 
 
