@@ -120,9 +120,10 @@ def rows(accounts: Iterable[Account], by: By) -> list[Row]:
     return [_row(name, priced, problems.get(name, ())) for name, priced in groups.items()]
 
 
-def total(accounts: Iterable[Account]) -> Row:
-    """All of it in one row."""
-    return _row("total", [(use, account.prices) for account in accounts for use in account.uses])
+def total(accounts: Sequence[Account]) -> Row:
+    """All of it in one row, with the problems of all runs."""
+    problems = [f"{account.run}: {account.problem}" for account in accounts if account.problem]
+    return _row("total", [(use, account.prices) for account in accounts for use in account.uses], problems)
 
 
 class _Log:

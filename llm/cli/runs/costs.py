@@ -80,28 +80,22 @@ def _table(lines: Sequence[Row], sum_of_all: Row) -> list[str]:
     shows_money = any(line.currency is not None for line in [*lines, sum_of_all])
     named = [(_name(line), line) for line in [*lines, sum_of_all]]
     width = max(len(name) for name, _ in named) + 4
-    head = f"{'':{width}}" + "".join(f"{head:>{_width(head)}}" for head in _heads(resources, shows_money))
-    table = [head.rstrip()]
+    heads = ["CPU hours", "GiB hours", *(f"{one} hours" for one in resources), *(["cost"] if shows_money else [])]
+    table = [f"{'':{width}}" + "".join(f"{head:>{_width(head)}}" for head in heads)]
     for name, line in named:
         star = "*" if line.notes and line is not sum_of_all else ""
-        cells = [
-            f"{hours(line.cpu_seconds):>{_width('CPU hours')}}", f"{hours(line.gib_seconds):>{_width('GiB hours')}}",
-            *(f"{hours(line.accelerator_seconds.get(one, 0.0)):>{_width(f'{one} hours')}}" for one in resources),
-            *([f"{_money(line):>{_width('cost')}}"] if shows_money else []),
-        ]  # fmt: skip
-        table.append(f"{name + star:{width}}{''.join(cells)}")
-    return [*table, *(f"* {name}: {note}" for name, line in named if line is not sum_of_all for note in line.notes),
-            *(f"total: {note}" for note in _of_the_total_alone(lines, sum_of_all))]  # fmt: skip
+        figures = [hours(line.cpu_seconds), hours(line.gib_seconds),
+                   *(hours(line.accelerator_seconds.get(one, 0.0)) for one in resources), _money(line)]  # fmt: skip
+        cells = "".join(f"{figure:>{_width(head)}}" for head, figure in zip(heads, figures, strict=False))
+        table.append(f"{name + star:{width}}{cells}")
+    notes = [f"* {name}: {note}" for name, line in named if line is not sum_of_all for note in line.notes]
+    return [*table, *notes, *(f"total: {note}" for note in _of_the_total_alone(lines, sum_of_all))]
 
 
 def _of_the_total_alone(lines: Sequence[Row], sum_of_all: Row) -> list[str]:
-    """The notes on the sum of money, unless a row says the same; doubts about uses stand at their rows."""
-    said = {note for line in lines for note in line.notes}
-    return [note for note in sum_of_all.notes if "money" in note and note not in said]
-
-
-def _heads(resources: Sequence[str], shows_money: bool) -> list[str]:
-    return ["CPU hours", "GiB hours", *(f"{one} hours" for one in resources), *(["cost"] if shows_money else [])]
+    """The notes on the sum of money and on damaged runs, unless a row has them; doubts about uses stand at their rows."""
+    said = {text for line in lines for note in line.notes for text in (note, f"{line.name}: {note}")}
+    return [note for note in sum_of_all.notes if " uses: " not in note and note not in said]
 
 
 def _width(head: str) -> int:

@@ -144,6 +144,14 @@ def test_damaged_runs_are_listed_with_what_is_wrong_and_hide_no_other(runs: Path
     ]
 
 
+@pytest.mark.parametrize("arguments", [["one"], ["--by", "team"]])
+def test_a_damaged_run_is_named_however_the_sum_is_cut(runs: Path, costs: Costs, arguments: list[str]):
+    make(runs, "one", here("ingest", 1.0)).config.write_text("run: [")
+    table = costs(*arguments)
+    assert len(table) == 4
+    assert table[-1].startswith("total: one: no prices, since its config.yaml is damaged: ")
+
+
 def test_a_run_that_works_now_counts_until_now(runs: Path, costs: Costs):
     folder = make(runs, "one", PodRuns(step="ingest", started=0.0, cpu=2.0, time=10.0))
     assert costs()[-1] == "* one: 1 of 1 uses: no end in the log, counted up to the last event before"

@@ -1,4 +1,4 @@
-"""Uses of the pods of a training: each start of a container is told once when it runs, and once when it ended.
+"""Uses of the pods of a training: each start of a container gives one event when it runs, and one when it ended.
 
 Pods vanish with a restart, a preemption or the TrainJob, and nobody can be asked about them afterwards. So their times
 are kept while they can be seen. All here is pure: a look goes in, events come out.
