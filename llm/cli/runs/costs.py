@@ -93,7 +93,7 @@ def _table(lines: Sequence[Row], sum_of_all: Row) -> list[str]:
 
 
 def _of_the_total_alone(lines: Sequence[Row], sum_of_all: Row) -> list[str]:
-    """The notes on the sum of money and on damaged runs, unless a row has them; doubts about uses stand at their rows."""
+    """The notes on the money and on damaged runs that no row has; doubts about uses stand at their rows."""
     said = {text for line in lines for note in line.notes for text in (note, f"{line.name}: {note}")}
     return [note for note in sum_of_all.notes if " uses: " not in note and note not in said]
 

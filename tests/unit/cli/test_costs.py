@@ -118,6 +118,8 @@ def test_figures_that_are_not_exact_have_a_star_and_a_reason(runs: Path, costs: 
     make(runs, "one", bare, node("b", -1.0), *earlier)
     table = costs()
     assert table[1].split() == ["one*", "1", "0", "0"]
+    make(runs, "two", node("c", 1.0, cpu=None, memory_bytes=None, accelerators={}))
+    assert not [line for line in costs() if line.startswith("total:")], "doubts stand at their rows"
     assert table[3:] == [
         "* one: 1 of 3 uses: asked for nothing, counted as 0",
         "* one: 1 of 3 uses: ended before it began by its clock, counted as 0",

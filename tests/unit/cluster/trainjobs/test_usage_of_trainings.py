@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from llm.cluster.trainjobs import run_trainjob
 from llm.cluster.trainjobs.follower.usage import Account, take_in
-from llm.cluster.trainjobs.trainjob import manifest
+from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
 from llm.cluster.trainjobs.trainjob_requests import training_pods
+from llm.config import RunConfig
 from llm.errors import Preempted
 from llm.runs.event_kinds import PodRuns, PodUsed, StepFailed, StepStarted
 from llm.runs.events import EventLog
@@ -180,3 +182,18 @@ def test_an_account_of_the_last_training_that_cannot_be_read_keeps_no_training_f
     run()
     assert seconds(log) == [(0, 0, 5.0), (1, 0, 5.0)]
     assert not log.of_kind(StepFailed)
+
+
+@pytest.mark.parametrize(("labels", "team"), [({}, None), ({"cost-centre": "speech", "team": "other"}, "speech")])
+def test_the_team_of_pods_without_a_label_is_that_of_the_step_train(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch, labels: dict[str, str], team: str | None
+):
+    asked: list[TrainJobSpec] = []
+    monkeypatch.setattr(run_trainjob, "connect", lambda cluster: FakeCluster().api())
+    monkeypatch.setattr(run_trainjob, "run_trainjob", lambda api, spec, *rest, **named: asked.append(spec))
+    config = RunConfig.model_validate({
+        "training": {"pool": "gpu"}, "costs": {"team_label": "cost-centre"},
+        "pods": {"steps": {"train": {"labels": labels}}},
+    })  # fmt: skip
+    run_trainjob.train_job("demo", config, log)("s3://b/plan.json")
+    assert [(spec.team_label, spec.team) for spec in asked] == [("cost-centre", team)]

@@ -84,9 +84,11 @@ def test_a_pod_without_the_label_is_of_the_team_of_the_step(labels: dict[str, st
         ([(5, [pod("a", (3, None))]), (9, [pod("a", phase="Failed", reason="Evicted")])],
          [("pod_runs", "a", 3, None), ("pod_used", "a", 3, 9)]),
         ([(5, [pod("a")]), (9, [])], []),
+        ([(5, [pod("a", (3, 4), name="p")]), (6, [pod("b", (3, None), name="p")])],
+         [("pod_used", "a", 3, 4), ("pod_runs", "b", 3, None)]),
     ],
     ids=["runs and ends", "ended before the first look", "restarted in place", "gone", "a restart with new pods",
-         "its node is lost", "evicted, and its times are lost", "never ran"],
+         "its node is lost", "evicted, and its times are lost", "never ran", "another pod of the same name"],
 )  # fmt: skip
 def test_each_start_of_a_container_is_told_once(looks: Any, events: Any):
     assert told(*looks) == events
