@@ -51,15 +51,34 @@ def test_a_time_that_no_calendar_has_is_missing(seconds: float):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, "n/a"), (0.0, "0"), (612.0, "0.17"), (131_400.0, "36.5"), (3_597_000.0, "999"), (4_334_400.0, "1,204")],
+    [
+        (None, "n/a"),
+        (0.0, "0"),
+        (0.1, "<0.0001"),
+        (82.0, "0.0228"),
+        (5.8, "0.0016"),
+        (612.0, "0.17"),
+        (131_400.0, "36.5"),
+        (3_597_000.0, "999"),
+        (4_334_400.0, "1,204"),
+    ],
 )
-def test_hours_have_three_digits(seconds: float | None, words: str):
+def test_hours_have_three_digits_or_four_places(seconds: float | None, words: str):
     assert hours(seconds) == words
 
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [(None, "n/a"), (0.0, "0.00"), (0.00412, "0.0041"), (0.1, "0.10"), (20.664, "20.66"), (1204.5, "1,204.50")],
+    [
+        (None, "n/a"),
+        (0.0, "0.00"),
+        (6e-5, "<0.0001"),
+        (0.00412, "0.0041"),
+        (0.02, "0.02"),
+        (0.1, "0.10"),
+        (20.664, "20.66"),
+        (1204.5, "1,204.50"),
+    ],
 )
-def test_money_has_cents_and_small_sums_two_digits(amount: float | None, words: str):
+def test_money_has_cents_and_small_sums_four_places(amount: float | None, words: str):
     assert money(amount) == words

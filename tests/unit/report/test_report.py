@@ -113,7 +113,7 @@ def test_the_cost_of_all_attempts_is_told_in_a_line(sample_run: Callable[..., An
 
 def test_the_cost_of_an_earlier_version_is_called_an_estimate(sample_run: Callable[..., Any]):
     page = Page(write_report(sample_run().do("ingest").folder).read_text())
-    assert "used about 0.00506 CPU-hours, over all attempts" in page.text
+    assert "used about 0.0051 CPU-hours, over all attempts" in page.text
 
 
 def test_the_page_fetches_nothing(sample_run: Callable[..., Any]):
