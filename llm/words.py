@@ -25,6 +25,27 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
 
 
+def hours(seconds: float | None) -> str:
+    """A time that something was held, in hours, to three digits or four places: `0.17`, `36.5`, `1,204`, `0.0016`."""
+    if seconds is None:
+        return MISSING
+    number = seconds / 3600
+    if 0 < number < 0.1:
+        return _four_places(number)
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
+
+
+def money(amount: float | None) -> str:
+    """An amount without its currency: `1,204.50`; a small one to four places: `0.0041`, `<0.0001`."""
+    if amount is None:
+        return MISSING
+    return _four_places(amount) if 0 < amount < 0.01 else f"{amount:,.2f}"
+
+
+def _four_places(number: float) -> str:
+    return f"{number:.4f}" if number >= 0.0001 else "<0.0001"
+
+
 def size(number_bytes: float | None) -> str:
     """Three digits in bytes, KiB, MiB, GiB or TiB: `12.4 MiB`."""
     if number_bytes is None:

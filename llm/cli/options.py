@@ -48,8 +48,7 @@ def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFol
             what = f"with a finished {having} step " if having else ""
             raise UserError(f"there is no run {what}in {root}", "Make one with `gristmill run pretrain`.")
         return found
-    if not name or name.startswith(".") or "/" in name:
-        raise UserError(f"{name!r} is not the name of a run", "`gristmill runs` lists them; --runs names their folder.")
+    check_name(name)
     folder = RunFolder(runs_to_read(root, name) / name)
     if not folder.events.is_file():
         raise UserError(f"there is no run {name} in {root}", "`gristmill runs` lists them.")
@@ -58,6 +57,12 @@ def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFol
             f"run {name} has not finished its {having} step", "Wait for its end, or choose another with --run."
         )
     return folder
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for a text that cannot be the name of a run."""
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError(f"{name!r} is not the name of a run", "`gristmill runs` lists them; --runs names their folder.")
 
 
 def _has(run: RunFolder, step: str | None) -> bool:

@@ -34,6 +34,16 @@ class Terminated:
 
 
 @dataclass(frozen=True)
+class Ran:
+    """A time for which a container ran."""
+
+    started: str
+    """RFC 3339 in UTC, as the kubelet gives it."""
+    ended: str | None
+    """None if it runs still."""
+
+
+@dataclass(frozen=True)
 class Pod:
     """One pod; "its container" means the one that the reader named."""
 
@@ -65,6 +75,9 @@ class Pod:
     message: str = ""
     requests: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
+    ran: tuple[Ran, ...] = ()
+    """When its container ran, as far as the kubelet still says it: this start of it and the one before."""
 
     @property
     def has_log(self) -> bool:
@@ -93,7 +106,8 @@ def read_pod(document: Json, container: str) -> Pod:
     metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
     own: Json = next((one for one in spec.get("containers") or () if one["name"] == container), {})
     statuses = status.get("containerStatuses") or []
-    state: Json = next((one.get("state") or {} for one in statuses if one.get("name") == container), {})
+    of_own: Json = next((one for one in statuses if one.get("name") == container), {})
+    state: Json = of_own.get("state") or {}
     resources = own.get("resources") or {}
     return Pod(
         name=metadata["name"], namespace=metadata.get("namespace", ""), phase=status.get("phase", "Pending"),
@@ -105,6 +119,7 @@ def read_pod(document: Json, container: str) -> Pod:
         image=str(own.get("image") or ""), is_running="running" in state, terminated=_terminated(state),
         reason=str(status.get("reason") or ""), message=str(status.get("message") or ""),
         requests=resources.get("requests") or {}, limits=resources.get("limits") or {},
+        uid=metadata.get("uid", ""), ran=(*_ran(of_own.get("lastState") or {}), *_ran(state)),
     )  # fmt: skip
 
 
@@ -129,6 +144,15 @@ def _waiting(statuses: Sequence[Json]) -> tuple[Waiting, ...]:
         )
         for one, waiting in found if waiting is not None
     )  # fmt: skip
+
+
+def _ran(state: Json) -> tuple[Ran, ...]:
+    """The time in a state; none if it is not said, as of a container on a node that was lost."""
+    for kind in ("running", "terminated"):
+        one = state.get(kind)
+        if one is not None and one.get("startedAt"):
+            return (Ran(str(one["startedAt"]), str(one["finishedAt"]) if one.get("finishedAt") else None),)
+    return ()
 
 
 def _terminated(state: Json) -> Terminated | None:

@@ -8,6 +8,7 @@ from llm.config.parameter import to_parameter
 from llm.config.secrets import without_secrets
 from llm.config.sections import (
     ClusterConfig,
+    CostsConfig,
     DataConfig,
     EvaluationConfig,
     ExportConfig,
@@ -29,6 +30,7 @@ from llm.config.spelling import nearest
 __all__ = [
     "SETTINGS",
     "ClusterConfig",
+    "CostsConfig",
     "DataConfig",
     "Decides",
     "EvaluationConfig",

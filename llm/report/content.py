@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from llm.config import without_secrets
 from llm.errors import UserError
 from llm.report.training import Training, read_training
+from llm.runs.accounts import account_of, in_one_line
 from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.event_kinds import RunFinished, RunStarted, Warned
 from llm.runs.folder import RunFolder
@@ -52,6 +53,8 @@ class Content:
     tokenizer: TokenizerCounts | None = None
     shards: ShardsCounts | None = None
     training: Training = field(default_factory=Training)
+    cost: str | None = None
+    """The use and the cost of all attempts, in a line."""
 
     @property
     def started(self) -> str | None:
@@ -97,6 +100,7 @@ def gather(folder: RunFolder) -> Content:
     """Read the run folder and the products that its manifests name."""
     attempt = last_attempt(folder.events)
     content = Content(folder.name, attempt, _config(folder), {})
+    content.cost = in_one_line(account_of(folder))
     content.manifests = _manifests(content, folder)
     content.corpus = _counts(content, "ingest", CorpusCounts)
     content.validation = _counts(content, "validate", ValidationCounts)

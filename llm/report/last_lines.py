@@ -9,6 +9,7 @@ from typing import Any
 from llm.errors import UserError
 from llm.evaluation.gate.words import verdict_in_words
 from llm.evaluation.words import heading, quantity
+from llm.runs.accounts import account_of, in_one_line
 from llm.runs.attempt import Attempt, last_attempt
 from llm.runs.folder import RunFolder
 from llm.storage.products import GateCounts
@@ -23,7 +24,7 @@ def last_lines(folder: RunFolder, report: str) -> list[str]:
     attempt = last_attempt(folder.events)
     parts = (_scores, _verdict, _model, _served)
     lines = [line for part in parts for line in _readable(part, folder, attempt)]
-    return [*lines, *_times(attempt), f"report {report}"]
+    return [*lines, *_times(attempt), *_cost(folder), f"report {report}"]
 
 
 def made(folder: RunFolder) -> dict[str, Any]:
@@ -102,3 +103,8 @@ def _times(attempt: Attempt) -> Iterator[str]:
         yield f"time {duration(attempt.seconds)}: {times}"
     if reused:
         yield f"reused: {', '.join(reused)}"
+
+
+def _cost(folder: RunFolder) -> Iterator[str]:
+    if (used := in_one_line(account_of(folder))) is not None:
+        yield f"used {used}, over all attempts"

@@ -36,8 +36,10 @@ from llm.runs.events import EventLog
 from llm.runs.folder import run_folder
 from llm.runs.mirror import mirrored
 from llm.runs.origin import kfp_run, versions
+from llm.steps.pods import REPORT
 from llm.steps.registry import STEPS
 from llm.steps.step import Context, Step
+from llm.steps.usage import accounted
 from llm.steps.why import record, why_made
 from llm.storage import Manifest, Recipe, Store, is_s3, open_objects, sha256_of_json
 from llm.storage.names import give_name
@@ -69,11 +71,12 @@ def run_step(name: str, context: Context, given: Mapping[str, Manifest]) -> Mani
         context.log.emit(StepStarted(step=name, pid=os.getpid()))
         started = time.monotonic()
         try:
-            if last_attempt(context.log.path).of_kind(StopRequested):
-                raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
-            with _explained(step, context):
-                manifest = _made_by(step, context, given)
-            context.folder.keep(name, manifest)
+            with accounted(name, context.config, context.log):
+                if last_attempt(context.log.path).of_kind(StopRequested):
+                    raise Preempted(f"stopped on request before {name}", "Run the same command again to go on.")
+                with _explained(step, context):
+                    manifest = _made_by(step, context, given)
+                context.folder.keep(name, manifest)
         except BaseException as error:
             code = error.exit_code if isinstance(error, GristmillError) else EXIT_FAULT
             message = str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
@@ -175,7 +178,10 @@ def report_component(config: str, page: str) -> None:
 
     try:
         context = open_context(from_yaml(config))
-        with _shared_folder(context, "report"):
+        with (
+            _shared_folder(context, REPORT),
+            accounted(REPORT, context.config, context.log, from_the_start=False),
+        ):
             attempt = last_attempt(context.folder.events)
             died = any(step.state == "unfinished" for step in attempt.steps.values())
             exit_code = Preempted.exit_code if died else EXIT_OK  # a step tells every error itself, so it was killed

@@ -286,6 +286,8 @@ class Training:
     def __init__(self, cluster: FakeCluster, job: Json) -> None:
         self.cluster, self.job, self.name, self.attempt = cluster, job, job["metadata"]["name"], 0
         self.nodes = job["spec"]["trainer"]["numNodes"]
+        self.requests: Json = {}
+        self.labels: Json = {}
 
     def after(self, seconds: float, action: Callable[..., object], *arguments: Any, **named: Any) -> None:
         self.cluster.clock.after(seconds, lambda: action(*arguments, **named))
@@ -296,7 +298,7 @@ class Training:
     def run_pods(self) -> None:
         for index in range(self.nodes):
             self.cluster.logs.setdefault(self.pod(index), [])
-            self._state(index, "Running", {"running": {}})
+            self._state(index, "Running", {"running": {"startedAt": self.cluster.date()}})
 
     def say(self, line: str, index: int = 0, at: int | None = None) -> None:
         with self.cluster.changed:
@@ -311,7 +313,7 @@ class Training:
 
     def end(self, index: int, code: int, message: str = "", reason: str = "", at: str = "") -> None:
         ended = {"exitCode": code, "reason": reason or ("Error" if code else "Completed"), "message": message,
-                 "finishedAt": at or self.cluster.date()}  # fmt: skip
+                 "finishedAt": at or self.cluster.date(), **self._started(index)}  # fmt: skip
         self._state(index, "Failed" if code else "Succeeded", {"terminated": ended})
 
     def succeed(self) -> None:
@@ -323,11 +325,30 @@ class Training:
         conditions = self.job.setdefault("status", {}).setdefault("conditions", [])
         conditions.append({"type": kind, "status": "True", "reason": reason, "message": message})
 
-    def _state(self, index: int, phase: str, state: Json) -> None:
+    def restart_in_place(self, index: int, code: int, down_seconds: float = 0.0) -> None:
+        """The container ended, and after so many seconds its kubelet starts it again in the same pod."""
+        at = self.cluster.clock.date() - timedelta(seconds=down_seconds)
+        ended = {"exitCode": code, "finishedAt": at.strftime("%Y-%m-%dT%H:%M:%SZ"), **self._started(index)}
+        running = {"running": {"startedAt": self.cluster.date()}}
+        self._state(index, "Running", running, lastState={"terminated": ended})
+
+    def delete_pods(self) -> None:
+        """As JobSet does it at a restart: they are gone at once, whatever they did."""
+        with self.cluster.changed:
+            for index in range(self.nodes):
+                self.cluster.objects.pop(f"{PODS.format(self.cluster.namespace)}/{self.pod(index)}", None)
+            self.cluster.changed.notify_all()
+
+    def _started(self, index: int) -> Json:
+        found = self.cluster.pods().get(self.pod(index), {}).get("status", {}).get("containerStatuses", [{}])[0]
+        return {"startedAt": one["startedAt"]} if (one := found.get("state", {}).get("running")) else {}
+
+    def _state(self, index: int, phase: str, state: Json, **more: Json) -> None:
         labels = {JOBSET: self.name, "batch.kubernetes.io/job-completion-index": str(index),
-                  "jobset.sigs.k8s.io/restart-attempt": str(self.attempt)}  # fmt: skip
-        status = {"phase": phase, "containerStatuses": [{"name": "node", "state": state}]}
-        spec = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "node", "image": "x"}]}
+                  "jobset.sigs.k8s.io/restart-attempt": str(self.attempt), **self.labels}  # fmt: skip
+        status = {"phase": phase, "containerStatuses": [{"name": "node", "state": state, **more}]}
+        container = {"name": "node", "image": "x", "resources": {"requests": self.requests}}
+        spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
         with self.cluster.changed:
             path = f"{PODS.format(self.cluster.namespace)}/{self.pod(index)}"
             self.cluster.put(path, metadata={"labels": labels}, spec=spec, status=status)

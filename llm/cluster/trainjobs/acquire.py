@@ -27,12 +27,19 @@ class Acquired:
 
 
 def acquire(
-    api: Api, body: Json, on_signal: DeletesOnSignal, tell: Callable[[str], None], *, replace_complete: bool
+    api: Api,
+    body: Json,
+    on_signal: DeletesOnSignal,
+    tell: Callable[[str], None],
+    *,
+    replace_complete: bool,
+    before_it_goes: Callable[[], None] = lambda: None,
 ) -> Acquired:
     """Create the TrainJob. If its name is taken, adopt that TrainJob if it asks for the same.
 
-    `why_replace` says which TrainJobs are replaced. Raises UserError if it asks for something else, BusyError if
-    another run does the same work now (both would write the same checkpoints), ServiceError if that cannot be seen.
+    `before_it_goes` is called while the pods of one that is to be replaced can still be seen. `why_replace` says which
+    TrainJobs are replaced. Raises UserError if it asks for something else, BusyError if another run does the same work
+    now (both would write the same checkpoints), ServiceError if that cannot be seen.
     """
     name = body["metadata"]["name"]
     while True:
@@ -56,6 +63,7 @@ def acquire(
                 _give_way(api, job)
             return Acquired(job, None)
         tell(why)
+        before_it_goes()
         delete_and_wait(api, [job], tell)
 
 

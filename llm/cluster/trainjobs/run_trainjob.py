@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from llm.cluster.api import Api, connect
 from llm.cluster.trainjobs.acquire import Acquired, acquire
 from llm.cluster.trainjobs.delete_on_signal import DeletesOnSignal
 from llm.cluster.trainjobs.follower.loop import follow_to_the_end
+from llm.cluster.trainjobs.follower.usage import account_so_far, take_in
 from llm.cluster.trainjobs.own_pod import own_pod, training_image
 from llm.cluster.trainjobs.pool_preflight import read_pool
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
-from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
-from llm.config import ClusterConfig, TrainingConfig
+from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, training_pods
+from llm.config import ClusterConfig, RunConfig
 from llm.errors import ServiceError
 from llm.runs.event_kinds import Progress, TrainJobBegun, Warned
 from llm.runs.events import EventLog
@@ -23,16 +25,18 @@ PATIENCE_SECONDS = 600.0
 """Seconds to wait out an outage of the API server once the TrainJob is there: an upgrade of a control plane."""
 
 
-def train_job(run: str, training: TrainingConfig, cluster: ClusterConfig, log: EventLog) -> Callable[[str], None]:
+def train_job(run: str, config: RunConfig, log: EventLog) -> Callable[[str], None]:
     """A function that runs a plan, given by its URI, as a TrainJob on the training's pool; see `run_trainjob`."""
-    assert training.pool is not None
-    pool = training.pool
+    training, cluster, pool = config.training, config.cluster, config.training.pool
+    assert pool is not None
+    label = config.costs.team_label
 
     def run_plan(plan_uri: str) -> None:
         spec = TrainJobSpec(
             run=run, task=TASK, pool=pool, nodes=training.parallel.nodes,
             processes=training.parallel.processes,
             command=(*POD, plan_uri),
+            team_label=label, team=config.pods.of(TASK).labels.get(label),
         )  # fmt: skip
         api = connect(cluster)
         try:
@@ -66,13 +70,25 @@ def run_trainjob(
         read_pool(api, spec.pool)
         image = training_image(launcher)
         body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
-        acquired = acquire(api, body, on_signal, tell, replace_complete=replace_complete)
+        acquired = acquire(
+            api, body, on_signal, tell, replace_complete=replace_complete,
+            before_it_goes=lambda: _account_for_the_last(api, spec, log),
+        )  # fmt: skip
         _tell_acquired(acquired, log)
         api.patience_seconds = PATIENCE_SECONDS
         api.tell = lambda message: log.emit(Warned(message=message.replace("\n  ", " ")))
         follow_to_the_end(api, acquired, spec, cluster, log)
         if not acquired.job["metadata"].get("ownerReferences"):
             _tidy_up(api, acquired, log)
+
+
+def _account_for_the_last(api: Api, spec: TrainJobSpec, log: EventLog) -> None:
+    """Write down what the pods of the earlier TrainJob held: its launcher may have died before they ended."""
+    with suppress(ServiceError):  # it keeps no training from starting
+        pods = training_pods(api, trainjob_name(spec.run, spec.task))
+        _, usages = take_in(account_so_far(log.read()), spec, pods, api.clock.date())
+        for usage in usages:
+            log.emit(usage)
 
 
 def _tidy_up(api: Api, acquired: Acquired, log: EventLog) -> None:

@@ -40,6 +40,10 @@ class TrainJobSpec:
     processes: int
     """Ranks on each node."""
     command: tuple[str, ...]
+    team_label: str = "team"
+    """Label of pods that names the team that pays."""
+    team: str | None = None
+    """The team that pays for a pod without that label."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from llm.config.sections.model import ModelConfig
 from llm.config.sections.run import RunConfig, RunSection
 from llm.config.sections.serving import ServingConfig
 from llm.config.sections.storage import StorageConfig
-from llm.config.sections.tracking import TrackingConfig
+from llm.config.sections.tracking import CostsConfig, TrackingConfig
 from llm.config.sections.training import TrainingConfig
 
 __all__ = [
     "ClusterConfig",
+    "CostsConfig",
     "DataConfig",
     "EvaluationConfig",
     "ExportConfig",

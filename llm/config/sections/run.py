@@ -15,7 +15,7 @@ from llm.config.sections.export import ExportConfig
 from llm.config.sections.model import ModelConfig
 from llm.config.sections.serving import ServingConfig
 from llm.config.sections.storage import StorageConfig
-from llm.config.sections.tracking import TrackingConfig
+from llm.config.sections.tracking import CostsConfig, TrackingConfig
 from llm.config.sections.training import TrainingConfig
 
 
@@ -53,6 +53,8 @@ class RunConfig(Section):
     """Serving."""
     tracking: Annotated[TrackingConfig, NOTHING] = TrackingConfig()
     """Tracking."""
+    costs: Annotated[CostsConfig, NOTHING] = CostsConfig()
+    """Costs."""
     storage: Annotated[StorageConfig, COURSE] = StorageConfig()
     """Storage."""
     cluster: Annotated[ClusterConfig, COURSE] = ClusterConfig()

@@ -17,6 +17,7 @@ from llm.runs.event_kinds.training import (
     TrainStep,
     TrainValidation,
 )
+from llm.runs.event_kinds.usage import PodRuns, PodUsed, Usage
 
 __all__ = [
     "EVENT_KINDS",
@@ -24,6 +25,8 @@ __all__ = [
     "Event",
     "Judged",
     "MetricMeasured",
+    "PodRuns",
+    "PodUsed",
     "Progress",
     "RunFinished",
     "RunStarted",
@@ -40,6 +43,7 @@ __all__ = [
     "TrainValidation",
     "TrainingDiscarded",
     "UnknownEvent",
+    "Usage",
     "Versions",
     "Warned",
 ]

@@ -31,12 +31,11 @@ def body(context: Context, given: Given) -> Manifest:
 
 def _on_a_pool(context: Context) -> Elsewhere | None:
     """A function that takes the training to the pool that the configuration names; None: it is done here."""
-    config = context.config
-    if config.training.pool is None:
+    if context.config.training.pool is None:
         return None
     from llm.cluster.trainjobs.run_trainjob import train_job
 
-    return train_job(context.folder.name, config.training, config.cluster, context.log)
+    return train_job(context.folder.name, context.config, context.log)
 
 
 STEP = Step(

@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from llm.config import Decides, RunConfig, compose, deciding, marked
+from llm.config import Decides, PodConfig, RunConfig, compose, deciding, marked
 from llm.config.decides import COURSE, NOTHING
 from llm.config.sections.base import Section
 from llm.runs import run_name
@@ -23,6 +23,7 @@ NOT_OF_THE_RESULT = {
         "cluster.namespace",
         "cluster.kfp_uri",
         "cluster.service_account",
+        "cluster.run_as_user",
         "cluster.unschedulable_after_seconds",
         "cluster.timeout_seconds",
         "run.folder",
@@ -34,8 +35,15 @@ NOT_OF_THE_RESULT = {
         "tracking.model",
         "tracking.sinks",
         "tracking.timeout_seconds",
+        "costs.cpu_hour",
+        "costs.memory_gib_hour",
+        "costs.accelerator_hour",
+        "costs.currency",
+        "costs.team_label",
         "cluster.experiment",
         "run.name",
+        *(f"pods.all.{name}" for name in PodConfig.model_fields),
+        "pods.steps",
     },
 }
 """The fields that leave a recipe: each is wanted. A new name needs a reason why it changes no byte of a product."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from llm.config import CostsConfig, RunConfig, to_yaml
 from llm.report import write_report
 from llm.report.figures import against, measured
-from llm.runs.event_kinds import RunFinished, RunStarted, StepStarted, Versions
+from llm.runs.event_kinds import PodUsed, RunFinished, RunStarted, StepStarted, Versions
 from llm.words import size
 
 FETCHING = {"src", "href", "action", "srcset", "data", "poster"}
@@ -96,6 +97,23 @@ def test_peak_memory_is_that_of_the_training_until_the_run_has_ended(sample_run:
     assert "1.31\u00a0GiB\nof the training" in page_of(run).text
     run.emit(RunFinished(exit_code=0, seconds=300.0, peak_memory_bytes=3 << 30))
     assert "3\u00a0GiB\nof the whole run" in page_of(run).text
+
+
+def test_the_cost_of_all_attempts_is_told_in_a_line(sample_run: Callable[..., Any]):
+    run = sample_run()
+    assert "used" not in Page(write_report(run.folder).read_text()).text
+    run.folder.write_config(to_yaml(RunConfig(costs=CostsConfig(accelerator_hour={"nvidia.com/gpu": 2.5}))))
+    held = {"step": "train", "pod": "p", "cpu": 4.0, "memory_bytes": 2**33, "accelerators": {"nvidia.com/gpu": 1.0}}
+    run.emit(PodUsed(started=0.0, ended=3600.0, **held))
+    run.emit(RunStarted())
+    run.emit(PodUsed(started=9000.0, ended=12600.0, **held))
+    text = Page(write_report(run.folder).read_text()).text
+    assert "used 8 CPU-hours, 16 GiB-hours, 2 nvidia.com/gpu-hours: 5.00 USD, over all attempts" in text
+
+
+def test_the_cost_of_an_earlier_version_is_called_an_estimate(sample_run: Callable[..., Any]):
+    page = Page(write_report(sample_run().do("ingest").folder).read_text())
+    assert "used about 0.0051 CPU-hours, over all attempts" in page.text
 
 
 def test_the_page_fetches_nothing(sample_run: Callable[..., Any]):

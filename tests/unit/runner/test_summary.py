@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from llm.config import CostsConfig, RunConfig, to_yaml
 from llm.runner.local import RunOutcome
 from llm.runner.summary import summary
-from llm.runs.event_kinds import StepFinished, StepStarted
+from llm.runs.event_kinds import PodUsed, StepFinished, StepStarted
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.storage import Recipe, Store
@@ -65,8 +66,18 @@ def test_time_training_share_memory_and_overhead_are_told(tmp_path: Path):
     assert "next: gristmill generate" in text
 
 
+def test_what_all_attempts_used_is_told_with_its_cost(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    for started in (0.0, 9000.0):
+        EventLog(folder.events).emit(PodUsed(step="train", started=started, ended=started + 1800, cpu=2.0))
+    assert "used 2 CPU-hours, over all attempts" in summary(outcome(folder))
+    folder.write_config(to_yaml(RunConfig(costs=CostsConfig(cpu_hour=0.04, currency="EUR"))))
+    assert "used 2 CPU-hours: 0.08 EUR, over all attempts" in summary(outcome(folder))
+
+
 def test_what_is_unknown_is_not_made_up(tmp_path: Path):
     text = "\n".join(summary(outcome(RunFolder(tmp_path), step_seconds={}, peak_memory_bytes=None, exit_code=2)))
     assert "peak memory n/a" in text
     assert "a step" not in text
     assert "next:" not in text
+    assert "used" not in text

@@ -17,7 +17,9 @@ from llm.cluster.trainjobs.follower.diagnosis import in_the_way_of, to_making, t
 from llm.cluster.trainjobs.follower.endings import Ending, attempt_of, ending_of, index_of
 from llm.cluster.trainjobs.follower.failure import FINAL, STOPPED, as_raised, cause
 from llm.cluster.trainjobs.follower.snapshot import Followed, Snapshot, Wants
+from llm.cluster.trainjobs.follower.usage import Account, take_in
 from llm.errors import GristmillError, Preempted
+from llm.runs.event_kinds import Usage
 
 GAP_SECONDS = 5.0
 WARNINGS_EVERY_SECONDS = 3.0
@@ -39,6 +41,13 @@ class Warn:
     """Say what is wrong, though the training goes on."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Write down what a pod holds, or held."""
+
+    usage: Usage
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Done:
     """Return: the training is complete."""
 
 
-Action = Say | Warn | ReadLogs | ReadRest | GiveUp | Fail | Done
+Action = Say | Warn | Record | ReadLogs | ReadRest | GiveUp | Fail | Done
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,8 @@ class State:
     warned: Obstacle | None = None
     """The obstacle in the controllers' warnings when they were last read."""
     warnings_read_at: float | None = None
+    account: Account = field(default_factory=Account)
+    """The uses of the pods, as far as they were told."""
 
 
 def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Wants:
@@ -115,9 +126,13 @@ def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Want
 
 def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tuple[State, list[Action]]:
     """The state after a look at `now` (seconds), and the actions to take, in this order."""
+    account, usages = take_in(state.account, followed.spec, seen.pods, seen.date)
+    state = replace(state, account=account)
+    actions: list[Action] = [Record(usage) for usage in usages]
     if seen.job is None:
-        return state, [ReadRest(), Fail(_deleted(followed, state))]
-    state, actions = _take_in(state, seen)
+        return state, [*actions, ReadRest(), Fail(_deleted(followed, state))]
+    state, more = _take_in(state, seen)
+    actions += more
     actions.append(ReadLogs(_logs(seen.pods)))
     end = ended(seen.job)
     if end is not None:

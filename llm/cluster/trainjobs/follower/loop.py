@@ -16,6 +16,7 @@ from llm.cluster.trainjobs.follower.decide import (
     GiveUp,
     ReadLogs,
     ReadRest,
+    Record,
     Say,
     State,
     Warn,
@@ -24,6 +25,7 @@ from llm.cluster.trainjobs.follower.decide import (
 )
 from llm.cluster.trainjobs.follower.log_stream import LogStream
 from llm.cluster.trainjobs.follower.snapshot import Followed, observe
+from llm.cluster.trainjobs.follower.usage import account_so_far
 from llm.cluster.trainjobs.trainjob import TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
 from llm.config import ClusterConfig
@@ -42,7 +44,7 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
     followed = Followed(
         metadata["name"], metadata["uid"], metadata["creationTimestamp"], spec, cluster.unschedulable_after_seconds
     )
-    state = State()
+    state = State(account=account_so_far(log.read()))
     try:
         with LogStream(api.new_connection(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
             act = Act(api, followed, stream, log)
@@ -75,6 +77,8 @@ class Act:
                 self._log.emit(Progress(step=self._followed.spec.task, message=message))
             case Warn(message):
                 self._log.emit(Warned(message=message))
+            case Record(usage):
+                self._log.emit(usage)
             case ReadLogs(pods):
                 self._stream.see(pods)
             case ReadRest():

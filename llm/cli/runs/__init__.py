@@ -1,0 +1,1 @@
+"""The verbs that look at runs that were made: runs, report, costs."""
