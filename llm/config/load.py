@@ -233,7 +233,8 @@ def _refusal(key: str, value: Any, message: str) -> str:
     """The line about a value, or about the keys of a section that do not fit each other."""
     words = message.removeprefix("Value error, ")
     words = words[0].lower() + words[1:]
-    return f"{key}: {words}" if isinstance(value, dict) else f"{key}={value!r} is not allowed: {words}"
+    is_about_keys = isinstance(value, dict) and message.startswith("Value error, ")
+    return f"{key}: {words}" if is_about_keys else f"{key}={value!r} is not allowed: {words}"
 
 
 def _old_keys_below(key: str, value: Any) -> list[str]:

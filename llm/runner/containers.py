@@ -233,7 +233,7 @@ def _limits(pod: PodConfig) -> dict[str, Any]:
 
 
 def _step_of(command: list[str]) -> str:
-    """The step that a container's command runs, as KFP's executor is told."""
+    """The step that a container's command runs: an argument of KFP's executor."""
     return command[command.index("--function_to_execute") + 1] if "--function_to_execute" in command else ""
 
 

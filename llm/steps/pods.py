@@ -1,4 +1,4 @@
-"""What the configuration says of the steps' pods, held against the steps."""
+"""The settings of the steps' pods, held against the steps."""
 
 from __future__ import annotations
 

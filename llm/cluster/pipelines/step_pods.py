@@ -109,7 +109,7 @@ class StepPods:
         return next((str(one["message"]) for one in [*nodes, *states] if one.get("message")), None)
 
     def refused(self, run_id: str) -> list[RefusedPod]:
-        """The pods of the run that the API server did not take; none where neither Workflows nor events may be read."""
+        """The pods of the run that the API server did not take; none where Workflows and events may not be read."""
         try:
             workflows = self._labelled("/apis/argoproj.io/v1alpha1", "workflows", run_id)
             return [refused for workflow in workflows for refused in refused_in_nodes(workflow)]

@@ -72,7 +72,7 @@ class Toleration(Section):
 
 
 class PodConfig(Section):
-    """What a step's pod asks for, and where it may run."""
+    """The requests and limits of a step's pod, and the nodes that it may run on."""
 
     cpu_request: CpuAmount | None = None
     """CPU that the scheduler keeps free for the step, as `500m` or `2`."""
@@ -140,7 +140,7 @@ def _check_key(field: str, key: str) -> None:
 
 
 class EveryPod(PodConfig):
-    """What every step's pod asks for: sizes that fit the model `tiny` on two cores."""
+    """The pod of every step, in sizes that fit the model `tiny` on two cores."""
 
     cpu_request: CpuAmount | None = "500m"
     """CPU that the scheduler keeps free for a step, as `500m` or `2`."""
@@ -177,7 +177,7 @@ class PodsConfig(Section):
         return self
 
     def of(self, step: str) -> PodConfig:
-        """What the pod of a step asks for."""
+        """The pod of a step."""
         if (own := self.steps.get(step)) is None:
             return self.all
         given = {name: value for name, value in own.model_dump().items() if value}

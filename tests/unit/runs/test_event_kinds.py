@@ -13,6 +13,7 @@ from llm.runs.event_kinds import (
     EVENT_KINDS,
     CheckpointSaved,
     Event,
+    Judged,
     MetricMeasured,
     PodRuns,
     PodUsed,
@@ -75,6 +76,10 @@ TABLE: dict[str, tuple[Event, str]] = {
         Progress(time=1.5, step="ingest", message="1 of 2 files", done=1, total=2),
         '"step": "ingest", "message": "1 of 2 files", "done": 1, "total": 2',
     ),
+    "judged": (
+        Judged(time=1.5, verdict="PASS", words=["PASS against the floors", "overall: holds"]),
+        '"verdict": "PASS", "words": ["PASS against the floors", "overall: holds"]',
+    ),
     "warning": (Warned(time=1.5, message="é is left out"), '"message": "\\u00e9 is left out"'),
     "metric": (MetricMeasured(time=1.5, name="gate/passed", value=1), '"name": "gate/passed", "value": 1'),
     "train_plan": (
@@ -129,6 +134,7 @@ FIRST_VERSION: dict[str, tuple[str, Event]] = {
     "step_finished": ('"step": "gate"', StepFinished(time=1.5, step="gate")),
     "step_failed": ('"step": "gate"', StepFailed(time=1.5, step="gate")),
     "progress": ('"step": "gate", "message": "x"', Progress(time=1.5, step="gate", message="x")),
+    "judged": ('"verdict": "FAIL", "words": []', Judged(time=1.5, verdict="FAIL", words=[])),
     "warning": ('"message": "x"', Warned(time=1.5, message="x")),
     "metric": ('"name": "a/b", "value": 2.5', MetricMeasured(time=1.5, name="a/b", value=2.5)),
     "train_plan": (
@@ -189,7 +195,7 @@ def test_a_log_of_the_untyped_version_reads_with_its_kinds_and_writes_back_the_s
         copy.emit(event)
     assert copy.path.read_bytes() == GOLDEN.read_bytes()
     events = copy.read()
-    came_later = {StepExplained, PodRuns, PodUsed}
+    came_later = {StepExplained, Judged, PodRuns, PodUsed}
     assert {type(event) for event in events} == {*EVENT_KINDS.values(), UnknownEvent} - came_later
     assert [type(event) for event in events][-1] is UnknownEvent
 
