@@ -35,6 +35,9 @@ DISCOVERY: dict[str, Json] = {
     "/apis/jobset.x-k8s.io/v1alpha2": {"resources": [{"name": "jobsets"}]},
 }
 LISTS = ("pods", "workflows", "trainjobs", "trainingruntimes", "events")
+KUEUE = "/apis/kueue.x-k8s.io"
+QUEUE_LISTS = ("localqueues", "workloads", "clusterqueues", "cohorts", "workloadpriorityclasses", "pendingworkloads")
+"""Listed only where Kueue is there."""
 VERBS = {"POST": "create", "DELETE": "delete", "PATCH": "patch", "PUT": "update"}
 REASONS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
            503: "Service Unavailable"}  # fmt: skip
@@ -143,6 +146,14 @@ class FakeCluster:
         self.put(f"/api/v1/namespaces/{self.namespace}/events/{len(self.objects)}", type="Warning", reason=reason,
                  message=message, lastTimestamp=at or self.date(), involvedObject={"name": name})  # fmt: skip
 
+    def install_kueue(self) -> None:
+        self.objects[KUEUE] = {"versions": [{"version": "v1beta2"}, {"version": "v1beta1"}]}
+
+    def kueue(self, kind: str, name: str, namespace: str | None = None, **document: Any) -> Json:
+        """An object of Kueue; cluster-wide without a namespace."""
+        home = f"{KUEUE}/v1beta2" + (f"/namespaces/{namespace}" if namespace else "")
+        return self.put(f"{home}/{kind}/{name}", **document)
+
     def refuse(self, method: str, path: str, status: int, message: str = "no", times: int = 1) -> None:
         self.refusals += [(method, path, status, message)] * times
 
@@ -176,7 +187,8 @@ class FakeCluster:
             return self._objects(method, path, query, body)
 
     def _objects(self, method: str, path: str, query: dict[str, Any], body: Any) -> tuple[int, Json | str]:
-        if method == "GET" and path.rpartition("/")[2] in LISTS and path not in self.objects:
+        lists = LISTS + (QUEUE_LISTS if KUEUE in self.objects else ())
+        if method == "GET" and path.rpartition("/")[2] in lists and path not in self.objects:
             return 200, {"items": [one for one in self._below(path).values() if _matches(one, query)]}
         if method == "POST" and f"{path}/{body['metadata']['name']}" not in self.objects:
             training = self.create(body)

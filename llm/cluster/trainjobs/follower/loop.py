@@ -8,21 +8,11 @@ from llm.cluster.api import Api
 from llm.cluster.obstacles import Obstacle
 from llm.cluster.refusal import Refused, Unreachable
 from llm.cluster.trainjobs.acquire import Acquired
+from llm.cluster.trainjobs.follower.actions import Action, Done, Fail, GiveUp, ReadLogs, ReadRest, Say, Tell, Warn
 from llm.cluster.trainjobs.follower.copy_events import CopyEvents
-from llm.cluster.trainjobs.follower.decide import (
-    Action,
-    Done,
-    Fail,
-    GiveUp,
-    ReadLogs,
-    ReadRest,
-    Say,
-    State,
-    Warn,
-    decide,
-    wanted,
-)
+from llm.cluster.trainjobs.follower.decide import State, decide, wanted
 from llm.cluster.trainjobs.follower.log_stream import LogStream
+from llm.cluster.trainjobs.follower.queue_news import QueueState, told_already
 from llm.cluster.trainjobs.follower.snapshot import Followed, observe
 from llm.cluster.trainjobs.trainjob import TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
@@ -42,7 +32,7 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
     followed = Followed(
         metadata["name"], metadata["uid"], metadata["creationTimestamp"], spec, cluster.unschedulable_after_seconds
     )
-    state = State()
+    state = State(queue=QueueState(told=told_already(log.read())))
     try:
         with LogStream(api.new_connection(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
             act = Act(api, followed, stream, log)
@@ -75,6 +65,8 @@ class Act:
                 self._log.emit(Progress(step=self._followed.spec.task, message=message))
             case Warn(message):
                 self._log.emit(Warned(message=message))
+            case Tell(event):
+                self._log.emit(event)
             case ReadLogs(pods):
                 self._stream.see(pods)
             case ReadRest():
