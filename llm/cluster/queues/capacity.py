@@ -103,9 +103,7 @@ def _cohort_members(queue: Json, queues: Sequence[Json], cohorts: Sequence[Json]
 
 def _root(cohort: str, parents: Mapping[str, str | None]) -> str:
     seen = {cohort}
-    while (
-        parent := parents.get(cohort)
-    ) and parent not in seen:  # Kueue stops a circle's queues; we must not turn in it
+    while (parent := parents.get(cohort)) and parent not in seen:  # two cohorts may name each other by mistake
         seen.add(parent)
         cohort = parent
     return cohort

@@ -116,8 +116,8 @@ def _stops(api: Api, queue: Json, whole: Json | None) -> list[str]:
     for one, kind in ((queue, "LocalQueue"), (whole, "ClusterQueue")):
         if one is not None and _is_stopped(one):
             policy, name = one["spec"]["stopPolicy"], one["metadata"]["name"]
-            return [f"{_named(api, queue)} is stopped now (stopPolicy {policy} of {kind} {name}): a training waits there"
-                    " until an administrator starts it again"]  # fmt: skip
+            by = f"stopPolicy {policy} of {kind} {name}"
+            return [f"{_named(api, queue)} is stopped ({by}): a training waits there until an administrator starts it"]
     fault = _inactive(queue)
     if fault is not None:  # its ClusterQueue, which we may not see
         return [f"{_named(api, queue)} starts nothing now: {fault['message']}"]

@@ -103,5 +103,5 @@ def _tell_acquired(acquired: Acquired, spec: TrainJobSpec, log: EventLog) -> Non
     labels = metadata.get("labels") or {}
     for key, label, wanted in (("queue", QUEUE_LABEL, spec.queue), ("priority", PRIORITY_LABEL, spec.priority)):
         if wanted is not None and labels.get(label) != wanted:
-            said = f"TrainJob {metadata['name']} keeps its {key} {labels.get(label) or 'none'}, not training.{key}={wanted}"
-            log.emit(Warned(message=f"{said}; for another one end it first: gristmill cancel {spec.run}"))
+            has = f"TrainJob {metadata['name']} has {key} {labels.get(label) or 'none'} and keeps it"
+            log.emit(Warned(message=f"{has}; for training.{key}={wanted} end it first: gristmill cancel {spec.run}"))

@@ -11,10 +11,13 @@ from pydantic import ValidationError
 
 from llm.runs.event_kinds import (
     EVENT_KINDS,
+    Admitted,
     CheckpointSaved,
     Event,
+    Evicted,
     MetricMeasured,
     Progress,
+    Queued,
     RunFinished,
     RunStarted,
     StepExplained,
@@ -102,6 +105,18 @@ TABLE: dict[str, tuple[Event, str]] = {
         '"name": "demo-train", "namespace": "ml", "uid": "5d0c", "how": "adopted"',
     ),
     "train_started": (TrainStarted(time=1.5, seconds=31.5), '"seconds": 31.5'),
+    "queued": (
+        Queued(time=1.5, queue="team-a", why="insufficient unused quota", place=2, again=True),
+        '"queue": "team-a", "why": "insufficient unused quota", "place": 2, "again": true',
+    ),
+    "admitted": (
+        Admitted(time=1.5, queue="team-a", cluster_queue="team-a", seconds=12.0),
+        '"queue": "team-a", "cluster_queue": "team-a", "seconds": 12.0',
+    ),
+    "evicted": (
+        Evicted(time=1.5, queue="team-a", reason="Preempted", message="for another", by="Job urgent"),
+        '"queue": "team-a", "reason": "Preempted", "message": "for another", "by": "Job urgent"',
+    ),
 }  # fmt: skip
 # a line with the fields alone that have no default: what the first version that wrote this kind is sure to have written
 FIRST_VERSION: dict[str, tuple[str, Event]] = {
@@ -133,6 +148,9 @@ FIRST_VERSION: dict[str, tuple[str, Event]] = {
         TrainJobBegun(time=1.5, name="x", namespace="ml", how="created"),
     ),
     "train_started": ('"seconds": 1.0', TrainStarted(time=1.5, seconds=1.0)),
+    "queued": ('"queue": "a"', Queued(time=1.5, queue="a")),
+    "admitted": ('"queue": "a"', Admitted(time=1.5, queue="a")),
+    "evicted": ('"queue": "a", "reason": "Preempted"', Evicted(time=1.5, queue="a", reason="Preempted")),
 }
 
 
