@@ -210,7 +210,9 @@ class FakeCluster:
 
     def _record(self, method: str, path: str) -> None:
         self.requests.append((method, path))
-        match = re.fullmatch(r"/(?:api|apis/([^/]+))/[^/]+/namespaces/[^/]+/([^/]+)(/[^/]+)?(/log)?", path)
+        match = re.fullmatch(
+            r"/(?:api|apis/([^/]+))/[^/]+/namespaces/[^/]+/([^/]+)(/[^/]+)?(/log|/pendingworkloads)?", path
+        )
         if match is not None:
             verb = VERBS.get(method) or ("get" if match[3] else "list")
             self.verbs.add((match[1] or "", match[2] + (match[4] or ""), verb))
@@ -330,6 +332,29 @@ class Training:
         for index in range(self.nodes):
             self.end(index, 0)
         self.condition("Complete")
+
+    def wait(self) -> None:
+        """As a queue, or a person, holds it back."""
+        self.job["spec"]["suspend"] = True
+
+    def go(self) -> None:
+        self.job["spec"]["suspend"] = False
+
+    def workload(self, queue: str, active: bool = True, **conditions: tuple[bool, str, str]) -> Json:
+        """What Kueue says of it now: conditions by type, each whether it is true, the reason and the message."""
+        metadata = {"labels": {"kueue.x-k8s.io/job-uid": self.job["metadata"]["uid"]},
+                    "creationTimestamp": self.job["metadata"]["creationTimestamp"],
+                    "ownerReferences": [{"kind": "TrainJob", "name": self.name}]}  # fmt: skip
+        listed = [
+            {"type": kind, "status": str(true), "reason": reason, "message": message,
+             "lastTransitionTime": self.cluster.date()}
+            for kind, (true, reason, message) in conditions.items()
+        ]  # fmt: skip
+        status = {"conditions": listed, "admission": {"clusterQueue": "all"}}
+        spec = {"queueName": queue, "active": active}
+        return self.cluster.kueue(
+            "workloads", f"trainjob-{self.name}", "ml", metadata=metadata, spec=spec, status=status
+        )
 
     def condition(self, kind: str, reason: str = "", message: str = "") -> None:
         conditions = self.job.setdefault("status", {}).setdefault("conditions", [])

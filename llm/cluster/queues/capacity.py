@@ -63,7 +63,7 @@ def _shortage(asked: Amounts, flavor: Json, in_cohort: Sequence[Json] | None) ->
     for resource in flavor["resources"]:
         name, nominal = resource["name"], _number(resource["nominalQuota"])
         most = nominal + _borrowed(flavor["name"], resource, in_cohort)
-        if asked.get(name, 0.0) > most * (1 + 1e-9):
+        if asked.get(name, 0.0) > most * (1 + 1e-12):
             return Shortage(flavor["name"], name, asked[name], most, nominal)
     return None
 
@@ -102,8 +102,11 @@ def _cohort_members(queue: Json, queues: Sequence[Json], cohorts: Sequence[Json]
 
 
 def _root(cohort: str, parents: Mapping[str, str | None]) -> str:
+    """The cohort at the top; any one name for cohorts that name each other by mistake."""
     seen = {cohort}
-    while (parent := parents.get(cohort)) and parent not in seen:  # two cohorts may name each other by mistake
+    while parent := parents.get(cohort):
+        if parent in seen:
+            return min(seen)
         seen.add(parent)
         cohort = parent
     return cohort

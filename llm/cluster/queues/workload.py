@@ -67,6 +67,11 @@ class Workload:
         return self.evicted is not None and self.evicted.is_true
 
     @property
+    def is_ending(self) -> bool:
+        """Whether Kueue has taken it out and its pods have not ended yet: it waits in the queue only after that."""
+        return self.is_evicted and self.reserved is not None and self.reserved.is_true
+
+    @property
     def waits_since(self) -> float:
         """When its present wait began, in seconds since the epoch."""
         if self.is_evicted and self.evicted is not None:
@@ -80,7 +85,7 @@ class Workload:
             return "its Workload is deactivated (spec.active: false)"
         if self.reserved is None:
             return ""
-        if self.reserved.is_true and self.is_evicted:
+        if self.is_ending:
             return "its pods to end"
         if self.reserved.is_true:
             return f"its quota is reserved; it waits for {', '.join(self.checks) or 'an admission check'}"

@@ -29,6 +29,8 @@ class QueueState:
 
     told: Told = frozenset()
     """Kind and time of the events that the run's log has."""
+    is_in_kueue: bool = False
+    """Whether its Workload has been seen."""
     read_at: float | None = None
     waits_unsaid_since: float | None = None
     """When a wait was first seen that is not said yet."""
@@ -50,7 +52,7 @@ def told_already(events: Iterable[Event]) -> Told:
 
 def is_due(state: QueueState, now: float, *, is_suspended: bool, has_queue: bool) -> bool:
     """Whether to read the Workload now: while the TrainJob is suspended, and until its admission is said."""
-    if not is_suspended and (not has_queue or state.tries >= TRIES):
+    if not is_suspended and (not (has_queue or state.is_in_kueue) or state.tries >= TRIES):
         return False
     return state.read_at is None or now - state.read_at >= QUEUE_EVERY_SECONDS
 
@@ -63,6 +65,7 @@ def take_in(
     state = replace(_words(state, seen if is_suspended else None, now), read_at=now, tries=tries)
     if seen is None:
         return state, []
+    state = replace(state, is_in_kueue=True)
     found: list[Event] = []
     if seen.evicted is not None and seen.is_evicted:
         state = replace(state, was_evicted=True)
@@ -70,7 +73,7 @@ def take_in(
     if seen.is_admitted and seen.admitted is not None:
         state = replace(state, tries=TRIES, waits_unsaid_since=None)
         found.append(_admitted(seen, state))
-    else:
+    elif not seen.is_ending:
         since = now if state.waits_unsaid_since is None else state.waits_unsaid_since
         state = replace(state, waits_unsaid_since=since)
         if seen.waits_for or now - since >= REASON_SECONDS:
