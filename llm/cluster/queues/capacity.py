@@ -30,7 +30,7 @@ class Shortage:
 
 
 def asked_for(pool: Json, nodes: int) -> dict[str, float]:
-    """What the pods of a training ask for together, by resource; a limit without a request counts as one, as in Kueue.
+    """The amounts that the pods of a training ask for together; a limit without a request counts as one, as in Kueue.
 
     `pool` is a TrainingRuntime.
     """

@@ -29,7 +29,7 @@ STOPPED = frozenset({"Hold", "HoldAndDrain"})
 
 @dataclass(frozen=True)
 class Asked:
-    """What a training asks of a queue."""
+    """The wishes of a training about its queue."""
 
     queue: str | None
     """`training.queue`."""

@@ -35,7 +35,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Workload:
-    """What Kueue holds of a training."""
+    """A training as Kueue holds it."""
 
     name: str
     queue: str
@@ -80,13 +80,13 @@ class Workload:
 
     @property
     def waits_for(self) -> str:
-        """What keeps it from being admitted, mostly in Kueue's words; empty if Kueue has not said it."""
+        """The thing that keeps it from being admitted, mostly in Kueue's words; empty if Kueue has not said it."""
         if not self.is_active:
             return "its Workload is deactivated (spec.active: false)"
         if self.reserved is None:
             return ""
         if self.is_ending:
-            return "its pods to end"
+            return "its pods have not ended yet"
         if self.reserved.is_true:
             return f"its quota is reserved; it waits for {', '.join(self.checks) or 'an admission check'}"
         if self.is_evicted and self.evicted is not None and self.reserved.message == self.evicted.message:

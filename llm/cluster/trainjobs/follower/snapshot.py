@@ -58,7 +58,7 @@ class Snapshot:
     """The end of the logs, by pod."""
     date: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     workload: Workload | None = None
-    """What Kueue holds of it; None if it was not read, if there is none, or if we may not see it."""
+    """The training as Kueue holds it; None if it was not read, if there is none, or if we may not see it."""
     queue_is_read: bool = False
 
 
