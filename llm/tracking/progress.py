@@ -166,11 +166,11 @@ def lasting_line(event: Event) -> str | None:
 
 
 def _stopped_by_kueue(event: Evicted) -> str:
-    """Who stopped the training, and why: `preempted in queue team-a by TrainJob x of this namespace: …`."""
+    """Who stopped the training, and why: `preempted in queue team-a by ClusterQueue team-b: …`."""
     if event.reason != "Preempted":
         return f"stopped by queue {event.queue} ({event.reason}): {event.message}"
-    by = f" by {event.by} of this namespace" if event.by else ""
-    return f"preempted in queue {event.queue}{by}: {event.message}"
+    by = f" by {event.by}" if event.by else ""
+    return f"preempted in queue {event.queue}{by}: {event.message.partition('; ')[0]}"
 
 
 def live_line(step: StepStarted, news: TrainStep | Progress | None, now: float) -> str:

@@ -7,7 +7,7 @@ is so, which tells one wait from the next. Seen with Kueue 0.17.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llm.cluster.api import Api, Json
@@ -20,6 +20,8 @@ ROOM_LATER = "insufficient unused quota"
 NOT_THERE = ("doesn't exist", "does not exist", "not found")
 _ASSIGN = re.compile(r"couldn't assign flavors to pod set [\w.-]+: ")
 _JOB_UID = re.compile(r"JobUID: ([\w-]+)")
+_PREEMPTOR = re.compile(r"preemptor path: /(?:[^;\s]*/)?([^;/\s]+)")
+"""The path of the cohorts down to the ClusterQueue whose work takes the place."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Workload:
     place: int | None = None
     """Its place among those that wait; the first is 1. None: not known."""
     preemptor: str | None = None
-    """The work of this namespace that it was stopped for; None: not known, as that of another namespace."""
+    """The work that it was stopped for: a job of this namespace, else its ClusterQueue; None: not known."""
 
     @property
     def is_admitted(self) -> bool:
@@ -124,13 +126,20 @@ def look_at_workload(api: Api, job_uid: str) -> Workload | None:
     if document is None:
         return None
     found = read_workload(document)
-    place = preemptor = None
+    place = None
     if not found.is_admitted and found.queue:
         place = place_in_queue(api, found.queue, found.name)
-    if found.evicted is not None and found.is_evicted and (uid := _JOB_UID.search(found.evicted.message)):
-        other = workload_of(api, uid[1])
-        preemptor = None if other is None else _job_of(other)
-    return Workload(**{**vars(found), "place": place, "preemptor": preemptor})
+    return replace(found, place=place, preemptor=_preemptor(api, found))
+
+
+def _preemptor(api: Api, found: Workload) -> str | None:
+    """The work that needs the place, by Kueue's message."""
+    if found.evicted is None or not found.is_evicted:
+        return None
+    uid, path = _JOB_UID.search(found.evicted.message), _PREEMPTOR.search(found.evicted.message)
+    if uid is not None and (other := workload_of(api, uid[1])) is not None:
+        return _job_of(other)
+    return f"ClusterQueue {path[1]}" if path is not None else None
 
 
 def _job_of(document: Json) -> str:

@@ -44,4 +44,4 @@ class Evicted(Event):
     message: str = ""
     """Kueue's words."""
     by: str | None = None
-    """The work that needs its place, if it is of this namespace; null: not known."""
+    """The work that needs its place: a job of this namespace, else the ClusterQueue of that work; null: not known."""

@@ -92,8 +92,8 @@ def test_what_is_not_known_is_left_out_or_not_a_number():
         ),
         (Evicted(queue="a", reason="Preempted", message="for x"), "train      preempted in queue a: for x"),
         (
-            Evicted(queue="a", reason="Preempted", message="for x", by="Job urgent"),
-            "train      preempted in queue a by Job urgent of this namespace: for x",
+            Evicted(queue="a", reason="Preempted", message="for x; preemptor path: /b", by="ClusterQueue b"),
+            "train      preempted in queue a by ClusterQueue b: for x",
         ),
         (
             Evicted(queue="a", reason="PodsReadyTimeout", message="not ready"),

@@ -41,6 +41,8 @@ class QueueState:
     """How the training waits, in a line; empty: it does not, or its Workload cannot be seen."""
     words_at: float | None = None
     place: int | None = None
+    has_reason: bool = False
+    """Whether those words say why."""
     hopeless: Workload | None = None
     """The Workload, if its queue will never admit it."""
 
@@ -88,9 +90,9 @@ def _words(state: QueueState, seen: Workload | None, now: float) -> QueueState:
         return replace(state, words="", words_at=None, place=None, hopeless=None)
     state = replace(state, hopeless=seen if seen.is_hopeless else None)
     is_fresh = state.words_at is not None and now - state.words_at < PROGRESS_EVERY_SECONDS
-    if is_fresh and seen.place == state.place:
+    if is_fresh and seen.place == state.place and (state.has_reason or not seen.waits_for):
         return state
-    return replace(state, words=_progress(seen), words_at=now, place=seen.place)
+    return replace(state, words=_progress(seen), words_at=now, place=seen.place, has_reason=bool(seen.waits_for))
 
 
 def _progress(seen: Workload) -> str:

@@ -44,9 +44,10 @@ def waits_and_works(training: Training) -> None:
     training.after(50, training.succeed)
 
 
-def evict(training: Training) -> None:
+def evict(training: Training, path: str = "") -> None:
     training.wait()
-    training.workload("team-a", QuotaReserved=BUSY, Evicted=FOR_ANOTHER)
+    why = (*FOR_ANOTHER[:2], FOR_ANOTHER[2] + path)
+    training.workload("team-a", QuotaReserved=BUSY, Evicted=why)
 
 
 def test_queue_and_priority_are_labels_and_no_part_of_the_fingerprint():
@@ -89,15 +90,20 @@ def test_a_preemption_names_the_work_of_the_same_namespace_that_it_was_for(kueue
     assert len(log.of_kind(Admitted)) == 2
 
 
-def test_a_preemption_for_another_team_names_nobody(kueue: FakeCluster, run: Run, log: EventLog):
+@pytest.mark.parametrize(
+    ("path", "by"), [("", None), ("; preemptor path: /research/b; preemptee path: /research/a", "ClusterQueue b")]
+)
+def test_a_preemption_for_another_team_names_its_cluster_queue(
+    kueue: FakeCluster, run: Run, log: EventLog, path: str, by: str | None
+):
     def script(training: Training) -> None:
         waits_and_works(training)
-        training.after(35, evict, training)
+        training.after(35, evict, training, path)
         training.after(38, admit, training)
 
     kueue.script = script
     run(queue="team-a")
-    assert [event.by for event in log.of_kind(Evicted)] == [None]
+    assert [event.by for event in log.of_kind(Evicted)] == [by]
 
 
 def test_an_account_that_may_not_see_workloads_waits_all_the_same(kueue: FakeCluster, run: Run, log: EventLog):

@@ -138,6 +138,13 @@ def test_the_live_line_has_the_place_and_changes_with_it_or_twice_a_minute():
     ]
 
 
+def test_the_live_line_gets_its_reason_as_soon_as_kueue_says_one():
+    state, _ = told(replace(WAITS, reserved=None))
+    assert state.progress == "queued in team-a"
+    state, _ = told(WAITS, state=state)
+    assert state.progress == f"queued in team-a: {BUSY}"
+
+
 def test_a_wait_without_hope_is_given_up_when_patience_is_at_an_end_and_any_other_is_not():
     hopeless = replace(WAITS, reserved=says(False, NEVER))
     given_up = [of_kind(look_for(hopeless, seconds), GiveUp) for seconds in (597, 600)]
