@@ -25,6 +25,8 @@ DEFAULT = "default"
 """Kueue puts a job without the label of a queue into the LocalQueue of this name."""
 NEEDED = "Gristmill needs Kueue 0.17 or newer, which serves kueue.x-k8s.io/v1beta2, with Kubeflow Trainer 2.2 or newer."
 STOPPED = frozenset({"Hold", "HoldAndDrain"})
+MAY_BE_STOPPED = frozenset({"Stopped", "ClusterQueueIsInactive"})
+"""Reasons of an inactive queue that a stop has too; the second is a LocalQueue's, whatever ails its ClusterQueue."""
 
 
 @dataclass(frozen=True)
@@ -100,27 +102,26 @@ def _check_there(api: Api, name: str | None) -> None:
 
 def _check_active(api: Api, queue: Json, whole: Json | None) -> None:
     """Raise UserError for a queue that is out of order, and not only stopped."""
-    if _is_stopped(queue) or (whole is not None and _is_stopped(whole)):
+    fault, who = _inactive(queue), f"LocalQueue {queue['metadata']['name']}"
+    if whole is not None and (own := _inactive(whole)) is not None:
+        fault, who = own, f"ClusterQueue {whole['metadata']['name']}"
+    if fault is None or fault["reason"] in MAY_BE_STOPPED:
         return
-    for one, kind in ((whole, "ClusterQueue"), (queue, "LocalQueue")):
-        fault = None if one is None else _inactive(one)
-        if one is not None and fault is not None and "Stopped" not in fault["reason"]:
-            raise UserError(
-                f"{_named(api, queue)} cannot start a training: {kind} {one['metadata']['name']} is not active",
-                f"Kueue says: {fault['reason']}: {fault['message']}",
-                "An administrator mends it, or name another queue with training.queue=….",
-            )
+    raise UserError(
+        f"{_named(api, queue)} cannot start a training: {who} is not active",
+        f"Kueue says: {fault['reason']}: {fault['message']}",
+        "An administrator mends it, or name another queue with training.queue=….",
+    )
 
 
 def _stops(api: Api, queue: Json, whole: Json | None) -> list[str]:
     for one, kind in ((queue, "LocalQueue"), (whole, "ClusterQueue")):
-        if one is not None and _is_stopped(one):
-            policy, name = one["spec"]["stopPolicy"], one["metadata"]["name"]
-            by = f"stopPolicy {policy} of {kind} {name}"
+        if one is not None and one["spec"].get("stopPolicy") in STOPPED:
+            by = f"stopPolicy {one['spec']['stopPolicy']} of {kind} {one['metadata']['name']}"
             return [f"{_named(api, queue)} is stopped ({by}): a training waits there until an administrator starts it"]
-    fault = _inactive(queue)
-    if fault is not None:  # its ClusterQueue, which we may not see
-        return [f"{_named(api, queue)} starts nothing now: {fault['message']}"]
+    if _inactive(queue) is not None and whole is None:
+        why = f"its ClusterQueue {queue['spec']['clusterQueue']} is stopped or out of order"
+        return [f"{_named(api, queue)} starts nothing now: {why}. A training waits there"]
     return []
 
 
@@ -148,10 +149,6 @@ def _check_size(api: Api, queue: Json, whole: Json, wholes: list[Json], asked: A
 
 def _named(api: Api, queue: Json) -> str:
     return f"queue {queue['metadata']['name']} of namespace {api.namespace}"
-
-
-def _is_stopped(queue: Json) -> bool:
-    return queue["spec"].get("stopPolicy") in STOPPED
 
 
 def _inactive(queue: Json) -> Json | None:

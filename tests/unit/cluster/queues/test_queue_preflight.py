@@ -119,8 +119,11 @@ def test_a_queue_that_is_stopped_is_a_warning_since_a_training_may_wait_for_it(k
 
 def test_a_stopped_cluster_queue_that_we_may_not_see_is_told_by_its_local_queue(kueue: FakeCluster):
     kueue.forbidden = CLUSTER_WIDE
-    inactive(kueue, "namespaces/ml/localqueues/team-a", "ClusterQueueStopped", "ClusterQueue whole is stopped")
-    assert check(kueue) == ["queue team-a of namespace ml starts nothing now: ClusterQueue whole is stopped"]
+    inactive(kueue, "namespaces/ml/localqueues/team-a", "ClusterQueueIsInactive", "Can't submit new workloads")
+    assert check(kueue) == [
+        "queue team-a of namespace ml starts nothing now: its ClusterQueue whole is stopped or out of order. A training"
+        " waits there"
+    ]
 
 
 @pytest.mark.parametrize(
