@@ -145,6 +145,14 @@ def test_the_live_line_gets_its_reason_as_soon_as_kueue_says_one():
     assert state.progress == f"queued in team-a: {BUSY}"
 
 
+def test_the_words_and_the_obstacle_of_a_wait_end_with_it():
+    hopeless = replace(WAITS, reserved=says(False, NEVER))
+    state, _ = told(hopeless, RUNS)
+    assert (state.queue.words, state.queue.hopeless) == ("", None)
+    state, _ = told(None, state=state)  # a person suspends it
+    assert state.progress == "queued: the TrainJob is suspended until its queue starts it"
+
+
 def test_a_wait_without_hope_is_given_up_when_patience_is_at_an_end_and_any_other_is_not():
     hopeless = replace(WAITS, reserved=says(False, NEVER))
     given_up = [of_kind(look_for(hopeless, seconds), GiveUp) for seconds in (597, 600)]
