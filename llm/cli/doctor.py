@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from llm.cli.options import overrides
+from llm.config import RunConfig, compose
 from llm.words import size
 
 REQUIRED = {
@@ -21,8 +23,13 @@ NEEDED_BYTES = 5 * 2**30
 
 
 @click.command("doctor")
-def command() -> int:
-    """Check libraries, processors, disk, Triton and TensorRT; exit code 2 if something required is missing."""
+@overrides
+def command(overrides: tuple[str, ...]) -> int:
+    """Check libraries, processors, disk, Triton and TensorRT; exit code 2 if something required is missing.
+
+    With training.pool=NAME also the cluster: Kubeflow Trainer, the pool, its queue, and the right to train there.
+    """
+    config = compose(overrides)
     healthy = True
     for package, extra in REQUIRED.items():
         found = importlib.util.find_spec(package) is not None
@@ -43,7 +50,27 @@ def command() -> int:
         _optional("Triton", f"at {find_installation().root}")
     except GristmillError as error:
         _optional("Triton", str(error).splitlines()[0])
+    if config.training.pool is not None:
+        healthy &= _check_pool(config)
     return 0 if healthy else 2
+
+
+def _check_pool(config: RunConfig) -> bool:
+    """Say whether a training could start on the pool, and in its queue."""
+    from llm.cluster.trainjobs.pool_preflight import check_pool
+    from llm.errors import GristmillError
+
+    name = f"pool {config.training.pool}"
+    try:
+        warnings = check_pool(config.training, config.cluster)
+    except GristmillError as error:
+        _line(False, name, str(error))
+        return False
+    queue = "" if config.training.queue is None else f", and in queue {config.training.queue}"
+    _line(True, name, f"a training can start there{queue}")
+    for warning in warnings:
+        _optional("queue", warning)
+    return True
 
 
 def _line(good: bool, name: str, text: str) -> None:

@@ -101,6 +101,13 @@ def _check_pool(config: RunConfig) -> None:
             f"training.parallel.nodes={training.parallel.nodes} without a pool to take them from",
             "Name one with training.pool=…, or train on this machine with training.parallel.nodes=1.",
         )
+    for key, value in (("queue", training.queue), ("priority", training.priority)):
+        if value is not None and training.pool is None:
+            raise UserError(
+                f"training.{key}={value} without a pool: only a training on a pool waits in a queue",
+                f"Name one with training.pool=…, or leave out training.{key}.",
+                f"For the pod of a step: pods.all.{key}, or pods.steps.STEP.{key}.",
+            )
     if training.pool is not None and not is_s3(config.storage.uri):
         raise UserError(
             f"training.pool={training.pool} trains in pods, and storage.uri={config.storage.uri} is on this machine",

@@ -36,7 +36,7 @@ def preflight(config: RunConfig) -> list[str]:
     if config.training.pool is not None:
         from llm.cluster.trainjobs.pool_preflight import check_pool
 
-        check_pool(config.training.pool, config.cluster)
+        warnings += check_pool(config.training, config.cluster)
     warnings += check_mlflow(config.tracking, runs_folder(config.run.folder))
     check_tensorrt(config.export.tensorrt)
     return warnings

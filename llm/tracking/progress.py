@@ -15,9 +15,12 @@ from typing import TextIO
 
 from llm.errors import Preempted
 from llm.runs.event_kinds import (
+    Admitted,
     Event,
+    Evicted,
     Judged,
     Progress,
+    Queued,
     StepExplained,
     StepFailed,
     StepFinished,
@@ -145,6 +148,15 @@ def lasting_line(event: Event) -> str | None:
             )
         case TrainJobBegun():
             return f"{'train':<10} TrainJob {event.namespace}/{event.name} {event.how}"
+        case Queued():
+            place = f", place {event.place}" if event.place is not None else ""
+            why = f": {event.why}" if event.why else ""
+            return f"{'train':<10} {'waits again' if event.again else 'waits'} in queue {event.queue}{place}{why}"
+        case Evicted():
+            return f"{'train':<10} {_stopped_by_kueue(event)}"
+        case Admitted():
+            whole = f" (ClusterQueue {event.cluster_queue})" if event.cluster_queue else ""
+            return f"{'train':<10} admitted by queue {event.queue}{whole} after {duration(event.seconds)}"
         case TrainResumed():
             return f"{'train':<10} goes on from the checkpoint at step {event.step:,}"
         case TrainValidation():
@@ -154,6 +166,14 @@ def lasting_line(event: Event) -> str | None:
         case Warned():
             return f"warning: {event.message}"
     return None
+
+
+def _stopped_by_kueue(event: Evicted) -> str:
+    """Who stopped the training, and why: `preempted in queue team-a by ClusterQueue team-b: …`."""
+    if event.reason != "Preempted":
+        return f"stopped by queue {event.queue} ({event.reason}): {event.message}"
+    by = f" by {event.by}" if event.by else ""
+    return f"preempted in queue {event.queue}{by}: {event.message.partition('; ')[0]}"
 
 
 def live_line(step: StepStarted, news: TrainStep | Progress | None, now: float) -> str:

@@ -35,6 +35,9 @@ DISCOVERY: dict[str, Json] = {
     "/apis/jobset.x-k8s.io/v1alpha2": {"resources": [{"name": "jobsets"}]},
 }
 LISTS = ("pods", "workflows", "trainjobs", "trainingruntimes", "events")
+KUEUE = "/apis/kueue.x-k8s.io"
+QUEUE_LISTS = ("localqueues", "workloads", "clusterqueues", "cohorts", "workloadpriorityclasses", "pendingworkloads")
+"""Listed only where Kueue is there."""
 VERBS = {"POST": "create", "DELETE": "delete", "PATCH": "patch", "PUT": "update"}
 REASONS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
            503: "Service Unavailable"}  # fmt: skip
@@ -143,6 +146,14 @@ class FakeCluster:
         self.put(f"/api/v1/namespaces/{self.namespace}/events/{len(self.objects)}", type="Warning", reason=reason,
                  message=message, lastTimestamp=at or self.date(), involvedObject={"name": name})  # fmt: skip
 
+    def install_kueue(self) -> None:
+        self.objects[KUEUE] = {"versions": [{"version": "v1beta2"}, {"version": "v1beta1"}]}
+
+    def kueue(self, kind: str, name: str, namespace: str | None = None, **document: Any) -> Json:
+        """An object of Kueue; cluster-wide without a namespace."""
+        home = f"{KUEUE}/v1beta2" + (f"/namespaces/{namespace}" if namespace else "")
+        return self.put(f"{home}/{kind}/{name}", **document)
+
     def refuse(self, method: str, path: str, status: int, message: str = "no", times: int = 1) -> None:
         self.refusals += [(method, path, status, message)] * times
 
@@ -176,7 +187,8 @@ class FakeCluster:
             return self._objects(method, path, query, body)
 
     def _objects(self, method: str, path: str, query: dict[str, Any], body: Any) -> tuple[int, Json | str]:
-        if method == "GET" and path.rpartition("/")[2] in LISTS and path not in self.objects:
+        lists = LISTS + (QUEUE_LISTS if KUEUE in self.objects else ())
+        if method == "GET" and path.rpartition("/")[2] in lists and path not in self.objects:
             return 200, {"items": [one for one in self._below(path).values() if _matches(one, query)]}
         if method == "POST" and f"{path}/{body['metadata']['name']}" not in self.objects:
             training = self.create(body)
@@ -198,7 +210,9 @@ class FakeCluster:
 
     def _record(self, method: str, path: str) -> None:
         self.requests.append((method, path))
-        match = re.fullmatch(r"/(?:api|apis/([^/]+))/[^/]+/namespaces/[^/]+/([^/]+)(/[^/]+)?(/log)?", path)
+        match = re.fullmatch(
+            r"/(?:api|apis/([^/]+))/[^/]+/namespaces/[^/]+/([^/]+)(/[^/]+)?(/log|/pendingworkloads)?", path
+        )
         if match is not None:
             verb = VERBS.get(method) or ("get" if match[3] else "list")
             self.verbs.add((match[1] or "", match[2] + (match[4] or ""), verb))
@@ -320,6 +334,29 @@ class Training:
         for index in range(self.nodes):
             self.end(index, 0)
         self.condition("Complete")
+
+    def wait(self) -> None:
+        """As a queue, or a person, holds it back."""
+        self.job["spec"]["suspend"] = True
+
+    def go(self) -> None:
+        self.job["spec"]["suspend"] = False
+
+    def workload(self, queue: str, active: bool = True, **conditions: tuple[bool, str, str]) -> Json:
+        """What Kueue says of it now: conditions by type, each whether it is true, the reason and the message."""
+        metadata = {"labels": {"kueue.x-k8s.io/job-uid": self.job["metadata"]["uid"]},
+                    "creationTimestamp": self.job["metadata"]["creationTimestamp"],
+                    "ownerReferences": [{"kind": "TrainJob", "name": self.name}]}  # fmt: skip
+        listed = [
+            {"type": kind, "status": str(true), "reason": reason, "message": message,
+             "lastTransitionTime": self.cluster.date()}
+            for kind, (true, reason, message) in conditions.items()
+        ]  # fmt: skip
+        status = {"conditions": listed, "admission": {"clusterQueue": "all"}}
+        spec = {"queueName": queue, "active": active}
+        return self.cluster.kueue(
+            "workloads", f"trainjob-{self.name}", "ml", metadata=metadata, spec=spec, status=status
+        )
 
     def condition(self, kind: str, reason: str = "", message: str = "") -> None:
         conditions = self.job.setdefault("status", {}).setdefault("conditions", [])

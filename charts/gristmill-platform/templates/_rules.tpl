@@ -49,6 +49,20 @@ from here. Whatever is not here is answered with 403.
 - apiGroups: [""]
   resources: [events]
   verbs: [list]
+{{- if .Values.rbac.queues }}
+# Refuse a queue of Kueue that does not exist or is stopped, and name the queues that exist.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [localqueues]
+  verbs: [get, list]
+# Say what a training waits for in its queue, and for whom it was stopped.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+# Say which place in its queue a training has.
+- apiGroups: [visibility.kueue.x-k8s.io]
+  resources: [localqueues/pendingworkloads]
+  verbs: [get]
+{{- end }}
 {{- end }}
 
 {{/* The rules of an account: (list $ ACCOUNT). */}}

@@ -18,7 +18,9 @@ from llm.config import compose
 from llm.errors import ServiceError
 
 if TYPE_CHECKING:
+    from llm.cluster.api import Api
     from llm.cluster.pipelines.submit import Choice
+    from llm.config import TrainingConfig
     from llm.process.interrupts import Interrupted
 
 INTERRUPTED = 130
@@ -51,7 +53,7 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     from llm.cluster.pipelines.submit import StoppedWaiting, Waiter, start, wait_to_the_end
     from llm.cluster.pipelines.wait import Limits, RunPrinter
     from llm.cluster.refusal import Refused, Unreachable
-    from llm.cluster.trainjobs.pool_preflight import read_pool
+    from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue
     from llm.images import unbuilt_warning
     from llm.process.interrupts import Interrupted, Interrupts
 
@@ -59,12 +61,17 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     for warning in [*pod_preflight(config), unbuilt_warning()]:
         if warning is not None:
             say(f"warning: {warning}")
+
+    def check_training(there: Api, training: TrainingConfig) -> None:
+        for warning in check_pool_and_queue(there, training):
+            say(f"warning: {warning}")
+
     api = connect(config.cluster)
     logs, run = StepLogs(api, config.cluster), None
     try:
         with Interrupts() as interrupts:
             with interrupts.held():
-                run = start(api, function, config, logs, interrupts, read_pool)
+                run = start(api, function, config, logs, interrupts, check_training)
                 say(f"submitted run {run.name}, id {run.id}; {api.page(run.id)}")
             if not waits:
                 click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")

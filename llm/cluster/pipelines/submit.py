@@ -20,7 +20,7 @@ from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.step_pods import StepPods
 from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
-from llm.config import RunConfig
+from llm.config import RunConfig, TrainingConfig
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupted, Interrupts
 
@@ -56,7 +56,7 @@ def start(
     config: RunConfig,
     logs: StepLogs,
     interrupts: Interrupts,
-    check_pool: Callable[[Api, str], object],
+    check_pool: Callable[[Api, TrainingConfig], object],
 ) -> RunState:
     """Compile and start a run that has a name.
 
@@ -76,7 +76,7 @@ def start(
         return _created(api, package, config)
 
 
-def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api, str], object]) -> None:
+def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api, TrainingConfig], object]) -> None:
     """Check the objects of the platform chart, if KFP is in the cluster that we see: it may be in another one.
 
     An object that we may not read passes.
@@ -92,7 +92,7 @@ def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api
         )
     if pool is not None:
         with closing(pods.api_in(namespace)) as there, suppress(Refused, Unreachable):
-            check_pool(there, pool)
+            check_pool(there, config.training)
 
 
 def _created(api: KfpApi, package: Path, config: RunConfig) -> RunState:

@@ -1,4 +1,4 @@
-"""Needs of a training, checked on the cluster before anything is made: Trainer, JobSet, the pool, and our right.
+"""Needs of a training, checked on the cluster before anything is made: Trainer, JobSet, pool, queue, and our right.
 
 The versions come from the server's discovery, which every account may read. The CRDs not every account may read.
 """
@@ -6,10 +6,11 @@ The versions come from the server's discovery, which every account may read. The
 from __future__ import annotations
 
 from llm.cluster.api import Api, Json, connect
+from llm.cluster.queues.queue_preflight import Asked, check_queue
 from llm.cluster.refusal import Refused
 from llm.cluster.trainjobs.trainjob import GROUP, VERSION
 from llm.cluster.trainjobs.trainjob_requests import pool, pools, right_to_create_trainjobs
-from llm.config import ClusterConfig
+from llm.config import ClusterConfig, TrainingConfig
 from llm.errors import ServiceError, UserError
 
 NEEDED = "Gristmill needs Kubeflow Trainer 2.0 to 2.3, which serves trainer.kubeflow.org/v1alpha1."
@@ -18,14 +19,26 @@ ROLE = "gristmill-train"
 """The platform chart's Role of a launcher, if the release has the name that its README gives it."""
 
 
-def check_pool(pool: str, cluster: ClusterConfig) -> None:
-    """Raise UserError or ServiceError if there is no such pool, or no right for us: now, and not hours later."""
+def check_pool(training: TrainingConfig, cluster: ClusterConfig) -> list[str]:
+    """Warnings about the training's queue.
+
+    Raises UserError or ServiceError if there is no such pool or queue, no right for us, or if the queue can never start
+    the training: now, and not hours later.
+    """
     api = connect(cluster)
     try:
-        read_pool(api, pool)
+        warnings = check_pool_and_queue(api, training)
         check_right(api)
+        return warnings
     finally:
         api.close()
+
+
+def check_pool_and_queue(api: Api, training: TrainingConfig) -> list[str]:
+    """Warnings about the training's queue; raises what `read_pool` and `check_queue` raise."""
+    assert training.pool is not None
+    asked = Asked(training.queue, training.priority, training.pool, training.parallel.nodes)
+    return check_queue(api, asked, read_pool(api, training.pool))
 
 
 def check_trainer(api: Api) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from llm.cluster.api import Api, connect
+from llm.cluster.api import Api, Json, connect
+from llm.cluster.queues.queue_preflight import Asked, check_queue
 from llm.cluster.trainjobs.acquire import Acquired, acquire
 from llm.cluster.trainjobs.delete_on_signal import DeletesOnSignal
 from llm.cluster.trainjobs.follower.loop import follow_to_the_end
-from llm.cluster.trainjobs.follower.usage import account_so_far, take_in
+from llm.cluster.trainjobs.follower.usage import account_so_far, count_pods
 from llm.cluster.trainjobs.own_pod import own_pod, training_image
 from llm.cluster.trainjobs.pool_preflight import read_pool
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
-from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, training_pods
+from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, training_pods, trainjob
 from llm.config import ClusterConfig, RunConfig
+from llm.config.sections.cluster import PRIORITY_LABEL, QUEUE_LABEL
 from llm.errors import ServiceError
 from llm.runs.event_kinds import Progress, TrainJobBegun, Warned
 from llm.runs.events import EventLog
@@ -35,7 +37,7 @@ def train_job(run: str, config: RunConfig, log: EventLog) -> Callable[[str], Non
         spec = TrainJobSpec(
             run=run, task=TASK, pool=pool, nodes=training.parallel.nodes,
             processes=training.parallel.processes,
-            command=(*POD, plan_uri),
+            command=(*POD, plan_uri), queue=training.queue, priority=training.priority,
             team_label=label, team=config.pods.of(TASK).labels.get(label),
         )  # fmt: skip
         api = connect(cluster)
@@ -67,14 +69,15 @@ def run_trainjob(
 
     launcher = own_pod(api)
     with DeletesOnSignal(api, trainjob_name(spec.run, spec.task)) as on_signal:
-        read_pool(api, spec.pool)
+        pool = read_pool(api, spec.pool)
+        _check_queue(api, spec, pool, log)
         image = training_image(launcher)
         body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
         acquired = acquire(
             api, body, on_signal, tell, replace_complete=replace_complete,
             before_it_goes=lambda: _account_for_the_last(api, spec, log),
         )  # fmt: skip
-        _tell_acquired(acquired, log)
+        _tell_acquired(acquired, spec, log)
         api.patience_seconds = PATIENCE_SECONDS
         api.tell = lambda message: log.emit(Warned(message=message.replace("\n  ", " ")))
         follow_to_the_end(api, acquired, spec, cluster, log)
@@ -86,7 +89,7 @@ def _account_for_the_last(api: Api, spec: TrainJobSpec, log: EventLog) -> None:
     """Write down what the pods of the earlier TrainJob held: its launcher may have died before they ended."""
     with suppress(ServiceError):  # it keeps no training from starting
         pods = training_pods(api, trainjob_name(spec.run, spec.task))
-        _, usages = take_in(account_so_far(log.read()), spec, pods, api.clock.date())
+        _, usages = count_pods(account_so_far(log.read()), spec, pods, api.clock.date())
         for usage in usages:
             log.emit(usage)
 
@@ -101,7 +104,20 @@ def _tidy_up(api: Api, acquired: Acquired, log: EventLog) -> None:
         log.emit(Warned(message=f"TrainJob {name} is complete and could not be deleted: {what}"))
 
 
-def _tell_acquired(acquired: Acquired, log: EventLog) -> None:
+def _check_queue(api: Api, spec: TrainJobSpec, pool: Json, log: EventLog) -> None:
+    """Refuse a queue that cannot start the training, unless the TrainJob waits there already: others made it."""
+    if trainjob(api, trainjob_name(spec.run, spec.task)) is not None:
+        return
+    for warning in check_queue(api, Asked(spec.queue, spec.priority, spec.pool, spec.nodes), pool):
+        log.emit(Warned(message=warning))
+
+
+def _tell_acquired(acquired: Acquired, spec: TrainJobSpec, log: EventLog) -> None:
     metadata = acquired.job["metadata"]
     how = "adopted" if acquired.created_at is None else "created"
     log.emit(TrainJobBegun(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], how=how))
+    labels = metadata.get("labels") or {}
+    for key, label, wanted in (("queue", QUEUE_LABEL, spec.queue), ("priority", PRIORITY_LABEL, spec.priority)):
+        if wanted is not None and labels.get(label) != wanted:
+            has = f"TrainJob {metadata['name']} has {key} {labels.get(label) or 'none'} and keeps it"
+            log.emit(Warned(message=f"{has}; for training.{key}={wanted} end it first: gristmill cancel {spec.run}"))

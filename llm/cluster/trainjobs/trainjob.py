@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm.cluster.labels import HASH_CHARACTERS, label_value, short_hash
+from llm.config.sections.cluster import PRIORITY_LABEL, QUEUE_LABEL
 from llm.storage import sha256_of_json
 
 GROUP = "trainer.kubeflow.org"
@@ -44,6 +45,10 @@ class TrainJobSpec:
     """Label of pods that names the team that pays."""
     team: str | None = None
     """The team that pays for a pod without that label."""
+    queue: str | None = None
+    """LocalQueue of Kueue; None: the namespace's queue `default`, if there is one."""
+    priority: str | None = None
+    """WorkloadPriorityClass of Kueue."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,19 @@ def manifest(spec: TrainJobSpec, namespace: str, image: str, owner: Owner | None
             RUN: label_value(spec.run),
             TASK: label_value(spec.task),
             WORK: short_hash(*spec.command),
+            **_queue_labels(spec),
         },
         "annotations": {SPEC_HASH: sha256_of_json(wanted)},
     }
     if owner is not None:
         metadata["ownerReferences"] = [owner.reference()]
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": wanted}
+
+
+def _queue_labels(spec: TrainJobSpec) -> dict[str, str]:
+    """Not a part of the fingerprint: the same training in another queue is the same training."""
+    labels = ((QUEUE_LABEL, spec.queue), (PRIORITY_LABEL, spec.priority))
+    return {key: name for key, name in labels if name is not None}
 
 
 def _slug(text: str) -> str:

@@ -45,7 +45,8 @@ class ClusterConfig(Section):
     """Number of the user and of the group that the steps run as; None: those that the cluster gives."""
     unschedulable_after_seconds: PositiveFloat = 600.0
     """How long pods that no node has room for may wait before the training is given up; what is short is named at
-    once. A suspended (queued) job waits for as long as it takes."""
+    once. A queued job waits for as long as it takes; it is given up after this time if its queue is gone or can never
+    hold it."""
     timeout_seconds: PositiveFloat = 30.0
     """How long an answer of an API server may take."""
 

@@ -146,6 +146,10 @@ class TrainingConfig(Section):
     """The ranks."""
     pool: Annotated[NameInKubernetes | None, COURSE] = None
     """Pool of nodes (a TrainingRuntime of the platform chart) that trains; None: the machine that the step runs on."""
+    queue: Annotated[NameInKubernetes | None, COURSE] = None
+    """LocalQueue of Kueue that the training waits in; None: the namespace's queue `default`, if there is one."""
+    priority: Annotated[NameInKubernetes | None, COURSE] = None
+    """WorkloadPriorityClass of Kueue for the training in its queue; None: none."""
     checkpoints: Annotated[CheckpointsConfig, COURSE] = CheckpointsConfig()
     """The checkpoints."""
     validation: TrainingValidationConfig = TrainingValidationConfig()

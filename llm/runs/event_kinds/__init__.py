@@ -7,6 +7,7 @@ finds it by its `kind`. A field that is added to a kind later needs a default, s
 from llm.runs.event_kinds.cluster import TrainJobBegun, TrainStarted
 from llm.runs.event_kinds.event import EVENT_KINDS, Event, UnknownEvent
 from llm.runs.event_kinds.news import Judged, MetricMeasured, Progress, Warned
+from llm.runs.event_kinds.queue import Admitted, Evicted, Queued
 from llm.runs.event_kinds.run import RunFinished, RunStarted, StopRequested, Versions
 from llm.runs.event_kinds.step import StepExplained, StepFailed, StepFinished, StepStarted
 from llm.runs.event_kinds.training import (
@@ -21,13 +22,16 @@ from llm.runs.event_kinds.usage import PodRuns, PodUsed, Usage
 
 __all__ = [
     "EVENT_KINDS",
+    "Admitted",
     "CheckpointSaved",
     "Event",
+    "Evicted",
     "Judged",
     "MetricMeasured",
     "PodRuns",
     "PodUsed",
     "Progress",
+    "Queued",
     "RunFinished",
     "RunStarted",
     "StepExplained",

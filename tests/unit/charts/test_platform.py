@@ -16,7 +16,7 @@ from components.pod import STEP_LABEL
 from llm import errors
 from tests.cases.helm import Helm, misread, one, tidy
 
-GPU, FULL = "ci/gpu-values.yaml", "ci/full-values.yaml"
+GPU, FULL, QUEUES = "ci/gpu-values.yaml", "ci/full-values.yaml", "ci/queues-values.yaml"
 OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass"}
 
 
@@ -68,9 +68,38 @@ def test_what_is_rendered_is_as_kept(variant, helm, golden):
     golden(f"charts/platform-{variant}.yaml", tidy(helm.template(*variants(helm)[variant])))
 
 
-@pytest.mark.parametrize("variant", ["default", "gpu", "full"])
+def test_queues_are_rendered_as_kept(helm, golden):
+    """The objects that the values of the queues add, and no others."""
+    shared = ["--set", "fullnameOverride=gristmill"]
+    without = tidy(helm.template(*shared)).split("\n---\n")
+    rendered = tidy(helm.template("--values", helm.chart / QUEUES)).split("\n---\n")
+    golden("charts/platform-queues.yaml", "\n---\n".join(part for part in rendered if part not in without))
+
+
+@pytest.mark.parametrize("off", [["rbac.queues=false"], ["rbac.train=false", "rbac.clusterQueues=true"]])
+def test_rights_to_see_queues_are_given_only_to_launchers_and_can_be_turned_off(helm, off):
+    found = helm.documents(*[argument for value in off for argument in ("--set", value)])
+    assert "kueue.x-k8s.io" not in {group for group, _, _, _ in rules(found, "gristmill-pipeline")}
+    assert not OF_THE_CLUSTER & {document["kind"] for document in found}
+    given = rules(helm.documents(), "gristmill-pipeline")
+    assert {verb for group, _, verb, _ in given if group.endswith("kueue.x-k8s.io")} == {"get", "list"}
+
+
+def test_a_cluster_queue_has_each_resource_in_each_flavor_as_kueue_wants_it(helm):
+    spec = one(helm.documents("--values", helm.chart / QUEUES), "ClusterQueue", "team-a")["spec"]
+    (group,) = spec["resourceGroups"]
+    assert group["coveredResources"] == ["cpu", "memory", "nvidia.com/gpu"]
+    for flavor in group["flavors"]:
+        assert [quota["name"] for quota in flavor["resources"]] == group["coveredResources"]
+    assert group["flavors"][0]["resources"][2] == {"name": "nvidia.com/gpu", "nominalQuota": "0"}
+    (allowed,) = spec["namespaceSelector"]["matchExpressions"]
+    assert allowed["values"] == ["team-a"], "the namespaces of its LocalQueues"
+
+
+@pytest.mark.parametrize("variant", ["default", "gpu", "full", "queues"])
 def test_helm_finds_nothing_to_complain_of(variant, helm):
-    linted = helm.run("lint", "--strict", helm.chart, *variants(helm)[variant])
+    values = {**variants(helm), "queues": ["--values", str(helm.chart / QUEUES)]}[variant]
+    linted = helm.run("lint", "--strict", helm.chart, *values)
     assert linted.returncode == 0, linted.stdout
     assert "WARNING" not in linted.stdout
 

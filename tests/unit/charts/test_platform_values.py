@@ -7,6 +7,7 @@ import pytest
 from tests.cases.helm import A_CLUSTER, JOBSET, TRAINER, Helm, one
 
 CPU = "pools.cpu.resources"
+QUEUE = "queues.clusterQueues.a.flavors.default.cpu"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,10 @@ MISTAKES = {
     "pools.cpu.env[0].name=A": "at '/pools/cpu/env/0': 'oneOf' failed",
     "networkPolicy.enabled=maybe": "at '/networkPolicy/enabled': got string, want boolean",
     "networkPolicy.s3Cidrs[0]=10.0.0.1": "at '/networkPolicy/s3Cidrs/0': '10.0.0.1' does not match pattern",
+    "queues.priorities.urgent=high": "at '/queues/priorities/urgent': got string, want integer",
+    "queues.clusterQueues.a.cohrot=x": "at '/queues/clusterQueues/a': additional properties 'cohrot' not allowed",
+    "queues.clusterQueues.b.flavors.default.cpu.nominalQuota=much":
+        "at '/queues/clusterQueues/b/flavors/default/cpu/nominalQuota': 'much' does not match pattern",
     "quota.limits\\.nvidia\\.com/gpu=8": "at '/quota/limits.nvidia.com~1gpu': false schema",
 }  # fmt: skip
 
@@ -58,6 +63,12 @@ def test_a_policy_that_lets_pods_reach_every_namespace_is_refused(helm):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ([f"{QUEUE}.nominalQuota=4", f"{QUEUE}.borrowingLimit=2", "queues.localQueues.ml.default=a"],
+         "borrowingLimit is set, and the queue has no cohort to borrow from"),
+        ([f"{QUEUE}.nominalQuota=4", f"{QUEUE}.lendingLimit=5", "queues.clusterQueues.a.cohort=c",
+          "queues.localQueues.ml.default=a"], "lendingLimit=5 is above nominalQuota=4"),
+        ([f"{QUEUE}.nominalQuota=4", "queues.localQueues.ml.default=b"],
+         "queues.clusterQueues.a: no namespace may use it"),
         (["mlflow.existingSecret=login"], "mlflow.existingSecret is set, but mlflow.uri is empty"),
         ([f"{CPU}.limits.memory=1Gi", f"{CPU}.requests.memory=2Gi", f"{CPU}.requests.cpu=1"],
          "the request for memory (2Gi) is above its limit (1Gi)"),

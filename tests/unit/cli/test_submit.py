@@ -26,7 +26,7 @@ from tests.cases.submission import (
     Ended,
     gristmill,
 )
-from tests.fakes.cluster import HandClock
+from tests.fakes.cluster import POOLS, HandClock
 from tests.fakes.cluster_server import ClusterServer
 from tests.fakes.kfp_server import KfpServer, Look, Run
 
@@ -35,6 +35,19 @@ SUBMIT = ("submit", "pretrain", *IN_PODS, f"run.name={NAME}")
 
 def submit(capsys, kfp: KfpServer, *arguments: str) -> Ended:
     return gristmill(capsys, *SUBMIT, f"cluster.kfp_uri={kfp.uri}", *arguments)
+
+
+def test_a_queue_that_is_stopped_is_said_and_the_run_begins(capsys, kfp: KfpServer, pods: ClusterServer):
+    pods.put(f"{POOLS.format('kubeflow')}/cpu")
+    pods.install_kueue()
+    pods.kueue("localqueues", "team-a", "kubeflow", spec={"clusterQueue": "all", "stopPolicy": "Hold"})
+    kfp.next_script = list(SUCCESS)
+    ended = submit(capsys, kfp, "training.pool=cpu", "training.queue=team-a")
+    assert "warning: queue team-a of namespace kubeflow is stopped (stopPolicy Hold" in ended.err
+    assert ended.code == 0
+    ended = submit(capsys, kfp, "training.pool=cpu", "training.queue=team-b")
+    assert "error: training.queue=team-b: namespace kubeflow has no LocalQueue of that name" in ended.err
+    assert ended.code == 2
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ NOT_OF_THE_RESULT = {
     "input": {"data.path"},
     "course": {
         "training.pool",
+        "training.queue",
+        "training.priority",
         "training.checkpoints.every_steps",
         "training.checkpoints.keep",
         "storage.uri",

@@ -11,13 +11,16 @@ from pydantic import ValidationError
 
 from llm.runs.event_kinds import (
     EVENT_KINDS,
+    Admitted,
     CheckpointSaved,
     Event,
+    Evicted,
     Judged,
     MetricMeasured,
     PodRuns,
     PodUsed,
     Progress,
+    Queued,
     RunFinished,
     RunStarted,
     StepExplained,
@@ -119,6 +122,18 @@ TABLE: dict[str, tuple[Event, str]] = {
         PodUsed(time=1.5, step="ingest", started=1.0, cpu=2.0, team=None, ended=1.25),
         '"step": "ingest", "started": 1.0, "cpu": 2.0, "team": null, "ended": 1.25',
     ),
+    "queued": (
+        Queued(time=1.5, queue="team-a", why="insufficient unused quota", place=2, again=True),
+        '"queue": "team-a", "why": "insufficient unused quota", "place": 2, "again": true',
+    ),
+    "admitted": (
+        Admitted(time=1.5, queue="team-a", cluster_queue="team-a", seconds=12.0),
+        '"queue": "team-a", "cluster_queue": "team-a", "seconds": 12.0',
+    ),
+    "evicted": (
+        Evicted(time=1.5, queue="team-a", reason="Preempted", message="for another", by="Job urgent"),
+        '"queue": "team-a", "reason": "Preempted", "message": "for another", "by": "Job urgent"',
+    ),
 }  # fmt: skip
 # a line with the fields alone that have no default: what the first version that wrote this kind is sure to have written
 FIRST_VERSION: dict[str, tuple[str, Event]] = {
@@ -156,6 +171,9 @@ FIRST_VERSION: dict[str, tuple[str, Event]] = {
         '"step": "gate", "started": 1.0, "ended": 2.0',
         PodUsed(time=1.5, step="gate", started=1.0, ended=2.0),
     ),
+    "queued": ('"queue": "a"', Queued(time=1.5, queue="a")),
+    "admitted": ('"queue": "a"', Admitted(time=1.5, queue="a")),
+    "evicted": ('"queue": "a", "reason": "Preempted"', Evicted(time=1.5, queue="a", reason="Preempted")),
 }
 
 
@@ -195,7 +213,7 @@ def test_a_log_of_the_untyped_version_reads_with_its_kinds_and_writes_back_the_s
         copy.emit(event)
     assert copy.path.read_bytes() == GOLDEN.read_bytes()
     events = copy.read()
-    came_later = {StepExplained, Judged, PodRuns, PodUsed}
+    came_later = {StepExplained, Judged, PodRuns, PodUsed, Queued, Admitted, Evicted}
     assert {type(event) for event in events} == {*EVENT_KINDS.values(), UnknownEvent} - came_later
     assert [type(event) for event in events][-1] is UnknownEvent
 

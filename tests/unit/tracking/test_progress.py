@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from llm.runs.event_kinds import (
+    Admitted,
     CheckpointSaved,
     Event,
+    Evicted,
     Progress,
+    Queued,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -81,6 +84,21 @@ def test_what_is_not_known_is_left_out_or_not_a_number():
         ),
         (Warned(message="careful"), "warning: careful"),
         (TrainJobBegun(namespace="ml", name="x", how="adopted"), "train      TrainJob ml/x adopted"),
+        (Queued(queue="a"), "train      waits in queue a"),
+        (Queued(queue="a", why="no room", place=2, again=True), "train      waits again in queue a, place 2: no room"),
+        (
+            Admitted(queue="a", cluster_queue="all", seconds=180),
+            "train      admitted by queue a (ClusterQueue all) after 3 min",
+        ),
+        (Evicted(queue="a", reason="Preempted", message="for x"), "train      preempted in queue a: for x"),
+        (
+            Evicted(queue="a", reason="Preempted", message="for x; preemptor path: /b", by="ClusterQueue b"),
+            "train      preempted in queue a by ClusterQueue b: for x",
+        ),
+        (
+            Evicted(queue="a", reason="PodsReadyTimeout", message="not ready"),
+            "train      stopped by queue a (PodsReadyTimeout): not ready",
+        ),
         (TrainResumed(step=1200), "train      goes on from the checkpoint at step 1,200"),
         (TrainValidation(step=50, loss=2.0), "train      step 50  validation loss 2.000 nats/token"),
         (

@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from llm.cluster.api import Json
 from llm.cluster.obstacles import Obstacle, ObstacleClock
 from llm.cluster.pod_requests import time_of_event
 from llm.cluster.pods import Pod
 from llm.cluster.trainjobs.conditions import COMPLETE, FAILED, condition, ended, is_going, is_suspended
+from llm.cluster.trainjobs.follower.actions import Action, Done, Fail, GiveUp, ReadLogs, ReadRest, Say, Tell, Warn
 from llm.cluster.trainjobs.follower.diagnosis import in_the_way_of, to_making, to_preparing
 from llm.cluster.trainjobs.follower.endings import Ending, attempt_of, ending_of, index_of
 from llm.cluster.trainjobs.follower.failure import FINAL, STOPPED, as_raised, cause
+from llm.cluster.trainjobs.follower.queue_news import QueueState, in_the_way, is_due, take_in
 from llm.cluster.trainjobs.follower.snapshot import Followed, Snapshot, Wants
-from llm.cluster.trainjobs.follower.usage import Account, take_in
+from llm.cluster.trainjobs.follower.usage import Account, count_pods
+from llm.config.sections.cluster import QUEUE_LABEL
 from llm.errors import GristmillError, Preempted
-from llm.runs.event_kinds import Usage
 
 GAP_SECONDS = 5.0
 WARNINGS_EVERY_SECONDS = 3.0
@@ -27,61 +30,6 @@ PREPARATION_SECONDS = 30.0
 """For so long a node may prepare a pod before its warnings are read. A large image takes longer without one."""
 RECENT_SECONDS = 180.0
 """A kubelet that cannot prepare a pod repeats its warning within two minutes; an older one is of the past."""
-
-
-@dataclass(frozen=True)
-class Say:
-    """Say how far the training is."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Warn:
-    """Say what is wrong, though the training goes on."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Record:
-    """Write down what a pod holds, or held."""
-
-    usage: Usage
-
-
-@dataclass(frozen=True)
-class ReadLogs:
-    """Show the logs of these pods, one after the other."""
-
-    pods: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReadRest:
-    """Show the rest of the logs: the pods write no more."""
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """Delete the TrainJob, and raise a UserError that names its obstacle."""
-
-    obstacle: Obstacle
-
-
-@dataclass(frozen=True)
-class Fail:
-    """Raise the error."""
-
-    error: GristmillError
-
-
-@dataclass(frozen=True)
-class Done:
-    """Return: the training is complete."""
-
-
-Action = Say | Warn | Record | ReadLogs | ReadRest | GiveUp | Fail | Done
 
 
 @dataclass(frozen=True)
@@ -106,6 +54,7 @@ class State:
     warnings_read_at: float | None = None
     account: Account = field(default_factory=Account)
     """The uses of the pods, as far as they were told."""
+    queue: QueueState = field(default_factory=QueueState)
 
 
 def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Wants:
@@ -115,20 +64,29 @@ def wanted(followed: Followed, state: State, now: float, seen: Snapshot) -> Want
     tails = tuple(ending.pod for ending in new if _is_a_crash(ending))
     if ended(seen.job) == FAILED:
         return Wants((followed.job_name,), tails)
-    is_due = state.warnings_read_at is None or now - state.warnings_read_at >= WARNINGS_EVERY_SECONDS
-    if not is_due or not _is_to_run(seen) or in_the_way_of(seen.pods, "", 0.0) is not None:
-        return Wants((), tails)
+    return Wants(_wanted_warnings(followed, state, now, seen), tails, _wants_queue(state, now, seen.job))
+
+
+def _wanted_warnings(followed: Followed, state: State, now: float, seen: Snapshot) -> tuple[str, ...]:
+    is_time = state.warnings_read_at is None or now - state.warnings_read_at >= WARNINGS_EVERY_SECONDS
+    if not is_time or not _is_to_run(seen) or in_the_way_of(seen.pods, "", 0.0) is not None:
+        return ()
     if _lacks_pods(followed, seen.pods):
-        return Wants((followed.name, followed.job_name), tails)
+        return (followed.name, followed.job_name)
     slow = _slow(seen.pods, _preparing(state, seen.pods, now), now)
-    return Wants((slow.name,) if slow else (), tails)
+    return (slow.name,) if slow else ()
+
+
+def _wants_queue(state: State, now: float, job: Json) -> bool:
+    has_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {})
+    return not is_going(job) and is_due(state.queue, now, is_suspended=is_suspended(job), has_queue=has_queue)
 
 
 def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tuple[State, list[Action]]:
     """The state after a look at `now` (seconds), and the actions to take, in this order."""
-    account, usages = take_in(state.account, followed.spec, seen.pods, seen.date)
+    account, usages = count_pods(state.account, followed.spec, seen.pods, seen.date)
     state = replace(state, account=account)
-    actions: list[Action] = [Record(usage) for usage in usages]
+    actions: list[Action] = [Tell(usage) for usage in usages]
     if seen.job is None:
         return state, [*actions, ReadRest(), Fail(_deleted(followed, state))]
     state, more = _take_in(state, seen)
@@ -139,12 +97,15 @@ def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tupl
         actions.append(ReadRest())
     if end == FAILED:
         return state, [*actions, Fail(_failure(followed, state, seen))]
-    progress = _progress(followed, seen)
-    if progress is not None and progress != state.progress:
-        state = replace(state, progress=progress)
-        actions.append(Say(progress))
-    if _is_to_run(seen):
-        state, more = _check_obstacles(followed, state, seen, now)
+    state, more = _queue_news(state, seen, now)
+    actions += more
+    words = _progress(followed, seen, state)
+    if words is not None and words != state.progress:
+        state = replace(state, progress=words)
+        actions.append(Say(words))
+    state, obstacle = _obstacle(followed, state, seen, now)
+    if obstacle is not None:
+        state, more = _mind(followed, state, obstacle, now)
         actions += more
     return state, [*actions, Done()] if end == COMPLETE else actions
 
@@ -184,26 +145,41 @@ def _logs(pods: Sequence[Pod]) -> tuple[str, ...]:
     return tuple(pod.name for pod in sorted(pods, key=attempt_of) if index_of(pod) == 0 and pod.has_log)
 
 
-def _progress(followed: Followed, seen: Snapshot) -> str | None:
+def _queue_news(state: State, seen: Snapshot, now: float) -> tuple[State, list[Action]]:
+    if not seen.queue_is_read or seen.job is None:
+        return state, []
+    queue, events = take_in(state.queue, seen.workload, now, is_suspended=is_suspended(seen.job))
+    return replace(state, queue=queue), [Tell(event) for event in events]
+
+
+def _progress(followed: Followed, seen: Snapshot, state: State) -> str | None:
     assert seen.job is not None
     if is_going(seen.job):
         return "the TrainJob is being deleted"
     if is_suspended(seen.job):
-        return "queued: the TrainJob is suspended until its queue starts it"
+        return state.queue.words or "queued: the TrainJob is suspended until its queue starts it"
     if any(ending_of(pod) is not None for pod in seen.pods):
         return None  # an end or a restart; other words say that
     return f"{sum(pod.is_running for pod in seen.pods)} of {followed.spec.nodes} pods run"
 
 
-def _check_obstacles(followed: Followed, state: State, seen: Snapshot, now: float) -> tuple[State, list[Action]]:
+def _obstacle(followed: Followed, state: State, seen: Snapshot, now: float) -> tuple[State, Obstacle | None]:
+    """The obstacle to the admission of a TrainJob that is suspended, or to the pods of one that is not."""
+    if seen.job is not None and is_suspended(seen.job) and not is_going(seen.job) and ended(seen.job) is None:
+        return state, in_the_way(state.queue.hopeless, followed.patience_seconds)
+    if not _is_to_run(seen):
+        return state, None
     preparing = _preparing(state, seen.pods, now)
     state = replace(state, preparing_since=preparing)
     obstacle = in_the_way_of(seen.pods, followed.spec.pool, followed.patience_seconds)
     if obstacle is None:
         state = _read_warnings(followed, state, seen, _slow(seen.pods, preparing, now), now)
         obstacle = state.warned
-    if obstacle is None:
-        return state, []
+    return state, obstacle
+
+
+def _mind(followed: Followed, state: State, obstacle: Obstacle, now: float) -> tuple[State, list[Action]]:
+    """Say the obstacle once, and give the training up when patience with it is at an end."""
     key = (followed.name, obstacle.kind)
     state = replace(state, obstacles=state.obstacles.see([key], now))
     lasts = state.obstacles.lasts(key)

@@ -8,22 +8,11 @@ from llm.cluster.api import Api
 from llm.cluster.obstacles import Obstacle
 from llm.cluster.refusal import Refused, Unreachable
 from llm.cluster.trainjobs.acquire import Acquired
+from llm.cluster.trainjobs.follower.actions import Action, Done, Fail, GiveUp, ReadLogs, ReadRest, Say, Tell, Warn
 from llm.cluster.trainjobs.follower.copy_events import CopyEvents
-from llm.cluster.trainjobs.follower.decide import (
-    Action,
-    Done,
-    Fail,
-    GiveUp,
-    ReadLogs,
-    ReadRest,
-    Record,
-    Say,
-    State,
-    Warn,
-    decide,
-    wanted,
-)
+from llm.cluster.trainjobs.follower.decide import State, decide, wanted
 from llm.cluster.trainjobs.follower.log_stream import LogStream
+from llm.cluster.trainjobs.follower.queue_news import QueueState, told_already
 from llm.cluster.trainjobs.follower.snapshot import Followed, observe
 from llm.cluster.trainjobs.follower.usage import account_so_far
 from llm.cluster.trainjobs.trainjob import TrainJobSpec
@@ -44,7 +33,8 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
     followed = Followed(
         metadata["name"], metadata["uid"], metadata["creationTimestamp"], spec, cluster.unschedulable_after_seconds
     )
-    state = State(account=account_so_far(log.read()))
+    before = log.read()
+    state = State(account=account_so_far(before), queue=QueueState(told=told_already(before)))
     try:
         with LogStream(api.new_connection(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
             act = Act(api, followed, stream, log)
@@ -77,8 +67,8 @@ class Act:
                 self._log.emit(Progress(step=self._followed.spec.task, message=message))
             case Warn(message):
                 self._log.emit(Warned(message=message))
-            case Record(usage):
-                self._log.emit(usage)
+            case Tell(event):
+                self._log.emit(event)
             case ReadLogs(pods):
                 self._stream.see(pods)
             case ReadRest():

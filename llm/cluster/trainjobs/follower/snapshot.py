@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from llm.cluster.api import Api, Json
 from llm.cluster.pod_requests import last_lines, warnings_of
 from llm.cluster.pods import Pod
+from llm.cluster.queues.workload import Workload, look_at_workload
 from llm.cluster.trainjobs.follower.failure import LAST_LINES
 from llm.cluster.trainjobs.trainjob import NODE, TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import training_pods, trainjob
@@ -40,6 +41,8 @@ class Wants:
     """Names of objects."""
     last_lines: tuple[str, ...] = ()
     """Names of pods."""
+    queue: bool = False
+    """Whether to read its Workload."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Snapshot:
     last_lines: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The end of the logs, by pod."""
     date: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    workload: Workload | None = None
+    """The training as Kueue holds it; None if it was not read, if there is none, or if we may not see it."""
+    queue_is_read: bool = False
 
 
 def observe(api: Api, followed: Followed, wanted: Callable[[Snapshot], Wants]) -> Snapshot:
@@ -66,4 +72,5 @@ def observe(api: Api, followed: Followed, wanted: Callable[[Snapshot], Wants]) -
     return Snapshot(
         job, first.pods, {name: warnings_of(api, name) for name in wants.warnings},
         {name: last_lines(api, name, NODE, LAST_LINES) for name in wants.last_lines}, first.date,
+        look_at_workload(api, followed.uid) if wants.queue else None, wants.queue,
     )  # fmt: skip

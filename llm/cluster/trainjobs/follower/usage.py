@@ -35,7 +35,9 @@ def account_so_far(events: Iterable[object]) -> Account:
     return Account(told=frozenset(event.key for event in events if isinstance(event, PodUsed)))
 
 
-def take_in(account: Account, spec: TrainJobSpec, pods: Iterable[Pod], date: datetime) -> tuple[Account, list[Usage]]:
+def count_pods(
+    account: Account, spec: TrainJobSpec, pods: Iterable[Pod], date: datetime
+) -> tuple[Account, list[Usage]]:
     """The account after a look at `date`, and the events to write."""
     now, running, told = round(date.timestamp(), 3), dict(account.running), set(account.told)
     events: list[Usage] = []

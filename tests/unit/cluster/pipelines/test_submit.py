@@ -12,7 +12,7 @@ from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.submit import start
 from llm.cluster.refusal import Refused, Unreachable
-from llm.cluster.trainjobs.pool_preflight import read_pool
+from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue
 from llm.config import from_yaml
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupts
@@ -27,7 +27,7 @@ POOLS = f"{TRAINER}/v1alpha1/namespaces/kubeflow/trainingruntimes"
 def submitted(kfp: KfpServer, *overrides: str) -> RunState:
     chosen = config(kfp, *overrides)
     api = connect(chosen.cluster)
-    return start(api, small, chosen, StepLogs(api, chosen.cluster), Interrupts(), read_pool)
+    return start(api, small, chosen, StepLogs(api, chosen.cluster), Interrupts(), check_pool_and_queue)
 
 
 def test_the_server_gets_name_experiment_account_and_the_package_with_its_configuration(kfp: KfpServer):

@@ -40,15 +40,27 @@ def crashes(training: Training) -> None:
     training.after(2, training.condition, "Failed")
 
 
+def waits_and_crashes(training: Training) -> None:
+    training.wait()
+    training.workload("team-a", QuotaReserved=(False, "Pending", "insufficient unused quota"))
+    training.after(5, training.go)
+    training.after(5, crashes, training)
+
+
 @pytest.fixture
 def asked(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: EventLog) -> FakeCluster:
-    """A launcher in a pod did all that it can do: a pool that is not there, a crash, a new try, a cancelled run."""
+    """A launcher in a pod did all that it can do: a pool or a queue that is not there, a wait, a crash, a new try, a
+    cancelled run.
+    """
     (tmp_path / "namespace").write_text("ml")
     monkeypatch.setattr(api, "ACCOUNT_FOLDER", tmp_path)
     monkeypatch.setenv("KFP_POD_NAME", "launcher")
     cluster.put(f"{PODS.format('ml')}/launcher", spec={"containers": [{"name": "main", "image": "x"}]})
-    cluster.script = crashes
-    for spec in (replace(SPEC, pool="none"), SPEC, SPEC):
+    cluster.install_kueue()
+    cluster.kueue("localqueues", "team-a", "ml", spec={"clusterQueue": "team-a"})
+    cluster.script = waits_and_crashes
+    in_queue = replace(SPEC, queue="team-a")
+    for spec in (replace(SPEC, pool="none"), replace(SPEC, queue="none"), in_queue, in_queue):
         with pytest.raises(GristmillError):
             run_trainjob(cluster.api(), spec, ClusterConfig(), log)
     delete_trainings(cluster.api(), "demo")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm.cluster.trainjobs import run_trainjob
-from llm.cluster.trainjobs.follower.usage import Account, take_in
+from llm.cluster.trainjobs.follower.usage import Account, count_pods
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
 from llm.cluster.trainjobs.trainjob_requests import training_pods
 from llm.config import RunConfig
@@ -133,7 +133,7 @@ def test_the_next_launcher_tells_no_end_again(cluster: FakeCluster, run: Run, lo
     api = cluster.api()
     account = Account()
     for _ in range(15):  # the launcher before us sees one end
-        account, usages = take_in(account, SPEC, training_pods(api, NAME), cluster.clock.date())
+        account, usages = count_pods(account, SPEC, training_pods(api, NAME), cluster.clock.date())
         for usage in usages:
             log.emit(usage)
         cluster.clock.sleep(1)

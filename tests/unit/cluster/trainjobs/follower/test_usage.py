@@ -10,7 +10,7 @@ import pytest
 
 from llm.cluster.pods import Pod, Ran, read_pod
 from llm.cluster.trainjobs.follower.endings import ATTEMPT, INDEX
-from llm.cluster.trainjobs.follower.usage import Account, account_so_far, take_in
+from llm.cluster.trainjobs.follower.usage import Account, account_so_far, count_pods
 from llm.runs.event_kinds import PodRuns, PodUsed, Usage
 from tests.unit.cluster.conftest import SPEC
 
@@ -31,7 +31,7 @@ def pod(uid: str, *ran: tuple[float, float | None], **changes: Any) -> Pod:
 
 
 def look(account: Account, second: float, *pods: Pod) -> tuple[Account, list[Usage]]:
-    return take_in(account, SPEC, pods, START + timedelta(seconds=second))
+    return count_pods(account, SPEC, pods, START + timedelta(seconds=second))
 
 
 def told(*looks: tuple[float, list[Pod]], account: Account | None = None) -> list[tuple[str, str, float, float | None]]:
@@ -64,7 +64,7 @@ def test_an_event_says_what_the_pod_asks_for_and_whose_it_is():
 )
 def test_a_pod_without_the_label_is_of_the_team_of_the_step(labels: dict[str, str], team: str):
     spec = replace(SPEC, team_label="cost-centre", team="platform")
-    _, (event,) = take_in(Account(), spec, [pod("a", (3, None), labels=labels)], START)
+    _, (event,) = count_pods(Account(), spec, [pod("a", (3, None), labels=labels)], START)
     assert event.team == team
 
 
