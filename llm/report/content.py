@@ -16,7 +16,16 @@ from llm.errors import UserError
 from llm.report.training import Training, read_training
 from llm.runs.accounts import account_of, in_one_line
 from llm.runs.attempt import Attempt, last_attempt
-from llm.runs.event_kinds import RunFinished, RunStarted, Warned
+from llm.runs.event_kinds import (
+    Admitted,
+    Evicted,
+    Queued,
+    RunFinished,
+    RunStarted,
+    TrainJobBegun,
+    TrainResumed,
+    Warned,
+)
 from llm.runs.folder import RunFolder
 from llm.storage import Manifest
 from llm.storage.products import (
@@ -27,8 +36,11 @@ from llm.storage.products import (
     TokenizerCounts,
     ValidationCounts,
 )
+from llm.tracking.progress import lasting_line
 from llm.words import local_time
 
+ON_CLUSTER = (Admitted, Evicted, Queued, TrainJobBegun, TrainResumed, Warned)
+"""The events about pods that mattered to the run."""
 T = TypeVar("T")
 C = TypeVar("C", bound=Counts)
 
@@ -81,6 +93,14 @@ class Content:
     def warnings(self) -> list[str]:
         """The warnings, each once."""
         return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
+
+    @property
+    def on_cluster(self) -> list[tuple[str, str]]:
+        """The news of the training's pods and queue, each with its time; empty for a training on one machine."""
+        if not self.attempt.of_kind(TrainJobBegun):
+            return []
+        lines = ((event.time, lasting_line(event)) for event in self.attempt.events if isinstance(event, ON_CLUSTER))
+        return [(local_time(time), line) for time, line in lines if line is not None]
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:

@@ -42,6 +42,7 @@ SECTIONS = (
     Section("tokenizer", "Tokenizer", lambda content: content.tokenizer is not None),
     Section("export", "Export", lambda content: bool(content.checks)),
     Section("steps", "Steps", lambda content: bool(content.attempt.steps)),
+    Section("cluster", "On the cluster", lambda content: bool(content.on_cluster)),
     Section("lineage", "Lineage", lambda content: bool(content.manifests)),
     Section("repeat", "To repeat it"),
 )

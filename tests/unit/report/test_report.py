@@ -11,7 +11,17 @@ import pytest
 from llm.config import CostsConfig, RunConfig, to_yaml
 from llm.report import write_report
 from llm.report.figures import against, measured
-from llm.runs.event_kinds import PodUsed, RunFinished, RunStarted, StepStarted, Versions
+from llm.runs.event_kinds import (
+    Evicted,
+    PodUsed,
+    Queued,
+    RunFinished,
+    RunStarted,
+    StepStarted,
+    TrainJobBegun,
+    Versions,
+    Warned,
+)
 from llm.words import size
 
 FETCHING = {"src", "href", "action", "srcset", "data", "poster"}
@@ -90,6 +100,19 @@ def test_the_registered_version_and_its_repository_are_named(sample_run: Callabl
 def test_a_version_that_was_not_promoted_is_not_called_champion(sample_run: Callable[..., Any], gates: dict[str, Any]):
     page = page_of(sample_run().do("gate", "register", gate=gates["INCONCLUSIVE"]))
     assert "Registered as models:/gristmill/8, not promoted." in page.text
+
+
+def test_the_news_of_the_trainings_pods_are_on_the_page_of_a_run_on_a_cluster(sample_run: Callable[..., Any]):
+    run = sample_run().do("ingest")
+    run.emit(Queued(queue="team-a", why="insufficient unused quota", place=2))
+    assert "On the cluster" not in page_of(run).text, "no TrainJob: nothing of a cluster"
+    run.emit(TrainJobBegun(name="one-train", namespace="ml", how="created"))
+    run.emit(Evicted(queue="team-a", reason="Preempted", message="for another", by="Job urgent"))
+    run.emit(Warned(message="pod one-train-node-0-0 cannot start"))
+    page = page_of(run).text
+    for line in ("TrainJob ml/one-train created", "preempted in queue team-a by Job urgent", "pod one-train-node-0-0"):
+        assert line in page
+    assert page.index("insufficient unused quota") < page.index("preempted in queue")
 
 
 def test_peak_memory_is_that_of_the_training_until_the_run_has_ended(sample_run: Callable[..., Any]):
