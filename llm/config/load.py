@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_origin
+from typing import Any, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -41,7 +41,7 @@ def compose(overrides: Sequence[str] = (), settings: Path = SETTINGS) -> RunConf
         composed = hydra_compose("config", [f"{key}={value}" for key, value, is_group in parsed if is_group])
     document = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(document, dict)
-    values = [(key.split("."), value) for key, value, is_group in parsed if not is_group]
+    values = [(_path(key), value) for key, value, is_group in parsed if not is_group]
     for path, value in sorted(values, key=lambda one: _seam_that_is_chosen(one[0]) is None):  # the choices first
         _set(document, path, value)
     return validated(document)
@@ -132,6 +132,20 @@ def _field(key: str) -> FieldInfo:
     raise UserError(
         f"{key} is a section, not a value", f"Its keys: {', '.join(here + n for n in section.model_fields)}."
     )
+
+
+def _path(key: str) -> list[str]:
+    """The parts of a dotted key. Names in a mapping of texts have dots of their own (`nvidia.com/gpu.present`)."""
+    parts = key.split(".")
+    section: type[BaseModel] | None = RunConfig
+    place = 0
+    while section is not None and place < len(parts) and (field := section.model_fields.get(parts[place])):
+        entries = section_of_entries(field.annotation)
+        if entries is None and get_args(field.annotation) == (str, str) and place + 1 < len(parts):
+            return [*parts[: place + 1], ".".join(parts[place + 1 :])]
+        section = field.annotation if is_section(field.annotation) else entries
+        place += 1 if entries is None else 2
+    return parts
 
 
 def _seam_that_is_chosen(path: Sequence[str]) -> type[NamedSection] | None:

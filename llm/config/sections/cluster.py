@@ -17,12 +17,14 @@ QUEUE_LABEL, PRIORITY_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/prior
 
 
 def _as_text(value: Any) -> Any:
-    """A number of a command line (`cpu_limit=2`) as the text that Kubernetes takes."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """A number or a truth value of a command line (`cpu_limit=2`) as the text that Kubernetes takes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"  # many labels of nodes are `true`
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _texts(value: Any) -> Any:
-    return {key: _as_text(one) for key, one in value.items()} if isinstance(value, dict) else value
+    return {_as_text(key): _as_text(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 CpuAmount = Annotated[Cpu, BeforeValidator(_as_text)]
@@ -91,7 +93,7 @@ class PodConfig(Section):
     """Labels of the nodes that it may run on."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of nodes that it puts up with."""
-    timeout_seconds: PositiveInt | None = None
+    timeout_seconds: Annotated[PositiveInt, Field(lt=2**31)] | None = None
     """Time after which the pod is ended for good; None: no limit."""
     queue: NameInKubernetes | None = None
     """LocalQueue of Kueue that the step's pod waits in; None: none. Kueue must be set up for pods."""
@@ -108,6 +110,10 @@ class PodConfig(Section):
         _at_most("memory", self.memory_request, self.memory_limit, size_bytes)
         if (self.accelerator is None) != (self.accelerators is None):
             raise ValueError("accelerator and accelerators go together: a resource name and a number")
+        if self.accelerator is not None and ("/" not in self.accelerator or not LABEL_KEY.fullmatch(self.accelerator)):
+            raise ValueError(
+                f"accelerator={self.accelerator} is no resource of nodes: write nvidia.com/gpu or its like"
+            )
         _check_labels("node_selector", self.node_selector)
         _check_labels("labels", self.labels)
         if kueue := {QUEUE_LABEL: "queue", PRIORITY_LABEL: "priority"}.keys() & self.labels.keys():

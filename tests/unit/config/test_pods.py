@@ -23,6 +23,14 @@ def test_the_document_of_a_run_keeps_it_all():
     assert from_yaml(to_yaml(config)).pods.of("train").memory_request == "1Gi"
 
 
+def test_names_with_dots_and_values_that_look_like_something_else_are_texts():
+    given = ["pods.all.node_selector.nvidia.com/gpu.present=true", "pods.steps.train.labels.example.org/cost=7"]
+    pods = compose(given).pods
+    assert pods.all.node_selector == {"nvidia.com/gpu.present": "true"}
+    assert pods.of("train").labels == {"example.org/cost": "7"}
+    assert compose(["pods.all.labels={1: 2}"]).pods.all.labels == {"1": "2"}
+
+
 def test_a_default_can_be_taken_away():
     assert compose(["pods.all.cpu_limit=null"]).pods.of("train").cpu_limit is None
 
@@ -64,6 +72,11 @@ LONG = "a" * 64
         ("pods.all.tolerations=[{key: a, operator: Exists, value: b}]", "with operator Exists has no value"),
         ("pods.all.tolerations=[{value: b}]", "with operator Equal needs a key"),
         ("pods.all.timeout_seconds=0", "greater than 0"),
+        ("pods.all.timeout_seconds=99999999999", "less than 2147483648"),
+        (
+            "pods.steps.train={accelerator: gpu, accelerators: 1}",
+            "accelerator=gpu is no resource of nodes: write nvidia",
+        ),
         ("pods.steps.train.cpu=1", r"^unknown config key pods\.steps\.train\.cpu"),
         (
             "pods.steps.train.memory_request=8Gi",
