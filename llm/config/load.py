@@ -97,6 +97,8 @@ def _parse(override: str, settings: Path) -> tuple[str, Any, bool]:
         raise UserError(
             f"{override} is not an override", "Write key=value, such as training.optimizer.lr=1e-3 or model=small."
         )
+    if not all(key.split(".")):
+        raise UserError(f"{override}: a part of the key {key} is empty", "Write it as section.name=value.")
     if "." not in key and (settings / key).is_dir():
         options = [path.stem for path in (settings / key).glob("*.yaml")]
         if text not in options:

@@ -19,7 +19,7 @@ class DataConfig(Section):
     """Domain of documents that do not carry one; None: `text` (`code` and `prose` for the standard library)."""
     licence: str | None = None
     """Licence of documents that do not carry one."""
-    text_field: str = "text"
+    text_field: Text = "text"
     """Name of the field that holds the text in JSONL and Parquet."""
     validation_fraction: Fraction = 0.1
     """Share of the documents in the validation split."""
