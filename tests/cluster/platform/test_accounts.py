@@ -24,6 +24,9 @@ TRAIN = {
     *(("", "pods", verb) for verb in ("get", "list")),
     ("", "pods/log", "get"),
     ("", "events", "list"),
+    *(("kueue.x-k8s.io", "localqueues", verb) for verb in ("get", "list")),
+    ("kueue.x-k8s.io", "workloads", "list"),
+    ("visibility.kueue.x-k8s.io", "localqueues/pendingworkloads", "get"),
 }
 KFP = {("argoproj.io", "workflowtaskresults", "create"), ("argoproj.io", "workflowtaskresults", "patch")}
 ALLOWED = {
