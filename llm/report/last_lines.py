@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from typing import Any
 
 from llm.errors import UserError
@@ -15,6 +16,8 @@ from llm.runs.folder import RunFolder
 from llm.storage.products import GateCounts
 from llm.words import duration
 
+WIDTH, UNBROKEN = 100, "\x1f"
+"""Characters of a line of times; a space within one, which no line ends at."""
 UNREADABLE = (UserError, OSError, ValueError, KeyError)
 """A product that is gone or damaged: the line about it is left out, and the others are printed."""
 
@@ -99,8 +102,10 @@ def _times(attempt: Attempt) -> Iterator[str]:
     worked = [step for step in attempt.steps.values() if step.state != "reused" and step.seconds is not None]
     reused = [step.name for step in attempt.steps.values() if step.state == "reused"]
     if worked:
-        times = ", ".join(f"{step.name} {duration(step.seconds)}" for step in worked)
-        yield f"time {duration(attempt.seconds)}: {times}"
+        yield f"time {duration(attempt.seconds)}"
+        times = (f"{step.name} {duration(step.seconds)}".replace(" ", UNBROKEN) for step in worked)
+        lines = wrap(", ".join(times), WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        yield from (line.replace(UNBROKEN, " ") for line in lines)
     if reused:
         yield f"reused: {', '.join(reused)}"
 

@@ -60,7 +60,7 @@ def test_time_training_share_memory_and_overhead_are_told(tmp_path: Path):
         EventLog(folder.events).emit(StepStarted(step=step, time=1000.0))
         EventLog(folder.events).emit(StepFinished(step=step, seconds=180.0, reused=reused, time=1200.0))
     text = "\n".join(summary(outcome(folder)))
-    assert "time 3 min 20 s: train 3 min\nreused: ingest\n" in text
+    assert "time 3 min 20 s\n  train 3 min\nreused: ingest\n" in text
     assert "training took 90 % of the time; peak memory 3 GiB" in text
     assert "5.00 s a step (budget 1.5 s)" in text
     assert "next: gristmill generate" in text
