@@ -95,7 +95,7 @@ class Content:
         return list(dict.fromkeys(event.message for event in self.attempt.of_kind(Warned)))
 
     @property
-    def on_cluster(self) -> list[tuple[str, str]]:
+    def on_cluster(self) -> list[tuple[str | None, str]]:
         """The news of the training's pods and queue, each with its time; empty for a training on one machine."""
         if not self.attempt.of_kind(TrainJobBegun):
             return []
