@@ -37,6 +37,13 @@ def names_and_root(arguments: Sequence[str], root: str | None) -> tuple[list[str
     return names, runs_of(compose([argument for argument in arguments if "=" in argument]))
 
 
+def only_name(names: Sequence[str], otherwise: str = "") -> str | None:
+    """The one name, or None; raises UserError for two."""
+    if len(names) > 1:
+        raise UserError(f"{' and '.join(names)} are two runs", f"Name one{otherwise}.")
+    return names[0] if names else None
+
+
 def chosen_run(root: str, name: str | None, having: str | None = None) -> RunFolder:
     """The named run, or the latest in which the step `having` was done; raises UserError if there is none.
 

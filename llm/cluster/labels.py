@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 
+from llm.config.sections.cluster import LABEL_VALUE
+
 LABEL_CHARACTERS = 63
 HASH_CHARACTERS = 8
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
 def is_label_value(text: str) -> bool:
-    """Whether Kubernetes takes the text as a label's value."""
-    return len(text) <= LABEL_CHARACTERS and _LABEL.fullmatch(text) is not None
+    """Whether Kubernetes takes the text as a label's value, and it says something."""
+    return bool(text) and LABEL_VALUE.fullmatch(text) is not None
 
 
 def label_value(text: str) -> str:

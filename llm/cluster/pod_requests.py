@@ -43,11 +43,12 @@ def log_of(api: Api, namespace: str, name: str, container: str, query: Query) ->
         yield stream
 
 
-def warnings_of(api: Api, name: str) -> list[Json]:
+def warnings_of(api: Api, name: str, namespace: str | None = None) -> list[Json]:
     """The warnings that controllers left about the objects of that name, oldest first."""
     query = {"fieldSelector": f"type=Warning,involvedObject.name={name}"}
-    path = f"/api/v1/namespaces/{api.namespace}/events"
-    return sorted(items(api.get(path, f"list events in {api.namespace}", query)), key=time_of_event)
+    namespace = namespace or api.namespace
+    path = f"/api/v1/namespaces/{namespace}/events"
+    return sorted(items(api.get(path, f"list events in {namespace}", query)), key=time_of_event)
 
 
 def time_of_event(event: Json) -> str:

@@ -1,7 +1,7 @@
 """The way to a server from a pod that has just started.
 
-Every engine of network policies lets a new pod through only a moment after its start. Until then its connections are
-refused, or find no route, although the server is there. So what asks first thing waits for a connection.
+Every engine of network policies knows a new pod only a moment after its start. With some engines its connections are
+refused until then, or find no route, although the server is there. So what asks first thing waits for a connection.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ def check_pods(config: RunConfig) -> None:
     for name in config.pods.steps:
         if name not in STEPS and name != REPORT:
             raise UserError(f"pods.steps.{name}: there is no step {name}", nearest(name, [*STEPS, REPORT]))
-    if config.pods.all.accelerators is not None:
+    every = config.pods.all
+    if every.accelerators is not None:
         raise UserError(
-            f"pods.all.accelerators={config.pods.all.accelerators}: most steps have no use for {_kind(config, None)}",
+            f"pods.all.accelerators={every.accelerators}: most steps have no use for {every.accelerator}",
             "Name the step: pods.steps.train.accelerators=1, for example.",
         )
     for name, pod in config.pods.steps.items():
@@ -29,7 +30,7 @@ def check_pods(config: RunConfig) -> None:
         if image not in WITH_TORCH:
             raise UserError(
                 f"pods.steps.{name}.accelerators={pod.accelerators}: the step {name} runs in the image {image},"
-                f" which cannot use {_kind(config, name)}",
+                f" which cannot use {pod.accelerator}",
                 f"Leave it out: of use are accelerators for {', '.join(_with_torch())}.",
             )
         if name == "train" and config.training.pool is not None:
@@ -42,8 +43,3 @@ def check_pods(config: RunConfig) -> None:
 
 def _with_torch() -> list[str]:
     return [name for name, step in STEPS.items() if step.image in WITH_TORCH]
-
-
-def _kind(config: RunConfig, step: str | None) -> str:
-    pod = config.pods.all if step is None else config.pods.steps[step]
-    return str(pod.accelerator)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llm.cli.options import only_name
 from llm.config import RunConfig, compose
 from llm.errors import ServiceError, UserError
 from llm.words import duration
@@ -26,9 +27,7 @@ ACCESS = """Kubeflow Pipelines is looked for at cluster.kfp_uri=…, then KFP_EN
 def run_and_config(arguments: Sequence[str]) -> tuple[str | None, RunConfig]:
     """The run among `[RUN] [KEY=VALUE]...`, and the configuration that the rest makes."""
     names = [argument for argument in arguments if "=" not in argument]
-    if len(names) > 1:
-        raise UserError(f"{' and '.join(names)} are two runs", "Name one.")
-    return (names[0] if names else None), compose([argument for argument in arguments if "=" in argument])
+    return only_name(names), compose([argument for argument in arguments if "=" in argument])
 
 
 def say(line: str) -> None:

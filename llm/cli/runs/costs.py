@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from llm.cli.options import chosen_run, names_and_root, runs_folder
+from llm.cli.options import chosen_run, names_and_root, only_name, runs_folder
 from llm.config import compose
 from llm.errors import UserError
 from llm.runs.accounts import account_of, with_prices
@@ -40,9 +40,7 @@ def command(arguments: tuple[str, ...], root: str | None, by: By | None, as_json
         raise UserError(f"{wrong[0]} is no price", "Here go prices, such as costs.cpu_hour=0.04, and storage.uri.")
     prices = _prices(arguments)
     names, root = names_and_root([one for one in arguments if not one.startswith(PRICES)], root)
-    if len(names) > 1:
-        raise UserError(f"{' and '.join(names)} are two runs", "Name one; without a name all are listed.")
-    name = names[0] if names else None
+    name = only_name(names, "; without a name all are listed")
     accounts = [with_prices(account, prices) for account in _accounts(root, name)]
     if not accounts and not as_json:
         click.echo(f"no runs in {root}; make one with `gristmill run pretrain`")

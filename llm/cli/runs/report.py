@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from llm.cli.options import chosen_run, names_and_root, runs_folder
-from llm.errors import UserError
+from llm.cli.options import chosen_run, names_and_root, only_name, runs_folder
 
 
 @click.command("report")
@@ -20,9 +19,7 @@ def command(arguments: tuple[str, ...], root: str | None, opened: bool) -> None:
     from llm.report import write_report
 
     names, root = names_and_root(arguments, root)
-    if len(names) > 1:
-        raise UserError(f"{' and '.join(names)} are two runs", "Name one.")
-    folder = chosen_run(root, names[0] if names else None)
+    folder = chosen_run(root, only_name(names))
     write_report(folder)  # again: a run that was killed has an old report or none
     click.echo(folder.report.resolve())
     if opened and click.launch(folder.report.resolve().as_uri()) != 0:

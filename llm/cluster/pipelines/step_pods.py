@@ -13,6 +13,7 @@ from llm.cluster.api import Api, Json, connect
 from llm.cluster.obstacles import Advice, Obstacle, container_obstacle
 from llm.cluster.pipelines.refused_pods import RefusedPod, refused_in_events, refused_in_nodes, step_of_node
 from llm.cluster.pod_log import PodLog
+from llm.cluster.pod_requests import warnings_of
 from llm.cluster.pods import Pod, Waiting, read_pod
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig
@@ -123,9 +124,7 @@ class StepPods:
             if not pods:
                 return []
             there = pods[0]
-            query = {"fieldSelector": f"type=Warning,involvedObject.name={there.labels[WORKFLOW_LABEL]}"}
-            path = f"/api/v1/namespaces/{there.namespace}/events"
-            return list(self._api.get(path, f"list events in {there.namespace}", query).get("items") or [])
+            return warnings_of(self._api, there.labels[WORKFLOW_LABEL], there.namespace)
         except ServiceError:
             return []
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from llm.config.quantity import amount
 from llm.errors import DamagedError, UserError
 from llm.storage import Manifest, identity
 from llm.storage.manifest import MANIFEST_NAME
@@ -23,19 +24,6 @@ from llm.words import size
 KIND = "repository"
 FETCHES = 4
 """Files that travel at the same time; each large one in several parts."""
-UNITS = {
-    "": 1,
-    "k": 10**3,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
-"""Suffixes of a quantity in Kubernetes. Its thousand is `k`; we also accept `K`."""
 
 
 def fetch_repository(
@@ -67,7 +55,8 @@ def bytes_of(quantity: str) -> float:
     parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(k|[KMGT]i?)?", quantity)
     if parts is None:
         raise UserError(f"{quantity} is not an amount of storage", "Write it as Kubernetes does, like 2Gi.")
-    return float(parts[1]) * UNITS[parts[2] or ""]
+    suffix = "k" if parts[2] == "K" else parts[2] or ""  # Kubernetes knows the small one only
+    return amount(parts[1] + suffix) or 0.0
 
 
 def _refuse_unfit(manifest: Manifest, uri: str, folder: Path, limit: str | None) -> None:
