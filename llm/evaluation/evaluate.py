@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -27,12 +27,14 @@ from llm.evaluation.metric import Metric, Subject, check_figures, check_items, f
 from llm.evaluation.selection import COLUMNS, select_documents
 from llm.evaluation.statistics.intervals import Intervals, weighted_mean
 from llm.evaluation.statistics.pairing import items_file
-from llm.generation import Generator, Sampling
 from llm.runs.event_kinds import MetricMeasured, Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import EvaluationCounts, MetricKind
 from llm.tokenizer import tokenizer_of
+
+if TYPE_CHECKING:  # torch is loaded when there is work: the first step in a cluster looks for products without it
+    from llm.generation import Generator
 
 SAMPLE_TOKENS = 64
 SAMPLE_TEMPERATURE = 0.8
@@ -47,13 +49,15 @@ def evaluate(
     Raises DamagedError if an input does not match its manifest, UserError if there is no test text, or for a metric
     that is not there or gives items that are none.
     """
-    metrics = find_metrics(config.metrics)
     recipe = Recipe(
         "evaluation", deciding(config), [checkpoint, tokenizer, corpus],
         code=(__name__, *(source_of(name)[0] for name in config.metrics)),
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
+    from llm.generation import Generator
+
+    metrics = find_metrics(config.metrics)
     generator = Generator.open(checkpoint, tokenizer)
     subject = Subject(
         generator,
@@ -126,6 +130,8 @@ def headline(metrics: Mapping[str, Mapping[str, Any]]) -> EvaluationCounts:
 
 def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> list[dict[str, Any]]:
     """A greedy and a seeded continuation of every prompt."""
+    from llm.generation import Sampling
+
     drawn = Sampling(SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=config.seed)
     made: list[dict[str, Any]] = []
     for prompt in config.prompts:
