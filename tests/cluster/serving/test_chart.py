@@ -101,25 +101,6 @@ def nothing_is_made(serving: Serving) -> bool:
     return not objects(serving.namespace, "deployments,services,serviceaccounts", "-l", "app.kubernetes.io/name")
 
 
-def test_a_model_from_s3_streams_the_checkpoints_greedy_decoding(serving: Serving, models: Models) -> None:
-    serving.upgrade(models.plain.uri)
-    for prompt, right in models.answers(1).items():
-        pieces = list(stream(serving.url, MODEL, prompt, max_tokens=TOKENS))
-        assert len(pieces) > 1
-        assert "".join(piece.text for piece in pieces) == right
-
-
-def test_nobody_may_load_another_model(serving: Serving) -> None:
-    for method, path in (
-        ("POST", f"/v2/repository/models/{MODEL}/unload"), ("POST", "/v2/repository/models/evil/load"),
-        ("POST", "/v2/repository/index"), ("GET", "/v2/systemsharedmemory/status"), ("POST", "/v2/logging"),
-    ):  # fmt: skip
-        connection = HTTPConnection(serving.url.removeprefix("http://"), timeout=10)
-        connection.request(method, path, "{}")
-        assert connection.getresponse().status == 403
-        connection.close()
-
-
 def test_an_upgrade_to_version_2_under_load_fails_and_falsifies_no_answer(serving: Serving, models: Models) -> None:
     serving.upgrade(models.slow[0].uri)
     with load(serving.url, models, 1, 2) as clients:
@@ -227,9 +208,27 @@ def names(serving: Serving) -> set[str]:
     return {pod["metadata"]["name"] for pod in objects(serving.namespace, "pods")}
 
 
-def test_a_pod_whose_models_process_has_died_is_restarted(serving: Serving, models: Models) -> None:
+def test_a_model_from_s3_streams_the_checkpoints_greedy_decoding(serving: Serving, models: Models) -> None:
     serving.upgrade(models.plain.uri, "replicas=1")
     wait_for(lambda: len(objects(serving.namespace, "pods")) == 1, "one pod")
+    for prompt, right in models.answers(1).items():
+        pieces = list(stream(serving.url, MODEL, prompt, max_tokens=TOKENS))
+        assert len(pieces) > 1
+        assert "".join(piece.text for piece in pieces) == right
+
+
+def test_nobody_may_load_another_model(serving: Serving) -> None:
+    for method, path in (
+        ("POST", f"/v2/repository/models/{MODEL}/unload"), ("POST", "/v2/repository/models/evil/load"),
+        ("POST", "/v2/repository/index"), ("GET", "/v2/systemsharedmemory/status"), ("POST", "/v2/logging"),
+    ):  # fmt: skip
+        connection = HTTPConnection(serving.url.removeprefix("http://"), timeout=10)
+        connection.request(method, path, "{}")
+        assert connection.getresponse().status == 403
+        connection.close()
+
+
+def test_a_pod_whose_models_process_has_died_is_restarted(serving: Serving) -> None:
     (pod,) = serving.pods()
     kill = "import os; from llm.serving.pod.health import model_processes; os.kill(*model_processes(), 9)"
     kubectl("-n", serving.namespace, "exec", pod, "-c", "triton", "--", "python", "-c", kill)

@@ -55,36 +55,26 @@ def test_two_ranks_here_train_the_same_weights(undisturbed: Manifest, here: tupl
     assert _weights(here[0]) == _weights(undisturbed)
 
 
-def test_a_pod_that_is_deleted_in_the_middle_comes_back_and_the_weights_are_those_of_an_undisturbed_training(
+def test_after_a_deleted_pod_and_a_killed_launcher_the_weights_are_those_of_an_undisturbed_training(
     case: Case, undisturbed: Manifest
 ):
+    """The pod comes back, and the next try adopts the TrainJob. As in Argo, it is a pod of its own; the first stays."""
     config = case.config("disturbed", *IN_PODS, store="-disturbed")
-    launcher = case.launch(config)
-    case.wait_for_step("disturbed", 12)
-    job = case.train_job("disturbed")
-    assert job is not None
-    victim = pods_of(case.namespace, job["metadata"]["name"])[1]["metadata"]["name"]
-    kubectl("-n", case.namespace, "delete", "pod", victim, "--wait=false")
-    assert case.end(launcher) == "Succeeded", case.log(launcher)
-    assert _weights(case.checkpoint(config)) == _weights(undisturbed)
-    assert '"kind": "train_resumed"' in case.events(config)
-
-
-def test_the_next_try_of_a_launcher_that_was_killed_adopts_the_same_train_job(case: Case, undisturbed: Manifest):
-    """As Argo does it: the pod of the first try stays, and the second try is a pod of its own."""
-    config = case.config("adopted", *IN_PODS, store="-adopted")
     first = case.launch(config)
-    case.wait_for_step("adopted", 5)
-    before = case.train_job("adopted")
+    case.wait_for_step("disturbed", 12)
+    before = case.train_job("disturbed")
     assert before is not None
+    victim = pods_of(case.namespace, before["metadata"]["name"])[1]["metadata"]["name"]
+    kubectl("-n", case.namespace, "delete", "pod", victim, "--wait=false")
     case.kill(first, "kill -KILL -1")
     assert case.end(first) == "Failed"
     second = case.launch(config)
     assert case.end(second) == "Succeeded", case.log(second)
-    after = case.train_job("adopted")
+    after = case.train_job("disturbed")
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert "adopt" in case.log(second)
+    assert '"kind": "train_resumed"' in case.events(config)
     assert _weights(case.checkpoint(config)) == _weights(undisturbed)
 
 
