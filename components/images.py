@@ -3,6 +3,8 @@
 The local subprocess runner ignores them. Set GRISTMILL_IMAGE_PREFIX before compiling to take them from a registry.
 """
 
-from llm.images import references
+from llm.images import are_pinned, references
 
 DATA, TRAIN, EXPORT, REGISTRY = references("data", "train", "export", "registry")
+ARE_PINNED = are_pinned((DATA, TRAIN, EXPORT, REGISTRY))
+"""Whether they hold what this tree says, and nothing else."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,6 +94,18 @@ def references(*names: str, project: Path = PROJECT) -> list[str]:
         else f"{prefix}/{name}:{__version__}"
         for name in names
     ]
+
+
+def are_pinned(images: Iterable[str]) -> bool:
+    """Whether every one of these images is named by its digest."""
+    return all("@sha256:" in image for image in images)
+
+
+def libraries(name: str, project: Path = PROJECT) -> dict[str, str]:
+    """Version of every distribution that `make images` installs in an image, from the image's list of pins."""
+    lines = (project / "images" / name / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    return {distribution.strip(): version.strip() for distribution, version in pairs}
 
 
 def pinned(name: str, image: Image) -> str:

@@ -1,27 +1,31 @@
 """The steps of a pipeline as tasks of Kubeflow Pipelines: wired by the names of their inputs and products.
 
 KFP's cache is off for every task, because it does not see the user's files and our code. The store finds the products
-that need not be made again, and its recipes cannot be stale.
+that need not be made again, and its recipes cannot be stale. In a cluster a first task looks for all of them
+(`llm.steps.reuse`), if the images are named by their digests: then it knows what is in them.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import groupby
 from typing import Any
 
 from kfp import dsl
 
+from components import images
 from components.environment import with_environment
 from components.pod import with_pod
 from components.report import report
+from components.reuse import reuse
 from llm.config import RunConfig
 from llm.steps import STEPS, Step
-from llm.steps.pods import REPORT, check_pods
+from llm.steps.pods import REPORT, REUSE, check_pods
 
-_FOR: ContextVar[RunConfig] = ContextVar("configuration of the pods", default=RunConfig())  # noqa: B039 - it is frozen
+_FOR: ContextVar[RunConfig | None] = ContextVar("configuration of the pods", default=None)
 
 
 def sized(pipeline: Any, config: RunConfig) -> Any:
@@ -40,6 +44,16 @@ def sized(pipeline: Any, config: RunConfig) -> Any:
 def reported(config: str) -> dsl.ExitHandler:
     """The group of all steps, after which the report is written whatever happened."""
     return dsl.ExitHandler(_as_pod(report(config=config), REPORT), name="reported")
+
+
+@contextmanager
+def unless_reused(pipeline: str, config: str) -> Iterator[None]:
+    """The group of all steps, left out in a cluster if every product is there."""
+    if _FOR.get() is None or not images.ARE_PINNED:
+        yield
+        return
+    with dsl.If(_as_pod(reuse(config=config, pipeline=pipeline), REUSE).output == 1, name="changed"):
+        yield
 
 
 def wire(steps: Iterable[Step], config: str) -> None:
@@ -65,5 +79,5 @@ def _add(steps: Iterable[Step], config: str, tasks: dict[str, dsl.PipelineTask])
 
 
 def _as_pod(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
-    config = _FOR.get()
+    config = _FOR.get() or RunConfig()
     return with_pod(with_environment(task.set_caching_options(False)), step, config.pods.of(step), config.cluster)

@@ -41,7 +41,8 @@ from llm.runs.event_kinds import (
 from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder, run_folder, run_name
 from llm.runs.origin import machine, versions
-from llm.steps import Step, steps_of
+from llm.steps import steps_of
+from llm.steps.outcome import refusal
 from llm.storage import only_process_in, sha256_of_json
 from llm.storage.products import GateCounts
 from llm.tracking.progress import Follower
@@ -190,24 +191,19 @@ def _verdict(name: str, events: list[Event], folder: RunFolder) -> tuple[int, st
             f"{killed[0]}: the process of the step was killed\n  By hand, or for lack of memory; its output is in"
             f" {folder.path / 'pipeline.log'}.\n  Run the same command again to go on."
         )
-    refusal = next((step for step in steps_of(name) if step.name in finished and _refused(step, folder)), None)
+    refusing = refusal(steps_of(name), finished.__contains__, folder)
     left = [
         step for step in steps_of(name)
-        if step.name not in finished and (refusal is None or step.only_if != refusal.name)
+        if step.name not in finished and (refusing is None or step.only_if != refusing.name)
     ]  # fmt: skip
     if (left or not finished) and any(isinstance(event, StopRequested) for event in events):
         return Preempted.exit_code, "stopped on request: run the same command again to go on"
     if left or not finished:
         return EXIT_FAULT, f"the pipeline ended early; its output is in {folder.path / 'pipeline.log'}"
-    if refusal is not None:
-        verdict = GateCounts.of(folder.manifest(refusal.name)).verdict
-        return GateNotPassed.exit_code, f"the {refusal.name} said {verdict}: {refusal.verdict}"
+    if refusing is not None:
+        verdict = GateCounts.of(folder.manifest(refusing.name)).verdict
+        return GateNotPassed.exit_code, f"the {refusing.name} said {verdict}: {refusing.verdict}"
     return EXIT_OK, None
-
-
-def _refused(step: Step, folder: RunFolder) -> bool:
-    """Whether a step judged, and its verdict is not PASS."""
-    return step.verdict is not None and not GateCounts.of(folder.manifest(step.name)).passed
 
 
 @contextmanager

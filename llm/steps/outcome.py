@@ -1,10 +1,13 @@
-"""The manifest of a step whose outcome is in the registry, not in the store."""
+"""Outcomes of steps: a version in the registry as a manifest, and the verdict of a step that judges."""
 
 from __future__ import annotations
 
-from llm.steps.step import Given
+from collections.abc import Callable, Iterable
+
+from llm.runs.folder import RunFolder
+from llm.steps.step import Given, Step
 from llm.storage import Manifest, identity
-from llm.storage.products import PromotionCounts, RegistrationCounts
+from llm.storage.products import GateCounts, PromotionCounts, RegistrationCounts
 
 
 def manifest_of(outcome: RegistrationCounts | PromotionCounts, uri: str, given: Given) -> Manifest:
@@ -14,3 +17,13 @@ def manifest_of(outcome: RegistrationCounts | PromotionCounts, uri: str, given: 
     return Manifest(
         kind=kind, id=identity(kind, (), counts, {}, parents), uri=uri, files=(), counts=counts, parents=parents
     )
+
+
+def refusal(steps: Iterable[Step], finished: Callable[[str], bool], folder: RunFolder) -> Step | None:
+    """The first of the finished steps that judged, and did not say PASS; None if there is none."""
+    return next((step for step in steps if finished(step.name) and refused(step, folder.manifest(step.name))), None)
+
+
+def refused(step: Step, manifest: Manifest) -> bool:
+    """Whether a step judged, and its verdict is not PASS."""
+    return step.verdict is not None and not GateCounts.of(manifest).passed

@@ -6,8 +6,8 @@ from llm.config import RunConfig, nearest
 from llm.errors import UserError
 from llm.steps.registry import STEPS
 
-REPORT = "report"
-"""The task after all steps; it has a pod, and is no step."""
+REUSE, REPORT = "reuse", "report"
+"""The tasks before and after all steps; each has a pod, and is no step."""
 WITH_TORCH = ("train", "export")
 """The images in which an accelerator is of use."""
 
@@ -15,8 +15,8 @@ WITH_TORCH = ("train", "export")
 def check_pods(config: RunConfig) -> None:
     """Raise UserError for a step that is not there, and for an accelerator that a step would not use."""
     for name in config.pods.steps:
-        if name not in STEPS and name != REPORT:
-            raise UserError(f"pods.steps.{name}: there is no step {name}", nearest(name, [*STEPS, REPORT]))
+        if name not in STEPS and name not in (REUSE, REPORT):
+            raise UserError(f"pods.steps.{name}: there is no step {name}", nearest(name, [*STEPS, REUSE, REPORT]))
     every = config.pods.all
     if every.accelerators is not None:
         raise UserError(

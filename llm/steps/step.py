@@ -76,6 +76,8 @@ class Step:
     """The step whose verdict must be PASS, or it is left out."""
     is_always_done: bool = False
     """Whether every run does it, since its outcome is in a service and not in the store."""
+    is_quick: bool = False
+    """Whether its work takes seconds, so that the search for products in a cluster (`llm.steps.reuse`) does it too."""
     pipelines: tuple[str, ...] = ("pretrain",)
     """The pipelines that it is a part of."""
 

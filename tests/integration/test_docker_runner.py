@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from llm.images import OF_STEPS, built, unbuilt
 from llm.runs import last_attempt
-from llm.runs.event_kinds import RunFinished, RunStarted
+from llm.runs.event_kinds import RunFinished, RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.steps import STEPS
 from tests.cases.pretrain import PATIENCE_SECONDS, STEPS_OF_TRAINING, Place, Run
@@ -85,6 +86,21 @@ def test_the_versions_of_the_images_are_told_too(in_containers):
         "run", "--rm", built()["train"].id, "python3", "-c", "import platform; print(platform.python_version())"
     )
     assert inside.strip() in last_attempt(in_containers[1].events).versions["python"].split(", ")
+
+
+def test_in_its_image_the_search_of_a_cluster_finds_what_all_the_images_made(in_containers, docked: Place):
+    """It computes the recipes of steps that need other libraries, in an image that lacks them."""
+    folder = in_containers[1]
+    script = "import sys; from llm.steps import reuse_component; print(reuse_component(sys.argv[1], 'pretrain'))"
+    said = docker(
+        "run", "--rm", "--network=none", f"--user={os.getuid()}:{os.getgid()}",
+        f"--volume={docked.folder}:{docked.folder}", f"--volume={docked.texts}:{docked.texts}:ro",
+        built()["train"].id, "python3", "-c", script, folder.config.read_text(),
+    )  # fmt: skip
+    assert said == "0"
+    last = EventLog(folder.events).of_kind(StepFinished)[-len(STEPS) :]
+    assert [event.step for event in last] == list(STEPS)
+    assert {event.step for event in last if not event.reused} == {"gate", "register", "promote"}
 
 
 def test_memory_of_containers_is_counted(in_containers):

@@ -6,11 +6,15 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+from llm.config import from_yaml, to_yaml
 from llm.runs.event_kinds import StepFinished, StepStarted
 from llm.runs.events import EventLog
+from llm.runs.folder import run_folder
+from llm.steps import STEPS
 from tests.cases.pretrain import PATIENCE_SECONDS, STEPS_OF_TRAINING, Place
 
 
@@ -29,6 +33,25 @@ def test_every_product_is_what_its_manifest_says(first):
     for name, product in folder.manifests().items():
         if product.files:
             assert product.verify().is_dir(), name
+
+
+def test_a_search_as_in_a_cluster_does_a_run_whose_products_are_all_there(first, place: Place):
+    _, folder = first
+    config = from_yaml(folder.config.read_text())
+    other = config.model_copy(update={"run": config.run.model_copy(update={"name": "found"})})
+    script = "import sys; from llm.steps import reuse_component; print(reuse_component(sys.argv[1], 'pretrain'))"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, to_yaml(other)], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
+    found = run_folder(config.run.folder, "found")
+    events = EventLog(found.events).of_kind(StepFinished)
+    assert [event.step for event in events] == list(STEPS)
+    assert {event.step for event in events if not event.reused} == {"gate", "register", "promote"}
+    made_anew = {"gate": "the champion is another", "register": "and its parent", "promote": "and its parent"}
+    for step in set(STEPS) - set(made_anew):
+        assert found.manifest(step).id == folder.manifest(step).id, step
+    assert found.manifest("register").counts["version"] == folder.manifest("register").counts["version"]
 
 
 def test_the_same_command_again_does_no_work_again(first, place: Place):

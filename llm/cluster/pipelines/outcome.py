@@ -18,8 +18,9 @@ from llm.cluster.pipelines.wait import CannotStart
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted, ServiceError, UserError, ValidationFailed
 from llm.process.interrupts import Interrupted
 
-PASSED = "passed"
-"""The group of a pipeline that only the gate's PASS leads to."""
+PASSED, CHANGED = "passed", "changed"
+"""The groups of a pipeline: the steps that only the gate's PASS leads to, and all steps, unless every product is there
+and the gate's verdict is PASS."""
 OUR_CODES = frozenset(
     error.exit_code for error in (UserError, ValidationFailed, GateNotPassed, Preempted)
 ) | {EXIT_FAULT}  # fmt: skip
@@ -54,7 +55,7 @@ def outcome(run: RunState, logs: StepLogs, cancelled_for: Interrupted | CannotSt
 
 
 def _succeeded(run: RunState) -> Outcome:
-    if run.untaken_condition == PASSED:
+    if PASSED in run.untaken_conditions and CHANGED not in run.untaken_conditions:
         message = "the gate did not pass the model: it is registered, but not promoted"
         return Outcome(GateNotPassed.exit_code, message, "gate")
     return Outcome(EXIT_OK, None)

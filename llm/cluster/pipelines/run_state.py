@@ -103,11 +103,10 @@ class RunState:
         return next(iter([*steps, *drivers]), None)
 
     @property
-    def untaken_condition(self) -> str | None:
-        """The name of a group whose condition did not hold, such as `passed`; None if there is none, or not known."""
+    def untaken_conditions(self) -> set[str]:
+        """The names of the groups whose condition did not hold, such as `passed`, as far as they are known."""
         groups = conditional_groups(self.specification)
-        skipped = (node.name for node in self.nodes if node.state == "SKIPPED")
-        return next((groups[name] for name in skipped if name in groups), None)
+        return {groups[node.name] for node in self.nodes if node.state == "SKIPPED" and node.name in groups}
 
     def parameter(self, name: str) -> str | None:
         """A parameter's value: as the run was started with, or the package's own."""

@@ -44,4 +44,5 @@ STEP = Step(
     sections=("gate",),
     image="train",
     verdict="the model is registered, but not promoted",
+    is_quick=True,
 )

@@ -9,7 +9,8 @@ from typing import Any
 
 from llm.storage.hashes import sha256_of_json
 from llm.storage.manifest import Manifest
-from llm.storage.recipe.sources import code_of, libraries_of, version_of
+from llm.storage.recipe.libraries import version_of
+from llm.storage.recipe.sources import code_of, libraries_of
 
 MOST_INPUTS = 10_000
 """More files are remembered by one hash: what a recipe is made of stays a small document."""

@@ -10,18 +10,15 @@ the code that chooses it passes it as a further root.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import cache
-from importlib.machinery import ModuleSpec
-from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
 from llm.errors import UserError
 from llm.storage.hashes import sha256_of_file
 from llm.storage.recipe.course import CARRIERS, is_course
+from llm.storage.recipe.libraries import PINS, Pins, installed, spec_of, versions_of
 
 
 @cache
@@ -34,14 +31,18 @@ def code_of(*roots: str) -> dict[str, str]:
     return {_shown(module, path): sha256_of_file(path)[:16] for module, path in sorted(reached(*roots).items())}
 
 
-@cache
 def libraries_of(*roots: str) -> dict[str, str]:
-    """Version of every installed distribution that these modules import, by its name; without a local `+cpu`."""
-    found: dict[str, str] = {}
-    for name in sorted({name for module, path in reached(*roots).items() for name in _libraries(module, path)}):
-        for distribution in _distributions(name):
-            found[distribution] = version_of(distribution)
-    return found
+    """Version of every distribution that these modules import, by its name; without a local `+cpu`.
+
+    They are the installed ones, or those of another image (`libraries.pinned`).
+    """
+    return dict(_libraries_of(PINS.get(), *roots))
+
+
+@cache
+def _libraries_of(pins: Pins | None, *roots: str) -> dict[str, str]:
+    names = {name for module, path in reached(*roots).items() for name in _libraries(module, path)}
+    return {distribution: version for name in sorted(names) for distribution, version in versions_of(name).items()}
 
 
 def check_sources(modules: Iterable[str]) -> None:
@@ -55,11 +56,6 @@ def check_sources(modules: Iterable[str]) -> None:
                 "Each recipe holds the code that makes the result. Keep the module as a .py file in a folder,"
                 " not in an archive or compiled, and mend what it imports.",
             ) from error
-
-
-def version_of(distribution: str) -> str:
-    """Version of an installed distribution, without its local part: 2.13.0+cpu and 2.13.0+cu130 count as one."""
-    return version(distribution).partition("+")[0]
 
 
 def reached(*roots: str) -> dict[str, Path]:
@@ -105,7 +101,7 @@ def _own_modules(module: str, path: Path) -> Iterator[str]:
 def locate(module: str) -> Path | None:
     """Source of a module, found without importing it; None if there is none."""
     top, *parts = module.split(".")
-    spec = _spec(top)
+    spec = spec_of(top)
     if spec is None:
         return None
     if not parts:
@@ -119,16 +115,11 @@ def locate(module: str) -> Path | None:
     return None
 
 
-def _spec(top: str) -> ModuleSpec | None:
-    """The place of a top name; None if Python would not find it."""
-    return sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
-
-
 def _has_no_distribution(top: str) -> bool:
     """Whether a top name is a source, or a folder of sources, that no package manager put there."""
-    if not top or top in sys.stdlib_module_names or top in CARRIERS or _distributions(top):
+    if not top or top in sys.stdlib_module_names or top in CARRIERS or installed(top):
         return False
-    spec = _spec(top)
+    spec = spec_of(top)
     return spec is not None and (spec.origin is None or spec.origin.endswith(".py"))
 
 
@@ -169,25 +160,6 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
         return node.module or ""
     parents = package.split(".")[: len(package.split(".")) - node.level + 1]
     return ".".join([*parents, *([node.module] if node.module else [])])
-
-
-@cache
-def _distributions(name: str) -> tuple[str, ...]:
-    """The installed distributions that give a top name; none if there is none."""
-    with suppress(PackageNotFoundError):
-        version(name)
-        return (name.replace("_", "-"),)
-    if not name or _spec(name) is None:
-        return ()
-    return tuple(sorted({one.name for one in distributions() if name in _top_names(one)}))
-
-
-def _top_names(distribution: Distribution) -> set[str]:
-    """Names to import from a distribution (`packages_distributions` of Python 3.11 fails on a file named `.`)."""
-    listed = distribution.read_text("top_level.txt")
-    if listed is not None:
-        return set(listed.split())
-    return {file.parts[0].removesuffix(".py") for file in distribution.files or () if file.parts}
 
 
 def _shown(module: str, path: Path) -> str:

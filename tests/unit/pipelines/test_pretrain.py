@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
+from llm.cluster.pipelines.outcome import CHANGED
 from llm.config import compose
 from llm.steps import STEPS, Step, steps_of
 from pipelines.pretrain import pretrain
@@ -136,3 +137,21 @@ def limits(pipeline: GraphComponent) -> dict[str, str]:
     """The limits of the training's container."""
     document = json_format.MessageToDict(pipeline.pipeline_spec)
     return dict(resources_of(document["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"])["limits"])
+
+
+def test_in_a_cluster_a_search_comes_first_if_the_images_are_known(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("components.images.ARE_PINNED", True)
+    made = json_format.MessageToDict(sized(pretrain, compose()).pipeline_spec)
+    groups = {name: one["dag"]["tasks"] for name, one in made["components"].items() if "dag" in one}
+    first, changed = sorted(groups["comp-exit-handler-1"], reverse=True)
+    assert first == "reuse"
+    task = groups["comp-exit-handler-1"][changed]
+    assert task["taskInfo"]["name"] == CHANGED
+    assert re.fullmatch(r".*reuse-Output'\]\) == 1", task["triggerPolicy"]["condition"])
+    assert {*groups[f"comp-{changed}"]} > {name for name, step in STEPS.items() if step.only_if is None}
+    monkeypatch.setattr("components.images.ARE_PINNED", False)
+    assert "comp-reuse" not in json_format.MessageToDict(sized(pretrain, compose()).pipeline_spec)["components"]
+
+
+def test_on_one_machine_no_search_comes_first(package: str):
+    assert "reuse" not in tasks(package)

@@ -93,7 +93,7 @@ def test_each_image_adds_the_versions_that_nobody_told_before(
         ("evaluate", {"torch": "2.13.0", "kfp": "2.17.1"}),
         ("export", {"torch": None, "kfp": "2.17.0"}),
     ):
-        monkeypatch.setattr("llm.steps.run.versions", lambda found=found: found)
+        monkeypatch.setattr("llm.steps.components.versions", lambda found=found: found)
         pod(step, "a", 1.0)
     _, (run,) = tracked(database)
     tags = {name: value for name, value in run.data.tags.items() if name.startswith("version.")}

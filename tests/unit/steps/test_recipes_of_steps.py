@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 import llm
+from llm.images import libraries
 from llm.steps import STEPS
+from llm.storage.recipe import pinned
+from llm.storage.recipe.libraries import version_of
 from llm.storage.recipe.sources import imported_by, libraries_of, reached
 
 PROJECT = Path(__file__).parents[3]
@@ -58,6 +62,25 @@ def test_every_library_of_a_recipe_is_pinned_in_the_image_of_its_step(step: str)
     pins = (PROJECT / "images" / STEPS[step].image / "requirements.txt").read_text().lower().replace("_", "-")
     pinned = set(re.findall(r"^([a-z0-9.-]+)==", pins, re.MULTILINE))
     assert set(libraries_of(*recipe_roots(work_of(step)))) <= pinned
+
+
+@pytest.mark.parametrize("step", sorted(MAKES_RECIPES))
+def test_the_pins_of_its_image_stand_for_the_libraries_of_a_step(step: str):
+    roots = recipe_roots(work_of(step))
+    here, pins = libraries_of(*roots), libraries(STEPS[step].image)
+    with pinned(pins):
+        assert libraries_of(*roots) == here, "is the name of a distribution another than the one that is imported?"
+    with pinned(dict.fromkeys(pins, "0.0.1+cpu")):
+        assert libraries_of(*roots) == dict.fromkeys(here, "0.0.1")
+    with pinned({}):
+        assert libraries_of(*roots) == {}
+
+
+def test_a_library_that_a_step_uses_without_an_import_is_one_of_the_pins():
+    with pinned({"Pandas": "1.2.3"}):
+        assert version_of("pandas") == "1.2.3"
+    with pinned({}), pytest.raises(PackageNotFoundError):
+        version_of("pandas")
 
 
 def test_a_step_that_reads_a_split_holds_the_code_that_reads_it():

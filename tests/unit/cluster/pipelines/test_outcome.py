@@ -7,13 +7,15 @@ import signal
 import pytest
 
 from llm.cluster.pipelines.kfp_client import KfpApi
-from llm.cluster.pipelines.outcome import Outcome, outcome
+from llm.cluster.pipelines.outcome import CHANGED, Outcome, outcome
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.wait import CannotStart
 from llm.cluster.trainjobs.follower.diagnosis import Obstacle
-from llm.config import ClusterConfig
+from llm.config import ClusterConfig, compose
 from llm.process.interrupts import Interrupted
+from pipelines.pretrain import pretrain
+from pipelines.wiring import sized
 from tests.cases.submission import FAILED, LOG_OF_3, NOT_PROMOTED, PROMOTED
 from tests.fakes.cluster_server import ClusterServer
 from tests.fakes.kfp_server import KfpServer, Look, Run
@@ -41,6 +43,18 @@ def test_a_gate_that_did_not_pass_is_4_although_the_run_succeeded(kfp: KfpServer
     ended = end(kfp, api, Look("SUCCEEDED", NOT_PROMOTED))
     assert ended.exit_code == 4
     assert "registered, but not promoted" in str(ended.message)
+
+
+def test_a_run_whose_products_were_all_there_is_0(kfp: KfpServer, api: KfpApi, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("components.images.ARE_PINNED", True)
+    nodes = {"reuse": "SUCCEEDED", "condition-2": "SKIPPED", "report": "SUCCEEDED"}
+    run = seen(kfp, api, Look("SUCCEEDED", nodes), pipeline=sized(pretrain, compose()))
+    assert run.untaken_conditions == {CHANGED}
+    assert [node.name for node in run.steps] == ["reuse", "report"]
+    assert outcome(run, StepLogs(api, ClusterConfig())) == Outcome(0, None)
+    nodes |= {"condition-2": "SUCCEEDED", "gate": "SUCCEEDED", "condition-3": "SKIPPED"}
+    run = seen(kfp, api, Look("SUCCEEDED", nodes), pipeline=sized(pretrain, compose()))
+    assert outcome(run, StepLogs(api, ClusterConfig())).exit_code == 4
 
 
 @pytest.mark.parametrize(

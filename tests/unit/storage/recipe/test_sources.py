@@ -13,7 +13,7 @@ import pytest
 
 from llm.errors import UserError
 from llm.storage import Recipe
-from llm.storage.recipe import sources
+from llm.storage.recipe import libraries, sources
 from llm.storage.recipe.sources import check_sources, code_of, libraries_of
 
 PROJECT = Path(__file__).parents[4]
@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[4]
 
 @pytest.fixture(autouse=True)
 def fresh():
-    for cached in (code_of, libraries_of, sources._distributions):
+    for cached in (code_of, sources._libraries_of, libraries.installed):
         cached.cache_clear()
 
 
@@ -101,15 +101,15 @@ def test_a_library_that_is_not_installed_is_no_part_of_a_recipe(package: Path):
 
 
 def test_a_library_is_found_by_the_name_that_its_distribution_has_elsewhere():
-    assert sources._distributions("yaml") == ("PyYAML",)
+    assert libraries.installed("yaml") == ("PyYAML",)
 
 
 def test_another_version_of_a_library_makes_another_recipe(monkeypatch: pytest.MonkeyPatch):
     before = Recipe("s", {}, code=("llm.model.attention",))
     key = before.key
     assert set(before.parts["library"]) == {"torch"}
-    libraries_of.cache_clear()
-    monkeypatch.setattr(sources, "version", lambda name: "99.0+cpu")
+    sources._libraries_of.cache_clear()
+    monkeypatch.setattr(libraries, "version", lambda name: "99.0+cpu")
     after = Recipe("s", {}, code=("llm.model.attention",))
     assert after.parts["library"] == {"torch": "99.0"}
     assert after.key != key
