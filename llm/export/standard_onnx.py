@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from llm.config import ModelConfig
+from llm.model.rotary import rotary_tables
 
 OPSET = 18
 Weights = dict[str, NDArray[np.float32]]
@@ -69,9 +70,7 @@ class _Graph:
 
     def _positions(self) -> None:
         """Rotation of the new tokens, and which of all tokens each may see."""
-        half = np.arange(0, self.head_size, 2, dtype=np.float32) / self.head_size
-        angles = np.outer(np.arange(self.config.max_position_embeddings), self.config.rope_theta**-half)
-        table = np.concatenate([angles, angles], axis=1)
+        cos, sin = rotary_tables(self.head_size, self.config.max_position_embeddings, self.config.rope_theta)
         past = self.op("Shape", "past.0.key", start=2, end=3)
         new = self.op("Shape", "input_ids", start=1, end=2)
         end = self.op("Add", past, new)
@@ -79,8 +78,8 @@ class _Graph:
         one = self.constant("one", np.int64(1))
         queries = self.op("Range", *scalars, one)
         keys = self.op("Range", self.constant("zero", np.int64(0)), scalars[1], one)
-        self.cos = self.op("Gather", self.constant("cos", np.cos(table).astype(np.float32)), queries)
-        self.sin = self.op("Gather", self.constant("sin", np.sin(table).astype(np.float32)), queries)
+        self.cos = self.op("Gather", self.constant("cos", cos.numpy()), queries)
+        self.sin = self.op("Gather", self.constant("sin", sin.numpy()), queries)
         column = self.op("Unsqueeze", queries, self.constant("axis.1", np.array([1])))
         self.hidden = self.op("Less", column, self.op("Unsqueeze", keys, self.constant("axis.0", np.array([0]))))
 

@@ -1,4 +1,4 @@
-"""Grouped-query attention with rotary positions, and the cache of keys and values for generation.
+"""Grouped-query attention, and the cache of keys and values for generation.
 
 Shapes: B sequences, T queries, S keys, N query heads, K key/value heads, H head width, D width of the stream.
 """
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llm.config import ModelConfig
+from llm.model.rotary import rotate
 
 
 class KeyValueCache:
@@ -31,22 +32,6 @@ class KeyValueCache:
             k_BKTH, v_BKTH = torch.cat((seen[0], k_BKTH), dim=2), torch.cat((seen[1], v_BKTH), dim=2)
         self._layers[layer] = (k_BKTH, v_BKTH)
         return k_BKTH, v_BKTH
-
-
-def rotary_tables(head_size: int, length: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every position's rotation, [length, head_size] each, halves repeated.
-
-    The halves layout is that of Hugging Face's Llama. Source: Su et al. 2021, arXiv:2104.09864.
-    """
-    frequencies = theta ** (-torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)
-    angles_TH = torch.outer(torch.arange(length, dtype=torch.float32), frequencies).repeat(1, 2)
-    return angles_TH.cos(), angles_TH.sin()
-
-
-def rotate(x_BNTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:
-    """Turn every pair (i, i + H/2) of a head by its position's angle."""
-    first, second = x_BNTH.chunk(2, dim=-1)
-    return x_BNTH * cos_TH + torch.cat((-second, first), dim=-1) * sin_TH
 
 
 def reference_attention(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:

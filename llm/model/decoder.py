@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from llm.config import ModelConfig
 from llm.errors import UserError
-from llm.model.attention import Attention, KeyValueCache, rotary_tables
+from llm.model.attention import Attention, KeyValueCache
+from llm.model.rotary import rotary_tables
 
 
 class FeedForward(nn.Module):
