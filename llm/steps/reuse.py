@@ -4,8 +4,8 @@ A step's pod costs about 20 s even if its product is in the store. So the first 
 every step finds its product, the run is done with that, and no other pod starts. Where one would have work to do, the
 walk ends, and all steps run in their own pods, as without it. See docs/decisions/0012-cheap-reuse.md.
 
-Each step is done by its own body, as everywhere, with a store in which no long work begins. Nothing of the walk is told
-before every product was found: until then another attempt at the same steps may follow.
+Each step is done by its own body, as everywhere, with a store in which no long work begins. The run's log
+gets nothing of the walk before every product was found: until then another attempt at the same steps may follow.
 """
 
 from __future__ import annotations
