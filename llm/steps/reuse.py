@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llm.errors import Preempted
+from llm.errors import GristmillError, Preempted
 from llm.images import libraries
 from llm.runs.event_kinds import StepExplained
 from llm.runs.events import EventLog
@@ -29,7 +29,7 @@ from llm.storage.recipe import pinned
 from llm.words import in_one_line
 
 
-class WorkLeft(Exception):
+class WorkLeft(GristmillError):
     """The steps have to run: one of them has work to do, or it cannot be known whether it has."""
 
 
