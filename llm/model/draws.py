@@ -20,7 +20,7 @@ from torch import Tensor
 NUMBERS_OF_A_COUNT = 4
 """Philox gives four numbers of 64 bits for one value of its counter."""
 AT_ONCE = 1 << 22
-"""Numbers that are drawn at once: what is drawn needs little memory beside the parameter itself."""
+"""Numbers that are drawn at once: little memory is needed besides that of the parameter itself."""
 
 
 def draw_normal(rows_RC: Tensor, std: float, seed: int, name: str, first_row: int = 0) -> None:
