@@ -52,8 +52,8 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     from llm.cluster.pipelines.step_logs import StepLogs
     from llm.cluster.pipelines.submit import StoppedWaiting, Waiter, start, wait_to_the_end
     from llm.cluster.pipelines.wait import Limits, RunPrinter
-    from llm.cluster.refusal import Refused, Unreachable
     from llm.cluster.queues.queue_preflight import check_step_queues
+    from llm.cluster.refusal import Refused, Unreachable
     from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue
     from llm.images import unbuilt_warning
     from llm.process.interrupts import Interrupted, Interrupts

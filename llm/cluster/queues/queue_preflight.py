@@ -151,7 +151,8 @@ def _stops(api: Api, key: str, queue: Json, whole: Json | None) -> list[str]:
     for one, kind in ((queue, "LocalQueue"), (whole, "ClusterQueue")):
         if one is not None and one["spec"].get("stopPolicy") in STOPPED:
             by = f"stopPolicy {one['spec']['stopPolicy']} of {kind} {one['metadata']['name']}"
-            return [f"{_named(api, queue)} is stopped ({by}): {_work(key)} waits there until an administrator starts it"]
+            waits = f"{_work(key)} waits there until an administrator starts it"
+            return [f"{_named(api, queue)} is stopped ({by}): {waits}"]
     if _inactive(queue) is not None and whole is None:
         why = f"its ClusterQueue {queue['spec']['clusterQueue']} is stopped or out of order"
         return [f"{_named(api, queue)} starts nothing now: {why}. {_work(key).capitalize()} waits there"]

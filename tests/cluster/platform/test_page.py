@@ -1,8 +1,8 @@
 """docs/platform.md as its reader follows it: the blocks are cut out of the page and run, with nothing but values of
 one's own (section 0) put in their place, and a small model and few steps to the training.
 
-Sections 2 to 5 and 7, in a namespace with PodSecurity `restricted`, network policies and, where the cluster has Kueue, a
-quota, a LimitRange and a queue. The images of section 1 are on the nodes already; section 6 needs Kubeflow Pipelines.
+Sections 2 to 5 and 7, in a namespace with PodSecurity `restricted`, network policies and, where the cluster has Kueue,
+a quota, a LimitRange and a queue. The images of section 1 are on the nodes already; section 6 needs Kubeflow Pipelines.
 """
 
 from __future__ import annotations
