@@ -2,8 +2,8 @@
 
 0    SUCCEEDED
 4    SUCCEEDED, but the gate did not pass: the steps that need its PASS were skipped
-N    FAILED: the failed step's own exit code if its log has one of ours (see `llm.errors`); else by the end of its pod (2:
-     too little memory or time; 75: it was taken away), else 70
+N    FAILED: the failed step's own exit code if its log has one of ours (see `llm.errors`); else that of the end that
+     its pod had (2: too little memory or time; 75: the pod was taken away); else 70
 2    FAILED without a failed step (a pod that could not be made, a driver), or SKIPPED: the cluster refused; or we
      cancelled it because a step could not start, and would not start by itself
 75   cancelled: CANCELED, or FAILED after somebody asked for its end; the training left a checkpoint
