@@ -18,6 +18,7 @@ from llm.cluster.pod_requests import warnings_of
 from llm.cluster.pods import Pod, Waiting, read_pod
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig
+from llm.config.sections.cluster import QUEUE_LABEL
 from llm.errors import ServiceError
 
 RUN_LABEL = "pipeline/runid"
@@ -52,6 +53,9 @@ class StepPod:
     @property
     def trouble(self) -> str | None:
         """The reason why it does not start: an image, a Secret, no node with room; None if there is none."""
+        queue = self.pod.labels.get(QUEUE_LABEL)
+        if self.pod.not_scheduled is not None and self.pod.not_scheduled[0] == "SchedulingGated" and queue is not None:
+            return f"it waits in queue {queue} of Kueue"
         if self.pod.not_scheduled is not None:
             return ": ".join(self.pod.not_scheduled)
         return next((f"{one.reason}: {one.message or one.image}" for one in self._waiting), None)

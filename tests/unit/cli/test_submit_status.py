@@ -69,6 +69,16 @@ def test_a_run_is_shown_with_its_steps_and_with_what_keeps_them_from_starting(
     assert document["cannot_start"] == {"train": "Unschedulable: no node has room"}
 
 
+def test_a_step_that_waits_in_a_queue_is_told_with_the_queue(capsys, kfp: KfpServer, pods: ClusterServer):
+    run = pretraining(kfp, TRAINING)
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked"}
+    name = pods.step_pod(run.id, f"{NODE}.train.executor", "Pending", conditions=[gated])
+    assert "cannot start yet: SchedulingGated: Scheduling is blocked" in at(kfp, capsys, "status", NAME).out
+    labels = pods.pods()[name]["metadata"]["labels"]
+    labels["kueue.x-k8s.io/queue-name"] = "default"
+    assert "cannot start yet: it waits in queue default of Kueue\n" in at(kfp, capsys, "status", NAME).out
+
+
 def test_status_waits_for_a_run_that_another_process_submitted(capsys, kfp: KfpServer):
     pretraining(kfp, SUCCESS)
     ended = at(kfp, capsys, "status", NAME, "--wait")
