@@ -28,7 +28,7 @@ GAP_SECONDS = 5.0
 WARNINGS_EVERY_SECONDS = 3.0
 PREPARATION_SECONDS = 30.0
 """For so long a node may prepare a pod before its warnings are read. A large image takes longer without one."""
-PODS_HIDDEN = "the pods of the training may not be seen: neither its progress nor what they hold is known here"
+PODS_HIDDEN = "the pods of the training may not be seen: its progress, and what they hold, are not known here"
 WARNINGS_HIDDEN = "the warnings about the training may not be seen (events): why pods are missing is not known here"
 RECENT_SECONDS = 180.0
 """A kubelet that cannot prepare a pod repeats its warning within two minutes; an older one is of the past."""
