@@ -34,6 +34,7 @@ from llm.runs.event_kinds import (
     Warned,
 )
 from llm.runs.events import read_events
+from llm.tracking.queue_words import queue_words
 from llm.words import duration, in_one_line, scaled, size
 
 POLL_SECONDS = 0.2
@@ -148,15 +149,8 @@ def lasting_line(event: Event) -> str | None:
             )
         case TrainJobBegun():
             return f"{'train':<10} TrainJob {event.namespace}/{event.name} {event.how}"
-        case Queued():
-            place = f", place {event.place}" if event.place is not None else ""
-            why = f": {event.why}" if event.why else ""
-            return f"{'train':<10} {'waits again' if event.again else 'waits'} in queue {event.queue}{place}{why}"
-        case Evicted():
-            return f"{'train':<10} {_stopped_by_kueue(event)}"
-        case Admitted():
-            whole = f" (ClusterQueue {event.cluster_queue})" if event.cluster_queue else ""
-            return f"{'train':<10} admitted by queue {event.queue}{whole} after {duration(event.seconds)}"
+        case Queued() | Evicted() | Admitted():
+            return f"{'train':<10} {queue_words(event)}"
         case TrainResumed():
             return f"{'train':<10} goes on from the checkpoint at step {event.step:,}"
         case TrainValidation():
@@ -166,14 +160,6 @@ def lasting_line(event: Event) -> str | None:
         case Warned():
             return f"warning: {event.message}"
     return None
-
-
-def _stopped_by_kueue(event: Evicted) -> str:
-    """Who stopped the training, and why: `preempted in queue team-a by ClusterQueue team-b: …`."""
-    if event.reason != "Preempted":
-        return f"stopped by queue {event.queue} ({event.reason}): {event.message}"
-    by = f" by {event.by}" if event.by else ""
-    return f"preempted in queue {event.queue}{by}: {event.message.partition('; ')[0]}"
 
 
 def live_line(step: StepStarted, news: TrainStep | Progress | None, now: float) -> str:

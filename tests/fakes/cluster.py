@@ -245,6 +245,8 @@ class FakeTransport:
         self._check()
         name = path.split("/")[-2]
         self._cluster._record("GET", path)
+        if any(f"/{kind}" in path for kind in self._cluster.forbidden):
+            raise refusal(doing, self.server, 403, "Forbidden", None)
         if name not in self._cluster.pods():
             raise refusal(doing, self.server, 404, "Not Found", None)
         yield FakeStream(self._cluster, name, query)

@@ -21,8 +21,18 @@
 {{- $values := (index . 0).Values }}
 {{- $where := index . 1 }}
 {{- $resources := (index . 2).resources }}
+{{- $sharedMemory := (index . 2).sharedMemory }}
 {{- $limits := merge (dict) ($resources.limits | default dict) $values.limitRange.default }}
 {{- $requests := merge (dict) ($resources.requests | default dict) ($resources.limits | default dict) $values.limitRange.defaultRequest $values.limitRange.default }}
+{{- range $resource, $quantity := $resources.requests }}
+{{- $default := get $values.limitRange.default $resource }}
+{{- if and $default (not (hasKey ($resources.limits | default dict) $resource)) (include "gristmill-platform.larger" (list $quantity $default)) }}
+{{- fail (printf "\nerror: limitRange.default.%s=%v is less than the request of a pod of %s, which names no limit: %v\n  The default would be its limit, and the API server would refuse each pod. Set %s.resources.limits.%s, or raise limitRange.default.\n" $resource $default $where $quantity $where $resource) }}
+{{- end }}
+{{- end }}
+{{- if and $values.limitRange.default.memory (not ($resources.limits).memory) (include "gristmill-platform.larger" (list $sharedMemory $values.limitRange.default.memory)) }}
+{{- fail (printf "\nerror: %s.sharedMemory=%v is above limitRange.default.memory=%v, the limit of a pod that names none\n  Set %s.resources.limits.memory, or lower sharedMemory.\n" $where $sharedMemory $values.limitRange.default.memory $where) }}
+{{- end }}
 {{- range $key, $hard := $values.quota }}
 {{- $resource := $key | trimPrefix "requests." | trimPrefix "limits." }}
 {{- $asked := hasPrefix "limits." $key | ternary $limits $requests }}

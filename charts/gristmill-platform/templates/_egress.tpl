@@ -40,8 +40,11 @@ sees the pods' port, not the Service's. Any other server is known by its address
         matchLabels:
           {{- toYaml .Values.networkPolicy.dnsNamespaceLabels | nindent 10 }}
   ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    # 5353: the port of OpenShift's DNS pods. A policy sees that, not the Service's 53.
+    {{- range list 53 5353 }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
 {{- end }}
 
 {{/* A name without dots, and one with a single dot, is a Service: of this namespace, or of the one that it names. */}}

@@ -132,8 +132,11 @@ AWS_DEFAULT_REGION.
 {{/* To whom pods may talk: DNS, and with a model in S3 the port of its server. */}}
 {{- define "gristmill-serving.egress" -}}
 - ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    # 5353: the port of OpenShift's DNS pods. A policy sees that, not the Service's 53.
+    {{- range list 53 5353 }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
 {{- if hasPrefix "s3://" .Values.model.uri }}
 {{- $url := urlParse (.Values.s3.endpoint | default "https://s3.amazonaws.com") }}
 - ports:

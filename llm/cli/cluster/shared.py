@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llm.cluster.pipelines.outcome import Outcome
     from llm.cluster.pipelines.run_state import RunState
     from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.runs.folder import RunFolder
 
 TAIL_LINES = 40
 ACCESS = """Kubeflow Pipelines is looked for at cluster.kfp_uri=…, then KFP_ENDPOINT, then in the cluster of the
@@ -71,22 +72,33 @@ def tell_the_end(api: KfpApi, run: RunState, logs: StepLogs, end: Outcome, as_js
     return end.exit_code
 
 
-def _what_came_of(run: RunState) -> tuple[list[str], dict[str, Any]]:
-    """The last lines about a run, and the same for programs, from its folder in the bucket; nothing if it has none."""
+def folder_in_bucket(run: RunState) -> tuple[RunFolder, str] | None:
+    """The folder of a run in its bucket, copied to here, and the bucket's folder of all runs; None if it has none.
+
+    Raises UserError or ServiceError if it cannot be read from here.
+    """
     from llm.cluster.pipelines.cancel import configuration_of
-    from llm.report.last_lines import last_lines, made
     from llm.runs.bucket import runs_to_read
     from llm.runs.folder import RunFolder, runs_of
     from llm.storage import is_s3
 
+    config = configuration_of(run)
+    if config is None or not is_s3(root := runs_of(config)):
+        return None
+    name = str(config.run.name)
+    folder = RunFolder(runs_to_read(root, name) / name)
+    return (folder, root) if folder.events.is_file() else None
+
+
+def _what_came_of(run: RunState) -> tuple[list[str], dict[str, Any]]:
+    """The last lines about a run, and the same for programs, from its folder in the bucket; nothing if it has none."""
+    from llm.report.last_lines import last_lines, made
+
     try:
-        config = configuration_of(run)
-        if config is None or not is_s3(root := runs_of(config)):
+        if (found := folder_in_bucket(run)) is None:
             return [], {}
-        name = str(config.run.name)
-        folder, report = RunFolder(runs_to_read(root, name) / name), f"{root}/{name}/report.html"
-        if not folder.events.is_file():
-            return [], {}
+        folder, root = found
+        report = f"{root}/{folder.name}/report.html"
         return last_lines(folder, report), {**made(folder), "report": report}
     except (UserError, ServiceError) as error:
         say(f"what came of it cannot be read from here: {error}")

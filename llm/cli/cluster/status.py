@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from llm.cli.cluster.recorded import tell_status
-from llm.cli.cluster.shared import ACCESS, run_and_config, say, summary, tell_the_end
-from llm.errors import UserError
+from llm.cli.cluster.shared import ACCESS, folder_in_bucket, run_and_config, say, summary, tell_the_end
+from llm.errors import ServiceError, UserError
 from llm.words import duration
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llm.cluster.pipelines.step_logs import StepLogs
 
 LISTED = 20
+TRAIN = "train"
+"""The step whose training a queue may hold."""
 
 
 @click.command(
@@ -80,8 +82,9 @@ def _list(runs: list[RunState], api: KfpApi, as_json: bool) -> None:
 def _tell(api: KfpApi, run: RunState, logs: StepLogs, as_json: bool) -> None:
 
     troubles = {} if run.has_ended else logs.troubles(run.id)
+    queue = [] if run.has_ended else _state_in_queue(run)
     if as_json:
-        click.echo(json.dumps({**summary(api, run), "cannot_start": troubles}, indent=1))
+        click.echo(json.dumps({**summary(api, run), "cannot_start": troubles, "queue": queue}, indent=1))
         return
     taken = f"{'after' if run.has_ended else 'for'} {duration(run.seconds)}"
     click.echo(f"run {run.name} {run.state} {taken}, id {run.id}; {api.page(run.id)}")
@@ -89,3 +92,22 @@ def _tell(api: KfpApi, run: RunState, logs: StepLogs, as_json: bool) -> None:
         click.echo(f"  {node.name:14}{node.state:12}{duration(node.seconds):>10}")
     for step, trouble in troubles.items():
         click.echo(f"  {step:14}cannot start yet: {trouble}")
+    for line in queue:
+        click.echo(f"  {TRAIN:14}{line}")
+
+
+def _state_in_queue(run: RunState) -> list[str]:
+    """How its training stands in its queue, from the run's folder in the bucket; empty if nothing is known of it."""
+    from llm.cluster.pipelines.cancel import configuration_of
+    from llm.runs.attempt import last_attempt
+    from llm.tracking.queue_words import state_in_queue
+
+    if not any(node.name == TRAIN and node.state in ("PENDING", "RUNNING") for node in run.steps):
+        return []
+    try:
+        config = configuration_of(run)
+        found = None if config is None or config.training.pool is None else folder_in_bucket(run)
+    except (UserError, ServiceError) as error:
+        say(f"whether its training waits in a queue cannot be read from here: {error}")
+        return []
+    return [] if found is None else state_in_queue(last_attempt(found[0].events).events)

@@ -20,7 +20,7 @@ from llm.errors import ServiceError
 if TYPE_CHECKING:
     from llm.cluster.api import Api
     from llm.cluster.pipelines.submit import Choice
-    from llm.config import TrainingConfig
+    from llm.config import RunConfig
     from llm.process.interrupts import Interrupted
 
 INTERRUPTED = 130
@@ -52,6 +52,7 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     from llm.cluster.pipelines.step_logs import StepLogs
     from llm.cluster.pipelines.submit import StoppedWaiting, Waiter, start, wait_to_the_end
     from llm.cluster.pipelines.wait import Limits, RunPrinter
+    from llm.cluster.queues.queue_preflight import check_step_queues
     from llm.cluster.refusal import Refused, Unreachable
     from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue
     from llm.images import unbuilt_warning
@@ -62,8 +63,9 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
         if warning is not None:
             say(f"warning: {warning}")
 
-    def check_training(there: Api, training: TrainingConfig) -> None:
-        for warning in check_pool_and_queue(there, training):
+    def check_places(there: Api, config: RunConfig) -> None:
+        training = check_pool_and_queue(there, config.training) if config.training.pool is not None else []
+        for warning in [*training, *check_step_queues(there, config.pods)]:
             say(f"warning: {warning}")
 
     api = connect(config.cluster)
@@ -71,7 +73,7 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     try:
         with Interrupts() as interrupts:
             with interrupts.held():
-                run = start(api, function, config, logs, interrupts, check_training)
+                run = start(api, function, config, logs, interrupts, check_places)
                 say(f"submitted run {run.name}, id {run.id}; {api.page(run.id)}")
             if not waits:
                 click.echo(json.dumps(summary(api, run), indent=1) if as_json else f"run {run.name} {run.id}")

@@ -41,15 +41,28 @@ def bound(api_client: Any, timeout_seconds: float) -> None:
             raise _no_answer(uri, error, timeout_seconds) from error
         kind = (answer.getheader("content-type") or "").partition(";")[0]
         if "/apis/v2beta1/" in url and kind != "application/json":
-            raise Refused(
-                404, "",
-                f"{uri} answers with {kind or 'something unnamed'}, not with the API of Kubeflow Pipelines",
-                f"Is it a login page? Set {TOKEN_VARIABLE} to a token that its proxy takes.",
-                f"Or another server? {WHERE_IT_IS}",
-            )  # fmt: skip
+            raise _other_server(uri, kind or "something unnamed")
+        if "/apis/v2beta1/" in url and not _is_object(answer.data):
+            raise _other_server(uri, "something else than an object")
         return answer
 
     api_client.request, api_client.is_bounded = request, True
+
+
+def _is_object(body: bytes | str) -> bool:
+    """Whether an answer is a JSON object: the client makes an empty answer, or a fault, of anything else."""
+    try:
+        return isinstance(json.loads(body), dict)
+    except ValueError:
+        return False
+
+
+def _other_server(uri: str, what: str) -> Refused:
+    return Refused(
+        404, "", f"{uri} answers with {what}, not with the API of Kubeflow Pipelines",
+        f"Is it a login page? Set {TOKEN_VARIABLE} to a token that its proxy takes.",
+        f"Or another server? {WHERE_IT_IS}",
+    )  # fmt: skip
 
 
 def _refusal(uri: str, error: Any) -> Refused | Unreachable:

@@ -2,7 +2,8 @@
 
 0    SUCCEEDED
 4    SUCCEEDED, but the gate did not pass: the steps that need its PASS were skipped
-N    FAILED: the failed step's own exit code if its log has one of ours (see `llm.errors`), else 70
+N    FAILED: the failed step's own exit code if its log has one of ours (see `llm.errors`); else that of the end that
+     its pod had (2: too little memory or time; 75: the pod was taken away); else 70
 2    FAILED without a failed step (a pod that could not be made, a driver), or SKIPPED: the cluster refused; or we
      cancelled it because a step could not start, and would not start by itself
 75   cancelled: CANCELED, or FAILED after somebody asked for its end; the training left a checkpoint
@@ -74,9 +75,13 @@ def _failed(run: RunState, logs: StepLogs) -> Outcome:
     if is_driver:
         why = (logs.pods.workflow_message(run.id) if logs.pods else None) or "Kubeflow Pipelines' driver failed"
         return Outcome(ServiceError.exit_code, f"{step} could not be prepared: {why}", step, log)
+    status = None if log is None else log.exit_status
+    lost, argo = logs.pods.loss(run.id, step) if logs.pods and status not in OUR_CODES else (None, None)
+    if lost is not None:
+        return Outcome(lost.exit_code, f"{step}: {lost.words}", step, log)
     if log is None:
-        return Outcome(EXIT_FAULT, f"{step} failed, and its log cannot be read", step)
-    status = log.exit_status
+        why = f": {argo}" if argo else ""
+        return Outcome(EXIT_FAULT, f"{step} failed, and its log cannot be read{why}", step)
     code = status if status in OUR_CODES else EXIT_FAULT
     words = log.own_words or (f"failed with exit status {status}" if status is not None else "failed")
     return Outcome(code, f"{step}: {words}", step, log)

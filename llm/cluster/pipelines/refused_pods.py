@@ -120,7 +120,7 @@ class RefusedPod:
 
 def refused_in_nodes(workflow: Json) -> Iterator[RefusedPod]:
     """The pods that a Workflow's nodes say were refused, of steps that have not begun since."""
-    nodes = list(_nodes(workflow.get("status") or {}).values())
+    nodes = list(nodes_of(workflow.get("status") or {}).values())
     pods = [one for one in nodes if one.get("type") == "Pod"]
     begun = {step_of_node(_name(one)) for one in pods if one.get("phase") in STARTED}
     found = ((_name(one), str(one.get("message") or "")) for one in pods)
@@ -157,8 +157,8 @@ def _refused(found: Iterable[tuple[str, str]]) -> Iterator[RefusedPod]:
                 yield one
 
 
-def _nodes(status: Mapping[str, Json]) -> Mapping[str, Json]:
-    """The nodes of a Workflow; Argo packs those of a large one."""
+def nodes_of(status: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The nodes of a Workflow, from its status; Argo packs those of a large one."""
     if (packed := status.get("compressedNodes")) is not None:
         try:
             unpacked: Mapping[str, Json] = json.loads(gzip.decompress(base64.b64decode(str(packed))))

@@ -6,21 +6,24 @@ KFP labels every pod of a run with the run's id. Argo writes on it which node it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from llm.cluster.api import Api, Json, connect
 from llm.cluster.obstacles import Advice, Obstacle, container_obstacle
+from llm.cluster.pipelines.lost_pod import Loss, loss_of, words_of_argo
 from llm.cluster.pipelines.refused_pods import RefusedPod, refused_in_events, refused_in_nodes, step_of_node
 from llm.cluster.pod_log import PodLog
 from llm.cluster.pod_requests import warnings_of
 from llm.cluster.pods import Pod, Waiting, read_pod
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig
+from llm.config.sections.cluster import QUEUE_LABEL
 from llm.errors import ServiceError
 
 RUN_LABEL = "pipeline/runid"
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+ARGO = "/apis/argoproj.io/v1alpha1"
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
 CONTAINER = "main"
 KFP_NAMESPACE = "kubeflow"
@@ -50,6 +53,9 @@ class StepPod:
     @property
     def trouble(self) -> str | None:
         """The reason why it does not start: an image, a Secret, no node with room; None if there is none."""
+        queue = self.pod.labels.get(QUEUE_LABEL)
+        if self.pod.not_scheduled is not None and self.pod.not_scheduled[0] == "SchedulingGated" and queue is not None:
+            return f"it waits in queue {queue} of Kueue"
         if self.pod.not_scheduled is not None:
             return ": ".join(self.pod.not_scheduled)
         return next((f"{one.reason}: {one.message or one.image}" for one in self._waiting), None)
@@ -92,8 +98,7 @@ class StepPods:
 
     def of_run(self, run_id: str) -> list[StepPod]:
         """The run's pods, in the order of their creation."""
-        pods = [step_pod(document) for document in self._labelled("/api/v1", "pods", run_id)]
-        return sorted(pods, key=lambda one: (one.pod.created, one.name))
+        return _in_order(self._labelled("/api/v1", "pods", run_id))
 
     def log(self, pod: StepPod) -> PodLog:
         """Its container's log, from the beginning."""
@@ -101,18 +106,21 @@ class StepPods:
 
     def workflow_message(self, run_id: str) -> str | None:
         """Why Argo gave a run up; None if it does not say, or may not be asked."""
-        try:
-            workflows = self._labelled("/apis/argoproj.io/v1alpha1", "workflows", run_id)
-        except ServiceError:
-            return None
-        states = [workflow.get("status", {}) for workflow in workflows]
+        states = [workflow.get("status", {}) for workflow in self._readable(ARGO, "workflows", run_id)]
         nodes = [node for state in states for node in state.get("nodes", {}).values() if node.get("type") == "Pod"]
         return next((str(one["message"]) for one in [*nodes, *states] if one.get("message")), None)
+
+    def loss(self, run_id: str, step: str) -> tuple[Loss | None, str | None]:
+        """Why a step ended that did not say it itself, and Argo's words about it; None for what is not known."""
+        pods, workflows = self._readable("/api/v1", "pods", run_id), self._readable(ARGO, "workflows", run_id)
+        argo = words_of_argo(workflows, step)
+        of_step = [one.pod for one in _in_order(pods) if (one.step, one.is_driver) == (step, False)]
+        return loss_of(step, of_step[-1] if of_step else None, argo), argo
 
     def refused(self, run_id: str) -> list[RefusedPod]:
         """The pods of the run that the API server did not take; none where Workflows and events may not be read."""
         try:
-            workflows = self._labelled("/apis/argoproj.io/v1alpha1", "workflows", run_id)
+            workflows = self._labelled(ARGO, "workflows", run_id)
             return [refused for workflow in workflows for refused in refused_in_nodes(workflow)]
         except ServiceError:
             return list(refused_in_events(self._warnings_of_workflow(run_id)))
@@ -150,6 +158,13 @@ class StepPods:
             return None
         return True
 
+    def _readable(self, group: str, kind: str, run_id: str) -> list[Json]:
+        """The objects of a run; none if they may not be read, or cannot be now."""
+        try:
+            return self._labelled(group, kind, run_id)
+        except ServiceError:
+            return []
+
     def _labelled(self, group: str, kind: str, run_id: str) -> list[Json]:
         """The objects of a run in all namespaces that may be read; raises ServiceError if none may."""
         query = {"labelSelector": f"{RUN_LABEL}={run_id}"}
@@ -159,6 +174,11 @@ class StepPods:
             return list(answer.get("items") or [])
 
         return [item for items in _of_those_that_answer(asked, self.namespaces) for item in items]
+
+
+def _in_order(documents: Iterable[Json]) -> list[StepPod]:
+    """Pods in the order of their creation."""
+    return sorted((step_pod(document) for document in documents), key=lambda one: (one.pod.created, one.name))
 
 
 def step_pod(document: Json) -> StepPod:

@@ -20,7 +20,7 @@ from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.step_pods import StepPods
 from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
-from llm.config import RunConfig, TrainingConfig
+from llm.config import RunConfig
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupted, Interrupts
 
@@ -56,19 +56,19 @@ def start(
     config: RunConfig,
     logs: StepLogs,
     interrupts: Interrupts,
-    check_pool: Callable[[Api, TrainingConfig], object],
+    check_places: Callable[[Api, RunConfig], object],
 ) -> RunState:
     """Compile and start a run that has a name.
 
-    Before anything is made, raises UserError if a run of that name is active, or if the service account or the pool is
-    not there, ServiceError without Kubeflow Trainer for a pool, as far as that can be seen; and Interrupted for a
-    signal that was held until then. The caller holds signals, so that it has the run before it handles the next one.
+    Before anything is made, raises UserError if a run of that name is active, or if the service account is not there;
+    what `check_places` raises about pool and queues, as far as that can be seen; and Interrupted for a signal that was
+    held until then. The caller holds signals, so that it has the run before it handles the next one.
     """
     name = str(config.run.name)
     if active := api.active(name):
         _refuse_second(name, active[0])
     if logs.pods is not None:
-        _check_platform(logs.pods, config, check_pool)
+        _check_platform(logs.pods, config, check_places)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.yaml"
         compile_package(function, config, package)
@@ -76,7 +76,7 @@ def start(
         return _created(api, package, config)
 
 
-def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api, TrainingConfig], object]) -> None:
+def _check_platform(pods: StepPods, config: RunConfig, check_places: Callable[[Api, RunConfig], object]) -> None:
     """Check the objects of the platform chart, if KFP is in the cluster that we see: it may be in another one.
 
     An object that we may not read passes.
@@ -84,15 +84,14 @@ def _check_platform(pods: StepPods, config: RunConfig, check_pool: Callable[[Api
     namespace = pods.kfp_namespace()
     if namespace is None:
         return
-    account, pool = config.cluster.service_account, config.training.pool
+    account = config.cluster.service_account
     if pods.lacks(f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}"):
         raise UserError(
             f"there is no service account {account} in the namespace {namespace} of Kubeflow Pipelines",
             "Install the chart gristmill-platform there, or set cluster.service_account.",
         )
-    if pool is not None:
-        with closing(pods.api_in(namespace)) as there, suppress(Refused, Unreachable):
-            check_pool(there, config.training)
+    with closing(pods.api_in(namespace)) as there, suppress(Refused, Unreachable):
+        check_places(there, config)
 
 
 def _created(api: KfpApi, package: Path, config: RunConfig) -> RunState:

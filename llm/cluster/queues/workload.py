@@ -13,8 +13,13 @@ from datetime import datetime
 from llm.cluster.api import Api, Json
 from llm.cluster.queues.kueue_requests import place_in_queue, workload_of
 
-NO_ROOM_EVER = "maximum capacity"
-"""Kueue's words for a request that is larger than a queue can ever be."""
+LIMIT_RANGE = "LimitRange constraints"
+"""Kueue's word for pods that a LimitRange of the namespace would refuse."""
+NEVER = (
+    "maximum capacity", "unavailable in ClusterQueue", "untolerated taint", "doesn't match node affinity",
+    "doesn't match ClusterQueue selector", "resources validation failed", LIMIT_RANGE,
+)  # fmt: skip
+"""Kueue's words for a request that a flavor, the queue or the namespace can never take."""
 ROOM_LATER = "insufficient unused quota"
 """Kueue's words for a flavor that is large enough and in use."""
 NOT_THERE = ("doesn't exist", "does not exist", "not found")
@@ -103,7 +108,9 @@ class Workload:
         if self.reserved is None or self.reserved.is_true:
             return False
         words = self.waits_for
-        return any(sign in words for sign in NOT_THERE) or (NO_ROOM_EVER in words and ROOM_LATER not in words)
+        if ROOM_LATER not in words and any(sign in words for sign in NEVER):
+            return True
+        return any(sign in words for sign in NOT_THERE)
 
 
 def read_workload(document: Json) -> Workload:

@@ -8,7 +8,7 @@ from llm.cluster.api import Api, Json
 from llm.cluster.patience import silent
 from llm.cluster.pods import grace_seconds
 from llm.cluster.refusal import Refused
-from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, training_pods, trainjob, trainjobs_of
+from llm.cluster.trainjobs.trainjob_requests import delete_trainjob, trainjob, trainjobs_of, visible_pods
 from llm.errors import ServiceError
 from llm.words import duration
 
@@ -41,7 +41,7 @@ def delete_and_wait(api: Api, jobs: Sequence[Json], tell: Callable[[str], None])
     The pods have their grace to save a checkpoint; `tell` gets the number of those that still run. Raises ServiceError
     if some outlast that.
     """
-    grace = max((grace_seconds(training_pods(api, _name(job))) for job in jobs), default=0.0)
+    grace = max((grace_seconds(visible_pods(api, _name(job)) or ()) for job in jobs), default=0.0)
     for job in jobs:
         delete_trainjob(api, _name(job))
     deadline = api.clock.now() + grace + MARGIN_SECONDS
@@ -50,7 +50,7 @@ def delete_and_wait(api: Api, jobs: Sequence[Json], tell: Callable[[str], None])
     while jobs and (gone_since is None or api.clock.now() < gone_since + SETTLE_SECONDS):
         there = [job for job in jobs if _is_there(api, job)]
         gone_since = None if there else gone_since or api.clock.now()
-        pods = [pod for job in there for pod in training_pods(api, _name(job))]
+        pods = [pod for job in there for pod in visible_pods(api, _name(job)) or ()]
         running = sum(pod.is_running for pod in pods)
         what = (
             f"waiting for {running} of the pods of {', '.join(map(_name, there))}, which have {duration(grace)} to save"
@@ -78,7 +78,7 @@ def _is_there(api: Api, job: Json) -> bool:
     found = trainjob(api, _name(job))
     if found is not None:
         return bool(found["metadata"]["uid"] == job["metadata"]["uid"])
-    return bool(training_pods(api, _name(job)))
+    return bool(visible_pods(api, _name(job)))
 
 
 def _name(job: Json) -> str:

@@ -80,5 +80,15 @@ def training_pods(api: Api, name: str) -> list[Pod]:
     return pods_with(api, JOBSET, name, NODE)
 
 
+def visible_pods(api: Api, name: str) -> list[Pod] | None:
+    """The pods of a TrainJob; None if we may not see pods. A training needs no launcher that sees them."""
+    try:
+        return training_pods(api, name)
+    except Refused as error:
+        if error.status != 403:
+            raise
+        return None
+
+
 def _path(api: Api, kind: str, name: str = "") -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{api.namespace}/{kind}" + (f"/{name}" if name else "")

@@ -13,6 +13,11 @@ from llm.config.sections.base import NameInKubernetes, PositiveFloat, PositiveIn
 
 LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+OF_OTHERS = {
+    "gristmill.io": "Gristmill", "pipeline": "Kubeflow Pipelines", "pipelines.kubeflow.org": "Kubeflow Pipelines",
+    "workflows.argoproj.io": "Argo",
+}  # fmt: skip
+"""Domains of keys by which a run's pods are found, and by whom they are set."""
 QUEUE_LABEL, PRIORITY_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 
 
@@ -120,6 +125,10 @@ class PodConfig(Section):
             raise ValueError(f"labels: {min(kueue)} is set by queue and priority")
         for key in self.annotations:
             _check_key("annotations", key)
+        for field, keys in (("labels", self.labels), ("annotations", self.annotations)):
+            for key in keys:
+                if (owner := OF_OTHERS.get(key.rpartition("/")[0])) is not None:
+                    raise ValueError(f"{field}: {key} is set by {owner}; a run's pods are found by it")
         return self
 
 

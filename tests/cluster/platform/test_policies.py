@@ -15,53 +15,9 @@ import pytest
 
 from components.pod import STEP_LABEL
 from llm.storage.uri import bucket_and_prefix
-from tests.cases.cluster import (
-    CHARTS,
-    Json,
-    apply,
-    fresh_namespace,
-    helm,
-    kubectl,
-    objects,
-    pod_log,
-    restricted_pod,
-    wait_for,
-)
+from tests.cases.cluster import CHARTS, fresh_namespace, helm, objects
+from tests.cases.reach import address, listener, probe, reached
 from tests.cluster.serving.release import node_address
-
-LISTEN = """
-import socketserver, sys, threading
-class Echo(socketserver.BaseRequestHandler):
-    def handle(self): self.request.sendall(b"x")
-servers = [socketserver.ThreadingTCPServer(("", int(port)), Echo) for port in sys.argv[1:]]
-for server in servers: threading.Thread(target=server.serve_forever).start()
-print("listening", flush=True)
-"""
-PROBE = """
-import json, socket, sys, time
-def reaches(host, port, seconds):
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=2).close()
-            return True
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.3)
-def stays_open(host, port, seconds):
-    deadline = time.monotonic() + seconds
-    while reaches(host, port, 0):
-        if time.monotonic() > deadline:
-            return True
-        time.sleep(0.5)
-    return False
-asked = json.loads(sys.argv[1])
-found = {name: reaches(*where, 40) for name, where in asked["open"].items()}
-found |= {name: stays_open(*where, 20) for name, where in asked["closed"].items()}  # the engine needs a moment
-print(json.dumps(found), flush=True)
-time.sleep(3600)
-"""
 
 
 @dataclass(frozen=True)
@@ -71,22 +27,6 @@ class Neighbours:
     ours: str
     image: str
     addresses: dict[str, tuple[str, int]]
-
-
-def start(namespace: str, name: str, image: str, command: list[str], **labels: str) -> None:
-    spec = restricted_pod({"image": image, "command": command}, automountServiceAccountToken=False)
-    metadata = {"name": name, "labels": labels}
-    apply(namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-
-
-def listener(namespace: str, name: str, image: str, *ports: int, **labels: str) -> None:
-    start(namespace, name, image, ["python3", "-c", LISTEN, *map(str, ports)], **labels)
-
-
-def address(namespace: str, name: str) -> str:
-    """A pod's address, once it listens."""
-    wait_for(lambda: "listening" in pod_log(namespace, name), f"{name} to listen")
-    return kubectl("-n", namespace, "get", "pod", name, "-o", "jsonpath={.status.podIP}")
 
 
 @pytest.fixture(scope="module")
@@ -137,20 +77,15 @@ OF_A_RANK = {"S3", "a rank"}
 @pytest.mark.parametrize("who", ["a step", "a rank", "anybody"])
 def test_a_pod_reaches_what_it_must_and_nothing_else(neighbours: Neighbours, who: str) -> None:
     labels = {"a step": STEP, "a rank": training_labels(neighbours.ours), "anybody": {}}[who]
-    reached = {"a step": OF_A_STEP, "a rank": OF_A_RANK, "anybody": set(neighbours.addresses) - {"a rank"}}[who]
+    may_reach = {"a step": OF_A_STEP, "a rank": OF_A_RANK, "anybody": set(neighbours.addresses) - {"a rank"}}[who]
     name = f"probe-{who.rpartition(' ')[2]}"
-    asked: Json = {"open": {}, "closed": {}}
-    for target, where in neighbours.addresses.items():
-        asked["open" if target in reached else "closed"][target] = where
-    start(neighbours.ours, name, neighbours.image, ["python3", "-c", PROBE, json.dumps(asked)], **labels)
-    printed = wait_for(lambda: pod_log(neighbours.ours, name), "the probe's answer")
-    assert json.loads(printed) == {target: target in reached for target in neighbours.addresses}
+    probe(neighbours.ours, name, neighbours.image, neighbours.addresses, may_reach, **labels)
+    assert reached(neighbours.ours, name) == may_reach
 
 
 def test_nobody_reaches_a_step(neighbours: Neighbours) -> None:
     listener(neighbours.ours, "listening-step", neighbours.image, 8000, **STEP)
     where = (address(neighbours.ours, "listening-step"), 8000)
-    asked = {"open": {"a pod beside it": neighbours.addresses["a pod beside it"]}, "closed": {"a step": where}}
-    start(neighbours.ours, "asker", neighbours.image, ["python3", "-c", PROBE, json.dumps(asked)])
-    printed = wait_for(lambda: pod_log(neighbours.ours, "asker"), "the probe's answer")
-    assert json.loads(printed) == {"a pod beside it": True, "a step": False}
+    asked = {"a pod beside it": neighbours.addresses["a pod beside it"], "a step": where}
+    probe(neighbours.ours, "asker", neighbours.image, asked, {"a pod beside it"})
+    assert reached(neighbours.ours, "asker") == {"a pod beside it"}

@@ -19,12 +19,24 @@ from llm.serving.triton.client import stream
 from llm.storage.uri import bucket_and_prefix
 from tests.cases.cluster import Json, apply, everything, fresh_namespace, helm, kubectl, objects, wait_for
 from tests.cases.helm import documents
+from tests.cases.reach import probe, reached
 from tests.cluster.serving.release import CHART, MODEL, RELEASE, TOKENS, Models, Serving, load
 
 pytestmark = pytest.mark.alone  # its clients keep a core busy
 LONGEST = "a-release-name-of-fifty-three-characters-and-no-more0"
 NOWHERE = f"sha256:{'0' * 64}"
 """Digest of an image that no node has."""
+ASK_BY_GRPC = """
+import grpc, json, sys
+channel, answers = grpc.insecure_channel(sys.argv[1]), {}
+for method in ("ServerLive", "RepositoryIndex", "RepositoryModelUnload"):
+    try:
+        channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"", timeout=10, wait_for_ready=True)
+        answers[method] = "OK"
+    except grpc.RpcError as error:
+        answers[method] = error.code().name
+print(json.dumps(answers))
+"""
 DEAD_ENDPOINT = "http://127.0.0.1:9"
 
 
@@ -226,6 +238,24 @@ def test_nobody_may_load_another_model(serving: Serving) -> None:
         connection.request(method, path, "{}")
         assert connection.getresponse().status == 403
         connection.close()
+
+
+def test_pods_of_the_namespace_reach_the_servers_ports_and_pods_of_another_reach_none(serving: Serving) -> None:
+    """Triton's requests that load models have no port of their own: they are refused at those of all others."""
+    (pod,) = serving.pods()
+    host = kubectl("-n", serving.namespace, "get", "pod", pod, "-o", "jsonpath={.status.podIP}")
+    ports = {"http": (host, 8000), "grpc": (host, 8001), "metrics": (host, 8002)}
+    with fresh_namespace("gristmill-team") as team:
+        probe(serving.namespace, "client", serving.image, ports, ports.keys())
+        probe(team, "stranger", serving.image, ports, ())
+        assert (reached(serving.namespace, "client"), reached(team, "stranger")) == (set(ports), set())
+    asked = kubectl("-n", serving.namespace, "exec", "client", "--", "python3", "-c", ASK_BY_GRPC, f"{host}:8001")
+    assert json.loads(asked) == {
+        "ServerLive": "OK",
+        "RepositoryIndex": "UNAVAILABLE",
+        "RepositoryModelUnload": "UNAVAILABLE",
+    }
+    kubectl("-n", serving.namespace, "delete", "pod", "client", "--grace-period=0", "--force")
 
 
 def test_a_pod_whose_models_process_has_died_is_restarted(serving: Serving) -> None:

@@ -347,6 +347,21 @@ def test_training_pods_are_reached_by_their_own_pool_alone(helm):
         assert everyone["podSelector"]["matchLabels"].items() <= labels[name].items()
 
 
+@pytest.mark.parametrize("chart", ["gristmill-platform", "gristmill-serving"])
+def test_pods_reach_a_dns_server_whose_pods_listen_on_another_port_than_its_service_as_on_openshift(chart):
+    rules = [
+        rule
+        for policy in Helm(chart).documents()
+        if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"].get("egress", [])
+        if {"protocol": "UDP", "port": 53} in rule.get("ports", [])
+    ]
+    assert rules
+    for rule in rules:
+        asked = {(one["protocol"], one["port"]) for one in rule["ports"]}
+        assert asked == {("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353)}
+
+
 def test_no_policy_selects_every_namespace(helm):
     for policy in (item for item in every(helm) if item["kind"] == "NetworkPolicy"):
         rendered = json.dumps(policy["spec"])

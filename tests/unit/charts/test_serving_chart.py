@@ -232,7 +232,7 @@ def test_pods_may_talk_to_the_port_of_the_store(helm: Helm, endpoint: str, port:
 
 def test_without_a_store_pods_may_talk_to_nobody_but_dns(helm: Helm) -> None:
     (rule,) = only(helm.documents(), "NetworkPolicy")["spec"]["egress"]
-    assert [port["port"] for port in rule["ports"]] == [53, 53]
+    assert [port["port"] for port in rule["ports"]] == [53, 53, 5353, 5353]
 
 
 @pytest.mark.parametrize(

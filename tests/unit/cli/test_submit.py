@@ -50,6 +50,20 @@ def test_a_queue_that_is_stopped_is_said_and_the_run_begins(capsys, kfp: KfpServ
     assert ended.code == 2
 
 
+def test_a_queue_of_steps_that_is_not_there_is_refused_before_the_run_begins(
+    capsys, kfp: KfpServer, pods: ClusterServer
+):
+    pods.install_kueue()
+    ended = submit(capsys, kfp, "pods.steps.export.queue=team-b")
+    assert (ended.code, kfp.runs) == (2, {})
+    assert "error: pods.steps.export.queue=team-b: namespace kubeflow has no LocalQueue of that name" in ended.err
+    pods.kueue("localqueues", "team-b", "kubeflow", spec={"clusterQueue": "all", "stopPolicy": "Hold"})
+    kfp.next_script = list(SUCCESS)
+    ended = submit(capsys, kfp, "pods.steps.export.queue=team-b")
+    assert (ended.code, len(kfp.runs)) == (0, 1)
+    assert "warning: queue team-b of namespace kubeflow is stopped" in ended.err
+
+
 @pytest.mark.parametrize(
     ("script", "code", "message"),
     [

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llm.runs.event_kinds import Evicted, Queued, RunStarted, StepStarted
+from llm.runs.events import EventLog
 from llm.runs.folder import RunFolder
 from llm.runs.mirror import mirrored
 from llm.storage import Store, open_objects
@@ -65,6 +67,16 @@ def test_a_run_is_shown_with_its_steps_and_with_what_keeps_them_from_starting(
         assert "train         cannot start yet: Unschedulable: no node has room" in shown
     document = json.loads(at(kfp, capsys, "status", NAME, "--json").out)
     assert document["cannot_start"] == {"train": "Unschedulable: no node has room"}
+
+
+def test_a_step_that_waits_in_a_queue_is_told_with_the_queue(capsys, kfp: KfpServer, pods: ClusterServer):
+    run = pretraining(kfp, TRAINING)
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked"}
+    name = pods.step_pod(run.id, f"{NODE}.train.executor", "Pending", conditions=[gated])
+    assert "cannot start yet: SchedulingGated: Scheduling is blocked" in at(kfp, capsys, "status", NAME).out
+    labels = pods.pods()[name]["metadata"]["labels"]
+    labels["kueue.x-k8s.io/queue-name"] = "default"
+    assert "cannot start yet: it waits in queue default of Kueue\n" in at(kfp, capsys, "status", NAME).out
 
 
 def test_status_waits_for_a_run_that_another_process_submitted(capsys, kfp: KfpServer):
@@ -260,3 +272,32 @@ def test_without_kubeflow_pipelines_cancel_says_what_it_ended_and_what_it_could_
     ended = at(kfp, capsys, "cancel", NAME)
     assert (ended.code, ended.out) == (2, f"the training of run {NAME} has ended\n")
     assert f"its training has ended; whether run {NAME} goes on in Kubeflow Pipelines is not known: " in ended.err
+
+
+def test_status_says_how_a_training_stands_in_its_queue_from_the_runs_folder_in_the_bucket(
+    capsys, kfp: KfpServer, s3: str, tmp_path: Path
+):
+    pretraining(kfp, TRAINING, f"storage.uri={s3}", "training.pool=gpu")
+    home, bucket = RunFolder(tmp_path / "pod" / NAME), open_objects(f"{s3}/runs").below(NAME)
+    with mirrored(home, bucket, "train"):
+        log = EventLog(home.events)
+        log.emit(RunStarted(pipeline="pretrain", kfp_run="1", time=1.0))
+        log.emit(StepStarted(step="train", time=2.0))
+        log.emit(
+            Evicted(queue="team-a", reason="Preempted", message="Preempted to make room", by="Job nightly", time=3.0)
+        )
+        log.emit(Queued(queue="team-a", why="insufficient quota for cpu", place=2, again=True, time=4.0))
+    waits = "waits again in queue team-a, place 2: insufficient quota for cpu"
+    for command in (["status", NAME, f"cluster.kfp_uri={kfp.uri}"], ["status", NAME, "--runs", f"{s3}/runs"]):
+        shown = gristmill(capsys, *command)
+        stopped = "preempted in queue team-a by Job nightly: Preempted to make room"
+        assert f"  train         {stopped}\n  train         {waits}\n" in shown.out
+        assert json.loads(gristmill(capsys, *command, "--json").out)["queue"][-1] == waits
+
+
+def test_a_queue_that_cannot_be_read_from_here_takes_nothing_else_from_status(capsys, kfp: KfpServer):
+    pretraining(kfp, TRAINING, "training.pool=gpu")
+    shown = at(kfp, capsys, "status", NAME)
+    assert shown.code == 0
+    assert "train         RUNNING" in shown.out
+    assert "whether its training waits in a queue cannot be read from here: " in shown.err

@@ -66,6 +66,12 @@ LONG = "a" * 64
         ("pods.all.node_selector.pool=a b", "node_selector: pool=a b is no label"),
         ("pods.all.annotations.-a=b", "annotations: -a is no key"),
         ("pods.all.labels={kueue.x-k8s.io/queue-name: q}", "kueue.x-k8s.io/queue-name is set by queue and priority"),
+        ("pods.all.labels={pipeline/runid: x}", "labels: pipeline/runid is set by Kubeflow Pipelines"),
+        ("pods.all.labels={gristmill.io/step: train}", "labels: gristmill.io/step is set by Gristmill"),
+        (
+            "pods.steps.gate.annotations={workflows.argoproj.io/node-name: x}",
+            "annotations: workflows.argoproj.io/node-name is set by Argo",
+        ),
         ("pods.all.queue=Team_A", r"^pods\.all\.queue='Team_A' is not allowed"),
         ("pods.all.queue=team-b/gpu", r"^pods\.all\.queue='team-b/gpu' is not allowed"),
         ("pods.all.tolerations=[{key: a, effect: Never}]", r"^pods\.all\.tolerations\.0\.effect='Never' is not"),

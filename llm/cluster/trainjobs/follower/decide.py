@@ -28,6 +28,8 @@ GAP_SECONDS = 5.0
 WARNINGS_EVERY_SECONDS = 3.0
 PREPARATION_SECONDS = 30.0
 """For so long a node may prepare a pod before its warnings are read. A large image takes longer without one."""
+PODS_HIDDEN = "the pods of the training may not be seen: its progress, and what they hold, are not known here"
+WARNINGS_HIDDEN = "the warnings about the training may not be seen (events): why pods are missing is not known here"
 RECENT_SECONDS = 180.0
 """A kubelet that cannot prepare a pod repeats its warning within two minutes; an older one is of the past."""
 
@@ -46,7 +48,7 @@ class State:
     """The last word about the training's progress."""
     obstacles: ObstacleClock = field(default_factory=lambda: ObstacleClock(GAP_SECONDS))
     said: frozenset[str] = frozenset()
-    """The obstacles that the user knows."""
+    """The obstacles, and what may not be seen, that the user knows."""
     preparing_since: Mapping[str, float] = field(default_factory=dict)
     """Since when each pod has had a node and no running container."""
     warned: Obstacle | None = None
@@ -71,7 +73,7 @@ def _wanted_warnings(followed: Followed, state: State, now: float, seen: Snapsho
     is_time = state.warnings_read_at is None or now - state.warnings_read_at >= WARNINGS_EVERY_SECONDS
     if not is_time or not _is_to_run(seen) or in_the_way_of(seen.pods, "", 0.0) is not None:
         return ()
-    if _lacks_pods(followed, seen.pods):
+    if _lacks_pods(followed, seen):
         return (followed.name, followed.job_name)
     slow = _slow(seen.pods, _preparing(state, seen.pods, now), now)
     return (slow.name,) if slow else ()
@@ -91,6 +93,8 @@ def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tupl
         return state, [*actions, ReadRest(), Fail(_deleted(followed, state))]
     state, more = _take_in(state, seen)
     actions += more
+    state, more = _say_what_is_hidden(state, seen)
+    actions += more
     actions.append(ReadLogs(_logs(seen.pods)))
     end = ended(seen.job)
     if end is not None:
@@ -108,6 +112,13 @@ def decide(followed: Followed, state: State, seen: Snapshot, now: float) -> tupl
         state, more = _mind(followed, state, obstacle, now)
         actions += more
     return state, [*actions, Done()] if end == COMPLETE else actions
+
+
+def _say_what_is_hidden(state: State, seen: Snapshot) -> tuple[State, list[Action]]:
+    """Say once what we may not see: then less is said of the training."""
+    hidden = {PODS_HIDDEN: seen.pods_are_hidden, WARNINGS_HIDDEN: seen.warnings_are_hidden}
+    new = [words for words, is_so in hidden.items() if is_so and words not in state.said]
+    return replace(state, said=state.said.union(new)), [Warn(words) for words in new]
 
 
 def _is_to_run(seen: Snapshot) -> bool:
@@ -158,6 +169,8 @@ def _progress(followed: Followed, seen: Snapshot, state: State) -> str | None:
         return "the TrainJob is being deleted"
     if is_suspended(seen.job):
         return state.queue.words or "queued: the TrainJob is suspended until its queue starts it"
+    if seen.pods_are_hidden:
+        return "it runs; its pods may not be seen"
     if any(ending_of(pod) is not None for pod in seen.pods):
         return None  # an end or a restart; other words say that
     return f"{sum(pod.is_running for pod in seen.pods)} of {followed.spec.nodes} pods run"
@@ -193,7 +206,7 @@ def _mind(followed: Followed, state: State, obstacle: Obstacle, now: float) -> t
 
 def _read_warnings(followed: Followed, state: State, seen: Snapshot, slow: Pod | None, now: float) -> State:
     """Keep the words of the warnings while pods are missing, or do not start; forget it when all is well."""
-    lacks = _lacks_pods(followed, seen.pods)
+    lacks = _lacks_pods(followed, seen)
     if not lacks and slow is None:
         return replace(state, warned=None, warnings_read_at=None)
     if not seen.warnings:
@@ -208,8 +221,10 @@ def _read_warnings(followed: Followed, state: State, seen: Snapshot, slow: Pod |
     return replace(state, warned=warned, warnings_read_at=now)
 
 
-def _lacks_pods(followed: Followed, pods: Sequence[Pod]) -> bool:
-    return len(pods) < followed.spec.nodes and not any(pod.is_going for pod in pods)
+def _lacks_pods(followed: Followed, seen: Snapshot) -> bool:
+    if seen.pods_are_hidden:
+        return False
+    return len(seen.pods) < followed.spec.nodes and not any(pod.is_going for pod in seen.pods)
 
 
 def _preparing(state: State, pods: Sequence[Pod], now: float) -> dict[str, float]:
@@ -235,7 +250,8 @@ def _failure(followed: Followed, state: State, seen: Snapshot) -> GristmillError
         else:
             why.append(f"TrainJob {followed.name}: {reason}: {message}")
     if ending is None:
-        return GristmillError(f"TrainJob {followed.name} failed, and nothing is left of its pods", *why)
+        left = "its pods may not be seen" if seen.pods_are_hidden else "nothing is left of its pods"
+        return GristmillError(f"TrainJob {followed.name} failed, and {left}", *why)
     return as_raised(ending, followed.name, why)
 
 

@@ -33,6 +33,8 @@ class LogStream:
         self._closed = threading.Event()
         self._log: PodLog | None = None
         self._error: BaseException | None = None
+        self.is_hidden = False
+        """Whether a log may not be read."""
         self._thread = threading.Thread(target=self._work, name="training-log", daemon=True)
 
     def __enter__(self) -> LogStream:
@@ -91,7 +93,9 @@ class LogStream:
                     self._show(log, follow=False)
                     return
             except Refused as error:
-                if error.status == 404:
+                if error.status == 403:
+                    self.is_hidden = True
+                if error.status in (403, 404):
                     return
             except ServiceError:  # no answer, or a stream that broke: read on from the last line
                 pass

@@ -82,7 +82,11 @@ class Act:
         return False
 
     def _read_the_rest(self) -> None:
-        if not self._stream.finish(REST_OF_LOG_SECONDS):
+        is_read = self._stream.finish(REST_OF_LOG_SECONDS)
+        if self._stream.is_hidden:
+            what = "the log of the training may not be read: its steps are not known here"
+            self._log.emit(Warned(message=what))
+        if not is_read:
             what = f"the end of the training's log could not be read within {REST_OF_LOG_SECONDS:.0f} s"
             self._log.emit(Warned(message=what))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from llm.cluster.obstacles import Obstacle
-from llm.cluster.queues.workload import Workload
+from llm.cluster.queues.workload import LIMIT_RANGE, Workload
 from llm.runs.event_kinds import Admitted, Event, Evicted, Queued
 
 QUEUE_EVERY_SECONDS = 3.0
@@ -105,13 +105,15 @@ def in_the_way(seen: Workload | None, patience_seconds: float) -> Obstacle | Non
     """The obstacle of a Workload that its queue will never admit; None for None."""
     if seen is None:
         return None
-    return Obstacle(
-        "queue", f"queue {seen.queue} can never start the training",
-        (f"Kueue says: {seen.waits_for}",
-         "Name another queue (training.queue), ask for less (training.parallel.nodes, training.pool), or let an"
-         " administrator change the queue."),
-        patience_seconds,
-    )  # fmt: skip
+    advice = "Name another queue (training.queue), ask for less (training.parallel.nodes, training.pool), or let an"
+    advice += " administrator change the queue."
+    if LIMIT_RANGE in seen.waits_for:
+        advice = (
+            "Change the resources of the pool (pools.NAME.resources of gristmill-platform), or let an administrator"
+        )
+        advice += " change the LimitRange of the namespace."
+    details = (f"Kueue says: {seen.waits_for}", advice)
+    return Obstacle("queue", f"queue {seen.queue} can never start the training", details, patience_seconds)
 
 
 def _queued(seen: Workload, state: QueueState) -> Queued:

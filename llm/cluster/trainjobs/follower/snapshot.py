@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from llm.cluster.api import Api, Json
 from llm.cluster.pod_requests import last_lines, warnings_of
 from llm.cluster.pods import Pod
 from llm.cluster.queues.workload import Workload, look_at_workload
+from llm.cluster.refusal import Refused
 from llm.cluster.trainjobs.follower.failure import LAST_LINES
 from llm.cluster.trainjobs.trainjob import NODE, TrainJobSpec
-from llm.cluster.trainjobs.trainjob_requests import training_pods, trainjob
+from llm.cluster.trainjobs.trainjob_requests import trainjob, visible_pods
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,12 @@ class Snapshot:
     job: Json | None
     """None if it is gone, or if another has its name."""
     pods: tuple[Pod, ...] = ()
+    pods_are_hidden: bool = False
+    """Whether we may not see pods."""
     warnings: Mapping[str, Sequence[Json]] = field(default_factory=dict)
     """By the name of the object that they are about."""
+    warnings_are_hidden: bool = False
+    """Whether we may not see events."""
     last_lines: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The end of the logs, by pod."""
     date: datetime = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,10 +72,25 @@ def observe(api: Api, followed: Followed, wanted: Callable[[Snapshot], Wants]) -
     job = trainjob(api, followed.name)
     if job is None or job["metadata"]["uid"] != followed.uid:
         return Snapshot(None, date=api.clock.date())
-    first = Snapshot(job, tuple(training_pods(api, followed.name)), date=api.clock.date())
+    pods = visible_pods(api, followed.name)
+    first = Snapshot(job, tuple(pods or ()), pods is None, date=api.clock.date())
     wants = wanted(first)
-    return Snapshot(
-        job, first.pods, {name: warnings_of(api, name) for name in wants.warnings},
-        {name: last_lines(api, name, NODE, LAST_LINES) for name in wants.last_lines}, first.date,
-        look_at_workload(api, followed.uid) if wants.queue else None, wants.queue,
-    )  # fmt: skip
+    warnings = {name: _warnings(api, name) for name in wants.warnings}
+    return replace(
+        first,
+        warnings={name: found or [] for name, found in warnings.items()},
+        warnings_are_hidden=None in warnings.values(),
+        last_lines={name: last_lines(api, name, NODE, LAST_LINES) for name in wants.last_lines},
+        workload=look_at_workload(api, followed.uid) if wants.queue else None,
+        queue_is_read=wants.queue,
+    )
+
+
+def _warnings(api: Api, name: str) -> list[Json] | None:
+    """The warnings about an object; None if we may not see events."""
+    try:
+        return warnings_of(api, name)
+    except Refused as error:
+        if error.status != 403:
+            raise
+        return None

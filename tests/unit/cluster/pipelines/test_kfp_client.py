@@ -100,6 +100,15 @@ def test_a_login_page_is_not_taken_for_an_empty_answer(kfp: KfpServer, api: KfpA
         connect(ClusterConfig(kfp_uri=kfp.uri))
 
 
+@pytest.mark.parametrize("body", [b"null", b"[1]", b'"yes"', b'{"runs": [', b""])
+def test_json_that_is_no_object_is_not_taken_for_the_api(kfp: KfpServer, api: KfpApi, body: bytes):
+    kfp.answers = (200, "application/json", body)
+    with pytest.raises(Refused, match=r"answers with something else than an object, not with the API"):
+        api.recent(5)
+    with pytest.raises(Refused, match="not with the API of Kubeflow Pipelines"):
+        connect(ClusterConfig(kfp_uri=kfp.uri))
+
+
 def test_the_token_is_the_kfp_commands_or_a_file_that_is_read_anew_each_time(
     kfp: KfpServer, monkeypatch, tmp_path: Path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -156,3 +157,58 @@ def test_the_servers_own_error_of_a_run_is_told(kfp: KfpServer, api: KfpApi):
     ended = end(kfp, api, Look("FAILED", error="Failed to convert internal run representation"))
     assert ended.exit_code == 2
     assert "no step of it failed: Failed to convert" in str(ended.message)
+
+
+LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "4Gi"}}}]}
+
+
+def killed(reason: str) -> list[dict[str, object]]:
+    return [{"name": "main", "state": {"terminated": {"exitCode": 137, "reason": reason}}}]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        ({"containerStatuses": killed("OOMKilled")}, 2,
+         r"train: its pod \S+ was killed for lack of memory \(OOMKilled; its limit is 4Gi\)\n  Raise"
+         r" pods\.steps\.train\.memory_limit"),
+        ({"containerStatuses": None, "reason": "OutOfmemory", "message": "Node didn't have enough resource"}, 75,
+         r"train: its pod \S+ was ended by its node: OutOfmemory: Node didn't have enough resource\n  Submit the same"),
+        ({"containerStatuses": killed("Error"), "reason": "Evicted", "message": "low on resource: memory"}, 75,
+         r"train: its pod \S+ was ended by its node: Evicted: low on resource: memory\n"),
+        ({"containerStatuses": killed("Error"), "reason": "DeadlineExceeded", "message": "Pod was active too long"}, 2,
+         r"train: its pod \S+ took longer than it may\n  Raise pods\.steps\.train\.timeout_seconds"),
+    ],
+)  # fmt: skip
+def test_a_step_that_ended_without_a_word_of_its_own_is_told_by_its_pod(
+    kfp: KfpServer, api: KfpApi, pods: ClusterServer, status: dict[str, object], code: int, words: str
+):
+    run, _ = failed_run(kfp, api)
+    name = pods.step_pod(run.id, f"{NODE}.train.executor", "Failed", "step 3/40\n", **status)
+    pods.objects[f"/api/v1/namespaces/kubeflow/pods/{name}"]["spec"] = LIMITED  # type: ignore[index]
+    ended = outcome(run, StepLogs(api, ClusterConfig()))
+    assert ended.exit_code == code
+    assert re.match(words, str(ended.message))
+
+
+@pytest.mark.parametrize(
+    ("argo", "code", "words"),
+    [
+        ("pod deleted", 75, "train: its pod is gone: pod deleted\n  Submit the same again to go on."),
+        ("OOMKilled (exit code 137)", 2, "train: its pod was killed for lack of memory (OOMKilled)\n  Raise pods."),
+        ("task result of x is missing", 70, "train failed, and its log cannot be read: task result of x is missing"),
+    ],
+)
+def test_a_step_whose_pod_is_gone_is_told_by_the_workflow(
+    kfp: KfpServer, api: KfpApi, pods: ClusterServer, argo: str, code: int, words: str
+):
+    run, _ = failed_run(kfp, api)
+    nodes = {"1": {"type": "Pod", "name": f"{NODE}.ingest.executor", "message": "another step", "phase": "Succeeded"},
+             "2": {"type": "Pod", "name": f"{NODE}.train.executor(0)", "message": argo, "phase": "Error"}}  # fmt: skip
+    pods.put(
+        "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/x7k2p",
+        metadata={"labels": {"pipeline/runid": run.id}}, status={"message": "child failed", "nodes": nodes},
+    )  # fmt: skip
+    ended = outcome(run, StepLogs(api, ClusterConfig()))
+    assert ended.exit_code == code
+    assert str(ended.message).startswith(words)

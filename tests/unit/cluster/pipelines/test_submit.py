@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from llm.cluster.api import Api
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
 from llm.cluster.pipelines.run_state import RunState
 from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.submit import start
 from llm.cluster.refusal import Refused, Unreachable
 from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue
-from llm.config import from_yaml
+from llm.config import RunConfig, from_yaml
 from llm.errors import ServiceError, UserError
 from llm.process.interrupts import Interrupts
 from tests.cases.submission import NAME, config, small
@@ -24,10 +25,15 @@ TRAINER = "/apis/trainer.kubeflow.org"
 POOLS = f"{TRAINER}/v1alpha1/namespaces/kubeflow/trainingruntimes"
 
 
+def check_places(there: Api, config: RunConfig) -> None:
+    if config.training.pool is not None:
+        check_pool_and_queue(there, config.training)
+
+
 def submitted(kfp: KfpServer, *overrides: str) -> RunState:
     chosen = config(kfp, *overrides)
     api = connect(chosen.cluster)
-    return start(api, small, chosen, StepLogs(api, chosen.cluster), Interrupts(), check_pool_and_queue)
+    return start(api, small, chosen, StepLogs(api, chosen.cluster), Interrupts(), check_places)
 
 
 def test_the_server_gets_name_experiment_account_and_the_package_with_its_configuration(kfp: KfpServer):

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm.cluster.queues.queue_preflight import Asked, check_queue
+from llm.cluster.queues.queue_preflight import Asked, check_queue, check_step_queues
+from llm.config import compose
 from llm.errors import GristmillError, ServiceError, UserError
 from tests.fakes.cluster import KUEUE, FakeCluster
 from tests.unit.cluster.queues.test_capacity import pool, queue
@@ -149,3 +150,46 @@ def test_what_may_not_be_seen_passes(kueue: FakeCluster):
     assert check(kueue, "no-such-queue", nodes=99) == []
     kueue.refuse("GET", f"{KUEUE}$", 403)
     assert check(kueue) == []
+
+
+def check_steps(cluster: FakeCluster, *settings: str) -> list[str]:
+    return check_step_queues(cluster.api(), compose(settings).pods)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("pods.all.queue=team-b", r"pods\.all\.queue=team-b: namespace ml has no LocalQueue of that name\n.*team-a"),
+        ("pods.steps.export.queue=none", r"pods\.steps\.export\.queue=none: namespace ml has no LocalQueue"),
+        ("pods.all.priority=low", r"pods\.all\.priority=low: the cluster has no WorkloadPriorityClass.*\n.*urgent"),
+        ("pods.steps.gate.priority=low", r"pods\.steps\.gate\.priority=low: the cluster has no WorkloadPriorityClass"),
+    ],
+)
+def test_a_queue_or_a_priority_of_a_steps_pod_that_is_not_there_is_refused(kueue: FakeCluster, setting: str, said: str):
+    with pytest.raises(UserError, match=said):
+        check_steps(kueue, "pods.steps.ingest.queue=team-a", setting)
+
+
+def test_a_queue_of_a_steps_pod_that_is_out_of_order_is_refused_and_one_that_is_stopped_is_a_warning(
+    kueue: FakeCluster,
+):
+    assert check_steps(kueue, "pods.all.queue=team-a", "pods.all.priority=urgent") == []
+    inactive(kueue, "clusterqueues/whole", "Stopped", "is stopped", "Hold")
+    (said,) = check_steps(kueue, "pods.all.queue=team-a", "pods.steps.gate.queue=team-a")
+    assert said.startswith("queue team-a of namespace ml is stopped (stopPolicy Hold of ClusterQueue whole): a step")
+    inactive(kueue, "clusterqueues/whole", "FlavorNotFound", "references missing ResourceFlavor(s): gpu")
+    with pytest.raises(UserError, match="team-a of namespace ml cannot start a step: ClusterQueue whole is not active"):
+        check_steps(kueue, "pods.all.queue=team-a")
+
+
+def test_queues_of_steps_without_kueue_are_refused_and_without_queues_nothing_is_asked(cluster: FakeCluster):
+    assert check_steps(cluster) == []
+    assert cluster.requests == []
+    said = r"pods\.all\.queue=team-a: Kueue is not installed(.|\n)*leave out pods\.all\.queue"
+    with pytest.raises(ServiceError, match=said):
+        check_steps(cluster, "pods.all.queue=team-a")
+
+
+def test_a_queue_of_a_step_that_may_not_be_seen_passes(kueue: FakeCluster):
+    kueue.forbidden = CLUSTER_WIDE | {"localqueues"}
+    assert check_steps(kueue, "pods.all.queue=no-such-queue", "pods.all.priority=low") == []

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from llm.cluster.trainjobs.trainjob import manifest
-from llm.errors import Preempted, ServiceError, UserError
+from llm.errors import GristmillError, Preempted, ServiceError, UserError
 from llm.process.signals import STOP_SIGNALS
 from llm.runs.event_kinds import Event, Progress, TrainJobBegun, TrainStarted, Warned
 from llm.runs.events import EventLog
@@ -233,3 +233,42 @@ def test_the_servers_words_are_kept_when_it_denies_the_trainjob(cluster: FakeClu
     cluster.refuse("POST", "trainjobs", 403, words)
     with pytest.raises(ServiceError, match=rf"refused to create TrainJob ml/{NAME}: 403 Forbidden\n  {words}"):
         run()
+
+
+@pytest.mark.parametrize("hidden", [{"pods"}, {"events"}, {"log"}, {"pods", "events", "log"}])
+def test_without_rights_for_pods_events_or_logs_it_says_less_and_comes_to_its_end(
+    cluster: FakeCluster, run: Run, log: EventLog, hidden: set[str]
+):
+    cluster.forbidden, cluster.script = hidden, works
+    run()
+    assert (steps(log) == list(range(5))) == hidden.isdisjoint({"pods", "log"})
+    warned = told(log, Warned)
+    assert any("pods of the training may not be seen" in words for words in warned) == ("pods" in hidden)
+    assert any("log of the training may not be read" in words for words in warned) == (hidden == {"log"})
+    assert len(warned) == len(set(warned)) <= 1, "each is said once"
+    assert not cluster.trainjobs(), "it is deleted, as it is complete"
+
+
+def test_a_training_whose_pods_may_not_be_seen_is_not_given_up_for_a_lack_of_pods(
+    cluster: FakeCluster, run: Run, log: EventLog
+):
+    cluster.forbidden = {"pods"}
+    cluster.script = lambda training: (training.after(1, training.run_pods), training.after(2000, training.succeed))
+    run()
+    assert told(log, Progress)[0] == "it runs; its pods may not be seen"
+
+
+def test_the_end_of_a_training_whose_pods_may_not_be_seen_is_told_by_its_trainjob(cluster: FakeCluster, run: Run):
+    cluster.forbidden = {"pods", "events"}
+    cluster.script = lambda training: training.after(5, training.condition, "Failed")
+    with pytest.raises(GristmillError, match=r"failed, and its pods may not be seen"):
+        run()
+
+
+def test_a_launcher_that_sees_no_events_still_gives_up_on_pods_that_never_come(
+    cluster: FakeCluster, run: Run, log: EventLog
+):
+    cluster.forbidden = {"events"}
+    with pytest.raises(UserError, match="has not got all its pods"):
+        run()
+    assert any("warnings about the training may not be seen" in words for words in told(log, Warned))

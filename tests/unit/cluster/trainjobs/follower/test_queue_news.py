@@ -21,6 +21,13 @@ NEVER = (
     "insufficient quota for cpu in flavor default, previously considered podsets requests (0) + current podset request"
     " (9) > maximum capacity (4)"
 )
+LIMIT_RANGE = (
+    "resources didn't satisfy LimitRange constraints: spec.podSets[0].template.spec.containers[0]: Invalid value:"
+    ' ["memory"]: requests must not be above the limitRange max'
+)
+TAINT = "untolerated taint {gpu yes NoSchedule <nil>} in flavor gpu"
+NO_QUOTA = "resource nvidia.com/gpu unavailable in ClusterQueue"
+SELECTOR = "Workload namespace doesn't match ClusterQueue selector"
 PREEMPTED = "Preempted to accommodate a workload (UID: u, JobUID: j) due to reclamation within the cohort"
 
 
@@ -103,6 +110,11 @@ def test_a_wait_is_told_when_kueue_has_said_why_or_ten_seconds_later():
         (replace(WAITS, reserved=says(False, f"{NEVER}, {BUSY}")), f"{NEVER}, {BUSY}", False),  # another flavor
         (replace(WAITS, reserved=says(False, "LocalQueue team-a doesn't exist", "Inadmissible")),
          "LocalQueue team-a doesn't exist", True),
+        (replace(WAITS, reserved=says(False, LIMIT_RANGE)), LIMIT_RANGE, True),
+        (replace(WAITS, reserved=says(False, TAINT)), TAINT, True),
+        (replace(WAITS, reserved=says(False, f"{TAINT}, {BUSY}")), f"{TAINT}, {BUSY}", False),
+        (replace(WAITS, reserved=says(False, NO_QUOTA)), NO_QUOTA, True),
+        (replace(WAITS, reserved=says(False, SELECTOR)), SELECTOR, True),
         (replace(WAITS, reserved=says(False, "ClusterQueue whole is inactive", "Inadmissible")),
          "ClusterQueue whole is inactive", False),
         (replace(WAITS, is_active=False), "its Workload is deactivated (spec.active: false)", True),
@@ -110,7 +122,8 @@ def test_a_wait_is_told_when_kueue_has_said_why_or_ten_seconds_later():
          "its quota is reserved; it waits for nodes (Pending)", False),
         (replace(WAITS, reserved=None), "", False),
     ],
-    ids=["full", "flavors", "never", "never here", "deleted", "stopped", "deactivated", "check", "new"],
+    ids=["full", "flavors", "never", "never here", "deleted", "LimitRange", "taint", "taint here", "no quota",
+         "selector", "stopped", "deactivated", "check", "new"],
 )  # fmt: skip
 def test_what_it_waits_for_is_said_in_kueues_words(workload: Workload, why: str, is_hopeless: bool):
     assert (workload.waits_for, workload.is_hopeless) == (why, is_hopeless)
@@ -216,3 +229,9 @@ def test_a_document_of_kueue_is_read():
         "team-a", "whole", False, ("b (no nodes)",),
     )  # fmt: skip
     assert read_workload({"metadata": document["metadata"]}).reserved is None
+
+
+def test_a_wait_that_the_namespaces_limit_range_makes_hopeless_names_what_to_change():
+    (given_up,) = of_kind(look_for(replace(WAITS, reserved=says(False, LIMIT_RANGE)), 600), GiveUp)
+    assert given_up.obstacle.details[0] == f"Kueue says: {LIMIT_RANGE}"
+    assert given_up.obstacle.details[1].startswith("Change the resources of the pool (pools.NAME.resources")
