@@ -51,7 +51,7 @@ def command(arguments: tuple[str, ...]) -> int:
 
 def _with_kfp(api: KfpApi, run: RunState, cluster: ClusterConfig) -> None:
     from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end
-    from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.cluster.pipelines.pods.step_logs import StepLogs
     from llm.cluster.pipelines.wait import Limits, RunPrinter
     from llm.process.interrupts import Interrupts
 

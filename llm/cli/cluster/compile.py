@@ -23,7 +23,7 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
     config = compose(overrides)
     function = load_pipeline(pipeline, config)
     from llm.cluster.pipelines.package import compile_package, for_a_cluster
-    from llm.cluster.pipelines.pod_preflight import check_secrets
+    from llm.cluster.pipelines.pods.preflight import check_secrets
     from llm.images import unbuilt_warning
 
     config = for_a_cluster(pipeline, config)
@@ -37,7 +37,7 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
 
 def _doubts(config: RunConfig) -> list[str]:
     """The reason why its steps cannot run as pods. It is no error: a package may be started with other values."""
-    from llm.cluster.pipelines.pod_preflight import pod_preflight
+    from llm.cluster.pipelines.pods.preflight import pod_preflight
 
     try:
         return pod_preflight(config)

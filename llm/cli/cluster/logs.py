@@ -39,7 +39,7 @@ def command(arguments: tuple[str, ...], step: str | None, follow: bool, root: st
     if name is None:
         raise UserError("of which run?", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect
-    from llm.cluster.pipelines.step_logs import StepLogs, follow_logs
+    from llm.cluster.pipelines.pods.step_logs import StepLogs, follow_logs
     from llm.cluster.pipelines.wait import Limits
 
     api = connect(config.cluster)

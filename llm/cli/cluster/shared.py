@@ -16,8 +16,8 @@ from llm.words import duration
 if TYPE_CHECKING:
     from llm.cluster.pipelines.kfp_client import KfpApi
     from llm.cluster.pipelines.outcome import Outcome
+    from llm.cluster.pipelines.pods.step_logs import StepLogs
     from llm.cluster.pipelines.run_state import RunState
-    from llm.cluster.pipelines.step_logs import StepLogs
     from llm.runs.folder import RunFolder
 
 TAIL_LINES = 40

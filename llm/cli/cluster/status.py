@@ -14,8 +14,8 @@ from llm.words import duration
 
 if TYPE_CHECKING:
     from llm.cluster.pipelines.kfp_client import KfpApi
+    from llm.cluster.pipelines.pods.step_logs import StepLogs
     from llm.cluster.pipelines.run_state import RunState
-    from llm.cluster.pipelines.step_logs import StepLogs
 
 LISTED = 20
 TRAIN = "train"
@@ -45,7 +45,7 @@ def command(arguments: tuple[str, ...], waits: bool, root: str | None, as_json: 
         raise UserError("--wait needs the name or id of a run", "`gristmill status` lists them.")
     from llm.cluster.pipelines.kfp_client import connect
     from llm.cluster.pipelines.outcome import outcome
-    from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.cluster.pipelines.pods.step_logs import StepLogs
     from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 
     api = connect(config.cluster)

@@ -48,8 +48,8 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     from llm.cluster.pipelines.kfp_client import connect
     from llm.cluster.pipelines.outcome import outcome
     from llm.cluster.pipelines.package import for_a_cluster
-    from llm.cluster.pipelines.pod_preflight import pod_preflight
-    from llm.cluster.pipelines.step_logs import StepLogs
+    from llm.cluster.pipelines.pods.preflight import pod_preflight
+    from llm.cluster.pipelines.pods.step_logs import StepLogs
     from llm.cluster.pipelines.submit import StoppedWaiting, Waiter, start, wait_to_the_end
     from llm.cluster.pipelines.wait import Limits, RunPrinter
     from llm.cluster.queues.queue_preflight import check_step_queues

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm.cluster.pipelines.pods.step_logs import StepLog, StepLogs
 from llm.cluster.pipelines.run_state import DRIVER, RunState
-from llm.cluster.pipelines.step_logs import StepLog, StepLogs
 from llm.cluster.pipelines.wait import CannotStart
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted, ServiceError, UserError, ValidationFailed
 from llm.process.interrupts import Interrupted

@@ -15,9 +15,9 @@ from llm.cluster.first_wins import earlier
 from llm.cluster.pipelines.cancel import ask_for_the_end, await_the_end
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.package import compile_package
+from llm.cluster.pipelines.pods.step_logs import StepLogs
+from llm.cluster.pipelines.pods.step_pods import StepPods
 from llm.cluster.pipelines.run_state import RunState
-from llm.cluster.pipelines.step_logs import StepLogs
-from llm.cluster.pipelines.step_pods import StepPods
 from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import RunConfig

@@ -13,23 +13,29 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
 import pytest
 
-from llm.runs.event_kinds import Admitted, TrainJobBegun
-from llm.runs.events import EventLog
+from llm.config import from_yaml
+from llm.runs.event_kinds import Admitted, StepFinished, TrainJobBegun
+from llm.runs.events import EventLog, parse_event
+from llm.steps import STEPS
+from llm.storage import open_objects
 from tests.cases.cluster import kubectl
 from tests.cases.pretrain import SMALL
+from tests.cluster.platform.search import TEXTS as IN_THE_POD
+from tests.cluster.platform.search import search
 
 pytestmark = pytest.mark.alone  # it trains, exports and serves
 PROJECT = Path(__file__).parents[3]
 PAGE = PROJECT / "docs" / "platform.md"
 TRAIN = "training.pool=cpu training.parallel.nodes=2 training.parallel.processes=1"
-TEXTS = f"data.path={sysconfig.get_path('stdlib')}/[a-e]*.py"
+PATTERN = "[a-e]*.py"
+TEXTS = f"data.path={sysconfig.get_path('stdlib')}/{PATTERN}"
 OF_TEAMS = "queues:"
 """A word that only the block for a cluster that several teams share has."""
 TIMEOUT_SECONDS = 900
@@ -92,7 +98,9 @@ def reader(kubeconfig: str, images: dict[str, str], pod_endpoint: str, tmp_path:
     bucket.delete()
 
 
-def test_the_pages_commands_lead_from_an_empty_namespace_to_a_served_model_and_back(reader: Reader) -> None:
+def test_the_pages_commands_lead_from_an_empty_namespace_to_a_served_model_and_back(
+    reader: Reader, images: dict[str, str], record_figure: Callable[[str, str], None]
+) -> None:
     printed = reader.follow(2, 3, 4, 5)
     (events,) = (reader.folder / "runs").glob("*/events.jsonl")
     (job,) = EventLog(events).of_kind(TrainJobBegun)
@@ -100,6 +108,30 @@ def test_the_pages_commands_lead_from_an_empty_namespace_to_a_served_model_and_b
     assert bool(EventLog(events).of_kind(Admitted)) == reader.has_kueue, "it was in the page's queue"
     assert re.search(r"^data: .*\"text_output\"", printed, re.MULTILINE), "the model answered"
     assert "Rollback was a success" in printed
+    record_figure(
+        "seconds of the search before a run whose products are all there", f"{searched(reader, images['train']):.1f}"
+    )
     reader.follow(7)
     left = kubectl("get", "namespaces", reader.environment["NAMESPACE"], "--ignore-not-found")
     assert not left
+
+
+def searched(reader: Reader, image: str) -> float:
+    """Seconds of a pipeline's first task, which finds in the bucket all that the page's run made."""
+    (kept,) = (reader.folder / "runs").glob("*/config.yaml")
+    done = from_yaml(kept.read_text())
+    store = done.storage.uri
+    config = done.model_copy(
+        update={
+            "run": done.run.model_copy(update={"name": "again", "folder": f"{store}/runs"}),
+            "data": done.data.model_copy(update={"path": f"{IN_THE_POD}/{PATTERN}"}),
+            "tracking": done.tracking.model_copy(update={"uri": "sqlite:////tmp/mlflow.db"}),  # a registry of its own
+        }
+    )
+    left, seconds, log = search(reader.environment["NAMESPACE"], config, PATTERN, image, reader.folder)
+    assert left == 0, log
+    home = open_objects(f"{store}/runs/again")
+    events = [parse_event(line) for name in home.names("events/") for line in (home.read(name) or b"").splitlines()]
+    finished = {event.step: event.reused for event in events if isinstance(event, StepFinished)}
+    assert finished == {step: step not in ("register", "promote") for step in STEPS}
+    return seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llm import images
-from llm.cluster.pipelines.step_logs import own_lines
+from llm.cluster.pipelines.pods.step_logs import own_lines
 from llm.cluster.pipelines.wait import Limits
 from llm.images import OF_STEPS, Image, fingerprint, record
 from tests.cases.submission import (

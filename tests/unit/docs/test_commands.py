@@ -21,7 +21,7 @@ import yaml
 from llm.cli import STEPS, VERBS, cli
 from llm.cli.run import load_pipeline
 from llm.cluster.pipelines.package import for_a_cluster
-from llm.cluster.pipelines.pod_preflight import check_secrets, pod_preflight
+from llm.cluster.pipelines.pods.preflight import check_secrets, pod_preflight
 from llm.config import RunConfig, compose
 from llm.runner.preflight import preflight
 from tests.cases.extend import example, installed

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm.cluster.pipelines.package import for_a_cluster
-from llm.cluster.pipelines.pod_preflight import pod_preflight
+from llm.cluster.pipelines.pods.preflight import pod_preflight
 from llm.config import DataConfig, compose
 from llm.data import SPLITS, read_split
 from llm.data.ingest import ingest

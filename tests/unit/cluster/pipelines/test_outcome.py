@@ -9,8 +9,8 @@ import pytest
 
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.outcome import CHANGED, Outcome, outcome
+from llm.cluster.pipelines.pods.step_logs import StepLogs
 from llm.cluster.pipelines.run_state import RunState
-from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.wait import CannotStart
 from llm.cluster.trainjobs.follower.diagnosis import Obstacle
 from llm.config import ClusterConfig, compose

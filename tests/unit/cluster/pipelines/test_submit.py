@@ -9,8 +9,8 @@ import pytest
 
 from llm.cluster.api import Api
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
+from llm.cluster.pipelines.pods.step_logs import StepLogs
 from llm.cluster.pipelines.run_state import RunState
-from llm.cluster.pipelines.step_logs import StepLogs
 from llm.cluster.pipelines.submit import start
 from llm.cluster.refusal import Refused, Unreachable
 from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue

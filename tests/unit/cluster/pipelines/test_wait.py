@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llm.cluster.pipelines.kfp_client import KfpApi, connect
+from llm.cluster.pipelines.pods.step_pods import NODE_ANNOTATION, step_pod
 from llm.cluster.pipelines.run_state import RunState
-from llm.cluster.pipelines.step_pods import NODE_ANNOTATION, step_pod
 from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.cluster.refusal import Refused, Unreachable
 from llm.config import ClusterConfig

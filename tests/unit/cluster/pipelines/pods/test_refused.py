@@ -11,8 +11,8 @@ import pytest
 
 from llm.cluster.pipelines.kfp_client import KfpApi
 from llm.cluster.pipelines.outcome import outcome
-from llm.cluster.pipelines.refused_pods import RefusedPod, refused_in_events, refused_in_nodes
-from llm.cluster.pipelines.step_logs import StepLogs, own_lines
+from llm.cluster.pipelines.pods.refused import RefusedPod, refused_in_events, refused_in_nodes
+from llm.cluster.pipelines.pods.step_logs import StepLogs, own_lines
 from llm.cluster.pipelines.wait import CannotStart, Limits, RunPrinter, wait
 from llm.config import ClusterConfig
 from tests.cases.submission import FAILED, LOG_OF_3

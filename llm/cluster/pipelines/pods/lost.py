@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llm.cluster.api import Json
-from llm.cluster.pipelines.refused_pods import nodes_of, step_of_node
+from llm.cluster.pipelines.pods.refused import nodes_of, step_of_node
 from llm.cluster.pods import Pod
 from llm.errors import Preempted, UserError
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from llm.cluster.pipelines.kfp_client import KfpApi
+from llm.cluster.pipelines.pods.step_logs import StepLog, StepLogs, follow_logs
 from llm.cluster.pipelines.run_state import RunState
-from llm.cluster.pipelines.step_logs import StepLog, StepLogs, follow_logs
 from llm.cluster.pipelines.wait import Limits
 from llm.config import ClusterConfig
 from tests.cases.submission import FAILED, LOG_OF_3

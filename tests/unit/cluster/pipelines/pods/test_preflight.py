@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm.cluster.pipelines.package import for_a_cluster
-from llm.cluster.pipelines.pod_preflight import pod_preflight
+from llm.cluster.pipelines.pods.preflight import pod_preflight
 from llm.config import compose
 from llm.errors import UserError
 from tests.cases.submission import IN_PODS

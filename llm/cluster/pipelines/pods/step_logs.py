@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from llm.cluster.pipelines.kfp_client import KfpApi
-from llm.cluster.pipelines.refused_pods import RefusedPod
+from llm.cluster.pipelines.pods.refused import RefusedPod
+from llm.cluster.pipelines.pods.step_pods import StepPod, StepPods
 from llm.cluster.pipelines.run_state import FINAL, Node, RunState
-from llm.cluster.pipelines.step_pods import StepPod, StepPods
 from llm.cluster.pipelines.wait import Limits, RunPrinter, look
 from llm.cluster.pod_log import PodLog
 from llm.config import ClusterConfig

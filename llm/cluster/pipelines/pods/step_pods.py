@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from llm.cluster.api import Api, Json, connect
 from llm.cluster.obstacles import Advice, Obstacle, container_obstacle
-from llm.cluster.pipelines.lost_pod import Loss, loss_of, words_of_argo
-from llm.cluster.pipelines.refused_pods import RefusedPod, refused_in_events, refused_in_nodes, step_of_node
+from llm.cluster.pipelines.pods.lost import Loss, loss_of, words_of_argo
+from llm.cluster.pipelines.pods.refused import RefusedPod, refused_in_events, refused_in_nodes, step_of_node
 from llm.cluster.pod_log import PodLog
 from llm.cluster.pod_requests import warnings_of
 from llm.cluster.pods import Pod, Waiting, read_pod
