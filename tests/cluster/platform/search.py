@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,7 @@ from kfp import compiler
 from components.pod import STEP_LABEL
 from llm.config import RunConfig, to_yaml
 from llm.steps.pods import REUSE
-from tests.cases.cluster import Json, apply, phase, pod_log, restricted_pod, wait_for
+from tests.cases.cluster import Json, apply, kubectl, phase, pod_log, restricted_pod, wait_for
 
 TEXTS = "/tmp/texts"
 """Folder of the texts in the pod."""
@@ -21,23 +22,30 @@ SCRIPT = f"""
 until [ -e {TEXTS}/.whole ]; do sleep 0.1; done
 begin=$(date +%s.%N)
 "$@" || exit
-echo "left $(cat /tmp/Output)"
+cat /tmp/executor.json; echo
 echo "took $(echo "$(date +%s.%N) $begin" | awk '{{print $1 - $2}}')"
 """
 
 
-def search(namespace: str, config: RunConfig, pattern: str, image: str, folder: Path) -> tuple[int, float, str]:
-    """Whether it leaves the steps to do (0: no), its seconds and its log; `pattern` names texts of this machine."""
+def search(
+    namespace: str, config: RunConfig, pattern: str, image: str, folder: Path, prepare: Callable[[str], object]
+) -> tuple[int, float, str]:
+    """Whether it leaves the steps to do (0: no), its seconds and its log; `pattern` names texts of this machine.
+
+    Before it begins, `prepare` is called with the version of Python in the image.
+    """
     spec = restricted_pod(_container(config, image, folder))
     metadata = {"name": REUSE, "labels": {STEP_LABEL: REUSE}}
     apply(namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     wait_for(lambda: phase(namespace, REUSE) == "Running", "the pod to run")
+    asked = "import platform; print(platform.python_version())"
+    prepare(kubectl("-n", namespace, "exec", REUSE, "--", "python3", "-c", asked).strip())
     _put_texts(namespace, pattern)
     wait_for(lambda: phase(namespace, REUSE) in ("Succeeded", "Failed"), "the end of the search")
     log = pod_log(namespace, REUSE)
     assert phase(namespace, REUSE) == "Succeeded", log
-    said = dict(line.split() for line in log.splitlines()[-2:])
-    return int(said["left"]), float(said["took"]), log
+    result, took = log.splitlines()[-2:]
+    return int(json.loads(result)["parameterValues"]["Output"]), float(took.split()[1]), log
 
 
 def _container(config: RunConfig, image: str, folder: Path) -> Json:
@@ -50,7 +58,7 @@ def _container(config: RunConfig, image: str, folder: Path) -> Json:
     compiled = document["deploymentSpec"]["executors"][f"exec-{REUSE}"]["container"]
     executor_input = {
         "inputs": {"parameterValues": {"config": to_yaml(config), "pipeline": "pretrain"}},
-        "outputs": {"parameters": {"Output": {"outputFile": "/tmp/Output"}}, "outputFile": "/tmp/executor.json"},
+        "outputs": {"parameters": {"Output": {"outputFile": "/tmp/output"}}, "outputFile": "/tmp/executor.json"},
     }
     return {
         "image": image,

@@ -23,7 +23,7 @@ import pytest
 from llm.config import from_yaml
 from llm.runs.event_kinds import Admitted, StepFinished, TrainJobBegun
 from llm.runs.events import EventLog, parse_event
-from llm.steps import STEPS
+from llm.steps import STEPS, open_context, run_step
 from llm.storage import open_objects
 from tests.cases.cluster import kubectl
 from tests.cases.pretrain import SMALL
@@ -128,7 +128,16 @@ def searched(reader: Reader, image: str) -> float:
             "tracking": done.tracking.model_copy(update={"uri": "sqlite:////tmp/mlflow.db"}),  # a registry of its own
         }
     )
-    left, seconds, log = search(reader.environment["NAMESPACE"], config, PATTERN, image, reader.folder)
+
+    def as_ingested_by(python: str) -> None:
+        """The page's run read the texts with the workstation's Python, and that is a part of the recipe."""
+        here = {"run": done.run.model_copy(update={"folder": str(reader.folder / "again")})}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("platform.python_version", lambda: python)
+            run_step("ingest", open_context(done.model_copy(update=here)), {})
+
+    namespace = reader.environment["NAMESPACE"]
+    left, seconds, log = search(namespace, config, PATTERN, image, reader.folder, as_ingested_by)
     assert left == 0, log
     home = open_objects(f"{store}/runs/again")
     events = [parse_event(line) for name in home.names("events/") for line in (home.read(name) or b"").splitlines()]
