@@ -7,7 +7,8 @@ Products (kind `evaluation`):
                           figures overall and by domain: value with its interval, items, weight, references, details
     samples.json          greedy and seeded continuations of the configured prompts
 
-`metric.py` says what a metric is.
+`metric.py` says what a metric is. torch is imported when there is something to score: a step that finds its product
+does not need it, nor does the gate.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -27,12 +28,14 @@ from llm.evaluation.metric import Metric, Subject, check_figures, check_items, f
 from llm.evaluation.selection import COLUMNS, select_documents
 from llm.evaluation.statistics.intervals import Intervals, weighted_mean
 from llm.evaluation.statistics.pairing import items_file
-from llm.generation import Generator, Sampling
 from llm.runs.event_kinds import MetricMeasured, Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import EvaluationCounts, MetricKind
 from llm.tokenizer import tokenizer_of
+
+if TYPE_CHECKING:
+    from llm.generation import Generator
 
 SAMPLE_TOKENS = 64
 SAMPLE_TEMPERATURE = 0.8
@@ -54,6 +57,8 @@ def evaluate(
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
+    from llm.generation import Generator
+
     generator = Generator.open(checkpoint, tokenizer)
     subject = Subject(
         generator,
@@ -126,6 +131,8 @@ def headline(metrics: Mapping[str, Mapping[str, Any]]) -> EvaluationCounts:
 
 def samples(generator: Generator, config: EvaluationConfig, log: EventLog) -> list[dict[str, Any]]:
     """A greedy and a seeded continuation of every prompt."""
+    from llm.generation import Sampling
+
     drawn = Sampling(SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=config.seed)
     made: list[dict[str, Any]] = []
     for prompt in config.prompts:

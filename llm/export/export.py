@@ -6,6 +6,8 @@ Products (kind `model`):
     onnx-fp32/, onnx-int4/   ONNX Runtime GenAI folders
     tensorrt/                the engine, where it is wanted
     checks.json              every comparison with the checkpoint: measured value and limit
+
+torch is imported when there is something to export: a step that finds its product does not need it.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm.config import ExportConfig, deciding
-from llm.export import hugging_face, onnx_check, onnx_model, tensorrt
-from llm.export.reference import Reference, references
+from llm.export import tensorrt
 from llm.export.tolerance import Check, require
-from llm.model.weights import load as load_model
 from llm.runs.event_kinds import Progress
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
 from llm.storage.products import ModelCounts
 from llm.tokenizer import load as load_tokenizer
 from llm.tokenizer import refuse_other_tokenizer
+
+if TYPE_CHECKING:
+    from llm.export.reference import Reference
 
 
 def export(
@@ -43,6 +46,9 @@ def export(
     )  # fmt: skip
     if (done := store.find(recipe)) is not None:
         return done
+    from llm.export.reference import references
+    from llm.model.weights import load as load_model
+
     refuse_other_tokenizer(checkpoint, tokenizer)
     progress = _Progress(log, total=2 + len(config.onnx) + int(config.tensorrt is not None))
     progress.next("reading the checkpoint")
@@ -64,6 +70,8 @@ def _export_all(
     progress: _Progress,
 ) -> list[dict[str, Any]]:
     """Write and check every format; the records of all checks."""
+    from llm.export import hugging_face, onnx_check, onnx_model
+
     progress.next("Hugging Face")
     source = folder / "huggingface"
     hugging_face.write_folder(checkpoint, tokenizer, source)

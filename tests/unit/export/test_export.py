@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from llm.errors import DamagedError, UserError
-from llm.export import export as export_module
 from llm.export import onnx_check, onnx_model
 from llm.export.export import export
 from llm.export.onnx_model import OnnxModel
@@ -85,7 +84,7 @@ def test_an_onnx_model_of_other_weights_is_refused_with_measure_and_tolerance(
         build(changed, folder, precision, builder_log)
 
     build = onnx_model.build
-    monkeypatch.setattr(export_module.onnx_model, "build", build_from_changed_weights)
+    monkeypatch.setattr(onnx_model, "build", build_from_changed_weights)
     fp32 = EXPORT.model_copy(update={"onnx": ("fp32",)})
     with pytest.raises(
         UserError,
