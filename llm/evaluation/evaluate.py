@@ -7,8 +7,8 @@ Products (kind `evaluation`):
                           figures overall and by domain: value with its interval, items, weight, references, details
     samples.json          greedy and seeded continuations of the configured prompts
 
-`metric.py` says what a metric is. torch is imported when there is something to score: a step that finds its product
-does not need it, nor does the gate.
+`metric.py` says what a metric is. torch is imported when there is something to score: a step that finds its product,
+and the gate, do without it.
 """
 
 from __future__ import annotations
