@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reference import charts, cli, configuration
 from reference.components import sources
+from reference.meanings import describe
 
 from llm.runs.event_kinds import EVENT_KINDS, Event
 from llm.steps import STEPS
@@ -36,6 +37,7 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 def events() -> str:
     """Every kind of event with its fields, by the module that holds the kind."""
+    describe(Event)
     lines = [
         "# Events",
         "",

@@ -21,6 +21,9 @@ def load_pipeline(name: str, config: RunConfig) -> Callable[..., Any]:
     """The pipeline of that name, its pods as the configuration wants them; raises UserError with the nearest one."""
     if name not in PIPELINES:
         raise UserError(f"there is no pipeline {name}", nearest(name, PIPELINES))
+    from llm.cluster.pipelines.quick_tasks import make_tasks_quick
+
+    make_tasks_quick()  # the import below builds the pipeline once, `sized` once more
     pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
     sized: Callable[..., Any] = importlib.import_module("pipelines.wiring").sized(pipeline, config)
     return sized

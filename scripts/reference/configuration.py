@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
+from reference.meanings import describe
 
 from llm.config import SETTINGS, Decides, RunConfig, compose, marked
 from llm.config.decides import section_of_entries
@@ -31,6 +32,7 @@ def page() -> str:
         "",
         *_named_settings(),
     ]
+    describe(Section)
     given = compose()
     settings: dict[str, list[str]] = {}
     for key, field, decides in marked(RunConfig):
@@ -70,7 +72,7 @@ def _choice_rows(key: str, seam: type[NamedSection], given: RunConfig, decides: 
         if name != "name":
             yield _row(place + name, f"`{getattr(now, name)!r}`", decides, field)
     for name in names(seam):
-        chosen = choice(seam, name)
+        describe(chosen := choice(seam, name))
         for own in [one for one in chosen.model_fields if one not in seam.model_fields]:
             field = chosen.model_fields[own]
             default = getattr(now, own) if isinstance(now, chosen) else field.default

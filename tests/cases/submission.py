@@ -8,6 +8,7 @@ import pytest
 from kfp import dsl
 
 from llm.cli import main
+from llm.cluster.pipelines.quick_tasks import make_tasks_quick
 from llm.config import RunConfig, compose
 from tests.fakes.kfp_server import KfpServer, Look
 
@@ -33,6 +34,9 @@ F1128 15:21:22.552240      27 main.go:53] failed to execute component: exit stat
 time="2026-11-28T15:21:23.490Z" level=info msg="sub-process exited" argo=true error="<nil>"
 Error: exit status 1
 """
+
+
+make_tasks_quick()  # for the tests that import a pipeline themselves: the stack of a test is a deep one
 
 
 @dsl.component(base_image="gristmill/data:0", install_kfp_package=False)

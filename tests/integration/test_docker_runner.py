@@ -27,8 +27,9 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def images() -> None:
+    """Skip before `ids_of_first`, a fixture of the session too, makes a whole run for nothing."""
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("no docker daemon answers")
     if (reason := unbuilt(OF_STEPS)) is not None:

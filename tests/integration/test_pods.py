@@ -221,6 +221,7 @@ def test_a_store_that_goes_away_in_the_middle_costs_what_was_done_since_the_last
     newest, _ = newest_checkpoint(open_objects(plan.rpartition("/")[0]))
     assert newest is not None
     saved_at = newest.state().step
+    settings["checkpoints.every_steps"] = 1000  # the same training, that saves a hundred times less
     resumed = train(MODEL, on_two_nodes(settings), *shards, Store(s3), log, elsewhere=nodes.run)
     assert [event["step"] for event in nodes.events("train_resumed")] == [saved_at]
     assert resumed.counts["steps"] == 200

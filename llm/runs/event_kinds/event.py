@@ -21,7 +21,7 @@ class Event(BaseModel):
     """One thing that happened in a run."""
 
     # strict: a value goes out as it came in, so that a log is not changed by the version that copies it
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: str
     """Name of the kind in the log."""

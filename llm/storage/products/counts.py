@@ -20,7 +20,7 @@ class Part(BaseModel):
     """A part of counts, and their base."""
 
     # strict: a value is written as it came in, so that the id does not depend on the model
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Counts(Part):

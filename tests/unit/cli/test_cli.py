@@ -98,6 +98,16 @@ def test_a_plan_prints_parameters_and_tokens_and_starts_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_is_counted_without_torch():
+    script = (
+        "import sys; from llm.cli import cli\n"
+        "try: cli.main(['plan'], standalone_mode=False)\n"
+        "finally: print('loaded:', 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "loaded: False" in shown
+
+
 @pytest.mark.parametrize(
     ("length", "lines"),
     [

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from llm.config import RunConfig, compose, from_yaml, to_yaml
-from llm.config.sections import MetricRule
+from llm.config.sections import MetricRule, Section
 from llm.errors import UserError
+from scripts.reference.meanings import describe
 
 
 def test_the_defaults_compose_and_survive_yaml():
@@ -161,6 +162,7 @@ def test_every_field_says_what_it_means():
             if hasattr(field.annotation, "model_fields"):
                 yield from fields(field.annotation, f"{prefix}{name}.")
 
+    describe(Section)
     assert [name for name, description in fields(RunConfig) if not description] == []
 
 
