@@ -18,16 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from llm.config import TrackingConfig
 from llm.errors import ServiceError, causes
-from llm.process.hidden_modules import hidden
 from llm.tracking.mlflow_database import ARTIFACTS, check_place, database, ensure_database, is_made
 from llm.tracking.moved import settle
 from llm.words import shortened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-NOT_OF_A_CLIENT = ("pandas", "polars", "pyarrow")
-"""Libraries that MLflow imports, where they are there, for data sets: a third of the time that its import takes."""
 
 
 def tracking_uri(config: TrackingConfig, runs: Path) -> str:
@@ -70,7 +66,7 @@ def connection(config: TrackingConfig, runs: Path, *, retries: int = 0) -> Itera
     if config.uri is None:
         check_place(runs)
     with _bounded(config.timeout_seconds, retries):
-        with _quietly(), hidden(*NOT_OF_A_CLIENT):
+        with _quietly():
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
             from requests.exceptions import RequestException  # type: ignore[import-untyped]
