@@ -108,9 +108,8 @@ def test_the_pages_commands_lead_from_an_empty_namespace_to_a_served_model_and_b
     assert bool(EventLog(events).of_kind(Admitted)) == reader.has_kueue, "it was in the page's queue"
     assert re.search(r"^data: .*\"text_output\"", printed, re.MULTILINE), "the model answered"
     assert "Rollback was a success" in printed
-    record_figure(
-        "seconds of the search before a run whose products are all there", f"{searched(reader, images['train']):.1f}"
-    )
+    seconds = searched(reader, images["train"])
+    record_figure("seconds of a pod that finds a whole run", f"{seconds:.1f}")
     reader.follow(7)
     left = kubectl("get", "namespaces", reader.environment["NAMESPACE"], "--ignore-not-found")
     assert not left
