@@ -34,6 +34,7 @@ VERBS = {
         "llm.cli.runs.costs",
         "Print the processors, memory and accelerators that runs took, and their cost.",
     ),
+    "trainings": ("llm.cli.runs.trainings", "List the trainings that are not at their end, or remove one."),
     "generate": ("llm.cli.generate", "Continue a text with a trained model."),
     "serve": ("llm.cli.serve", "Serve the champion with Triton."),
     "fetch": ("llm.cli.fetch", "Fetch a served model out of the store into a folder, checked."),

@@ -56,6 +56,8 @@ class Content:
     notes: list[str] = field(default_factory=list)
     """The parts that could not be shown, and why."""
     evaluation: dict[str, Any] | None = None
+    training_changes: list[dict[str, Any]] = field(default_factory=list)
+    """The steps at which the training went on with another recipe, and what changed."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     gate: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
@@ -134,6 +136,7 @@ def gather(folder: RunFolder) -> Content:
     if "train" in attempt.steps:
         lines = _product(content, "train", "history.jsonl", _json_lines)
         content.training = read_training(folder.events, lines, _counts(content, "train", CheckpointCounts))
+        content.training_changes = (_document(content, "train", "training.json") or {}).get("changes", [])
     return content
 
 

@@ -4,7 +4,7 @@
     <store>/recipes/<recipe>.json   the manifest that this recipe led to
     <store>/recipes/newest/<step>.json  what the step's latest recipe was made of: so a rerun can say what changed
     <store>/names/<kind>/<run>@<n>  the id of a product, under a name that people can read
-    <store>/training/<recipe>/      a training in progress (its own checkpoints live there)
+    <store>/training/<key>/         a training in progress (its own checkpoints live there)
 
 A *recipe* is all that decides a result: the step, its config, its parents and the sources of the code that
 does it. Finding a recipe again means that the work need not be done again; since nothing that could change

@@ -25,6 +25,7 @@ from llm.runs.event_kinds import (
     StepFailed,
     StepFinished,
     StepStarted,
+    TrainingChanged,
     TrainingDiscarded,
     TrainJobBegun,
     TrainPlan,
@@ -151,6 +152,8 @@ def lasting_line(event: Event) -> str | None:
             return f"{'train':<10} TrainJob {event.namespace}/{event.name} {event.how}"
         case Queued() | Evicted() | Admitted():
             return f"{'train':<10} {queue_words(event)}"
+        case TrainingChanged():
+            return f"{'train':<10} at step {event.step:,} it goes on with another recipe: {in_one_line(event.changes)}"
         case TrainResumed():
             return f"{'train':<10} goes on from the checkpoint at step {event.step:,}"
         case TrainValidation():

@@ -21,6 +21,7 @@ from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe, Store, disk_full, is_disk_full, only_process_in
 from llm.storage.products import CheckpointCounts
 from llm.training.checkpoint.find import HISTORY, MODEL, newest_checkpoint
+from llm.training.identity import changes_so_far, settle, training_identity
 from llm.training.launch import Node, launch, this_machine_alone
 from llm.training.plan import PLAN, TrainingPlan
 
@@ -42,11 +43,15 @@ def train(
     """Train to the last step and return the checkpoint; a finished one is returned as it is.
 
     `retrain` discards a finished training of this recipe, unless it was made since this attempt at the run discarded
-    one: a launcher in place of a lost one takes over its work. An unfinished one goes on. Raises Preempted after
-    a stop, BusyError if another process trains this recipe, UserError for a fault that the user must correct.
+    one: a launcher in place of a lost one takes over its work. An unfinished one goes on, as `training.on_change` says
+    (`llm.training.identity`). Raises Preempted after a stop, BusyError if another process does this training, UserError
+    for a fault that the user must correct.
     """
     recipe = training_recipe(model, training, shards, tokenizer)
-    folder, workspace = store.working_folder(recipe), store.working_objects(recipe)
+    store.find(recipe)  # before any folder is made: whoever only asks whether it is there learns it here
+    # In S3 no lock holds between machines: two trainings of one identity would write into one place.
+    place = recipe if store.is_remote else training_identity(model, training, shards, tokenizer)
+    folder, workspace = store.working_folder(place), store.working_objects(place)
     with only_process_in(folder, wait_seconds=10):
         if (done := store.find(recipe)) is not None:
             if retrain:
@@ -57,6 +62,7 @@ def train(
             log.emit(TrainingDiscarded(recipe=recipe.key))
             store.forget(recipe)
             _clear(folder, workspace, store)
+        settle(workspace, recipe, training.on_change, log)
         plan = TrainingPlan(
             model=model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=_end_of_text(shards),
             store=store.objects.uri, workspace=workspace.uri, recipe=recipe.key, events=str(log.path.resolve()),
@@ -138,7 +144,11 @@ def _publish(plan: TrainingPlan, folder: Path, recipe: Recipe, store: Store) -> 
         for name in (*MODEL, HISTORY):
             shutil.copyfile(checkpoint.fetch(name, folder / ".fetched"), stage.path / name)
         lines = [json.loads(line) for line in (stage.path / HISTORY).read_text().splitlines()]
-        document = {"steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.batch.sequence_length}
+        document: dict[str, Any] = {
+            "steps": state.step, "tokens": state.tokens, "sequence_length": plan.training.batch.sequence_length,
+        }  # fmt: skip
+        if changed := changes_so_far(plan.objects):
+            document["changes"] = changed
         (stage.path / "training.json").write_text(json.dumps(document, indent=1) + "\n")
         losses = {name: _last(lines, name) for name in ("loss", "validation_loss")}
         return stage.commit(CheckpointCounts(steps=state.step, tokens=state.tokens, **losses))

@@ -77,6 +77,11 @@ class Trainer:
         """
         with while_signals(self.request_stop):
             first = resume(self)
+            if first > steps:
+                raise UserError(
+                    f"the training is at step {first}, and shall have {steps} steps",
+                    f"Set training.length.steps to {first} or more, or training.on_change=anew.",
+                )
             for callback in self.callbacks:
                 callback.started(self, first, steps)
             for number in range(first, steps):

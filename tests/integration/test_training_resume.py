@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from llm.errors import UserError
-from llm.runs.event_kinds import TrainResumed, TrainStep
+from llm.runs.event_kinds import TrainingChanged, TrainResumed, TrainStep
 from llm.runs.events import EventLog
 from tests.cases.training import run
 
@@ -123,6 +124,31 @@ def test_a_stop_asked_of_the_parent_saves_at_that_step_and_the_next_call_goes_on
     run(tmp_path, settings)
     (resumed,) = EventLog(tmp_path / "events.jsonl").of_kind(TrainResumed)
     assert resumed.step == stopped_at
+
+
+def test_a_training_that_was_cut_off_goes_on_with_another_length_and_its_checkpoint_says_so(tmp_path: Path):
+    settings = {**STEPS, "checkpoints.every_steps": 100}
+    code, _ = interrupt(tmp_path, 9, "a stop", settings)
+    assert code == 75
+    stopped = last_step(tmp_path)
+    longer = {**settings, "length.steps": 44}
+    words = "config training.length.steps 40 -> 44"
+    with pytest.raises(UserError, match=rf"at step {stopped}, .*: {words}\n.*on_change=anew"):
+        run(tmp_path, {**longer, "on_change": "refuse"})
+    made = run(tmp_path, longer)
+    log = EventLog(tmp_path / "events.jsonl")
+    assert [event.step for event in log.of_kind(TrainResumed)] == [stopped]
+    assert [(event.step, event.changes) for event in log.of_kind(TrainingChanged)] == [(stopped, [words])]
+    told = json.loads(made.file("training.json").read_text())
+    assert (told["steps"], told["changes"]) == (44, [{"step": stopped, "changes": [words]}])
+
+
+def test_another_number_of_ranks_cannot_continue_and_says_what_to_do(tmp_path: Path):
+    interrupt(tmp_path, 9, "a stop", {**STEPS, "checkpoints.every_steps": 100})
+    more = {**STEPS, "parallel.processes": 4}
+    with pytest.raises(UserError, match=r"world_size was 2, now it is 4\n.*or training\.on_change=anew"):
+        run(tmp_path, more)
+    assert "changes" not in json.loads(run(tmp_path, {**more, "on_change": "anew"}).file("training.json").read_text())
 
 
 def test_a_killed_torchrun_tells_the_user_to_run_again_and_the_next_call_goes_on(tmp_path: Path):

@@ -129,6 +129,9 @@ class CallbackConfig(NamedSection):
         raise NotImplementedError
 
 
+OnChange = Literal["continue", "refuse", "anew"]
+
+
 class TrainingConfig(Section):
     """How the model is trained."""
 
@@ -150,6 +153,8 @@ class TrainingConfig(Section):
     """LocalQueue of Kueue that the training waits in; None: the namespace's queue `default`, if there is one."""
     priority: Annotated[NameInKubernetes | None, COURSE] = None
     """WorkloadPriorityClass of Kueue for the training in its queue; None: none."""
+    on_change: Annotated[OnChange, COURSE] = "continue"
+    """Whether a training that was cut off goes on when its code, libraries or length changed (in S3: always anew)."""
     checkpoints: Annotated[CheckpointsConfig, COURSE] = CheckpointsConfig()
     """The checkpoints."""
     validation: TrainingValidationConfig = TrainingValidationConfig()

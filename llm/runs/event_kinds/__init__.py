@@ -12,6 +12,7 @@ from llm.runs.event_kinds.run import RunFinished, RunStarted, StopRequested, Ver
 from llm.runs.event_kinds.step import StepExplained, StepFailed, StepFinished, StepStarted
 from llm.runs.event_kinds.training import (
     CheckpointSaved,
+    TrainingChanged,
     TrainingDiscarded,
     TrainPlan,
     TrainResumed,
@@ -45,6 +46,7 @@ __all__ = [
     "TrainStarted",
     "TrainStep",
     "TrainValidation",
+    "TrainingChanged",
     "TrainingDiscarded",
     "UnknownEvent",
     "Usage",

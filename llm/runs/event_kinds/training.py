@@ -91,3 +91,13 @@ class TrainingDiscarded(Event):
     kind: Literal["training_discarded"] = "training_discarded"
     recipe: str
     """Key of the recipe."""
+
+
+class TrainingChanged(Event):
+    """A training that was cut off goes on with another recipe: its result is not that of one recipe alone."""
+
+    kind: Literal["training_changed"] = "training_changed"
+    step: int
+    """Steps that were done before."""
+    changes: list[str]
+    """What changed, in words."""

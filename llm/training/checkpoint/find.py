@@ -101,20 +101,29 @@ def checkpoint_name(step: int) -> str:
     return f"{STEP}{step:08d}"
 
 
+def remove_checkpoint(workspace: Objects, name: str) -> None:
+    """Remove a checkpoint; its list goes first, so that half of it is never taken for whole."""
+    workspace.remove(f"{name}/{FILES}")
+    workspace.remove(f"{name}/")
+
+
+def step_of(name: str) -> int:
+    """Steps that the checkpoint of this name holds."""
+    return int(name.removeprefix(STEP))
+
+
 def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: str) -> None:
     """Raise UserError if a checkpoint cannot be continued by this training."""
+    anew = "or training.on_change=anew, which starts at step 0."
     for name, remedy in (
         (
             "world_size",
-            "Keep training.parallel.nodes times training.parallel.processes: another number of ranks cannot continue"
-            " it yet.",
+            "Another number of ranks cannot continue it yet: keep training.parallel.nodes times"
+            f" training.parallel.processes, {anew}",
         ),
-        ("backend", "Set training.parallel.backend.name to it, or remove the folder to start again."),
-        ("seed", "Set training.seed to it, or remove the folder to start again."),
-        (
-            "data_fingerprint",
-            "The token shards are not those that it was trained on: remove the folder to start again.",
-        ),
+        ("backend", f"Set training.parallel.backend.name to it, {anew}"),
+        ("seed", f"Set training.seed to it, {anew}"),
+        ("data_fingerprint", f"The token shards are not those that it was trained on: give those, {anew}"),
     ):
         before, wanted = getattr(was, name), getattr(now, name)
         if before != wanted:

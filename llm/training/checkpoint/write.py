@@ -33,6 +33,7 @@ from llm.training.checkpoint.find import (
     checkpoint_name,
     checkpoint_names,
     complete_names,
+    remove_checkpoint,
 )
 
 Result = TypeVar("Result")
@@ -60,7 +61,7 @@ def save_checkpoint(
     place = workspace.below(name)
 
     def begin() -> None:
-        _remove(workspace, name)  # it is damaged or was cut off, since nobody continued from it
+        remove_checkpoint(workspace, name)  # it is damaged or was cut off, since nobody continued from it
 
     def write() -> list[FileEntry]:
         shutil.rmtree(partial, ignore_errors=True)
@@ -80,7 +81,7 @@ def save_checkpoint(
         kept = set(complete_names(workspace)[-keep:])
         for old in checkpoint_names(workspace):
             if old not in kept:
-                _remove(workspace, old)
+                remove_checkpoint(workspace, old)
 
     try:
         _together(scratch, begin if rank == 0 else _nothing)
@@ -88,7 +89,7 @@ def save_checkpoint(
         _together(scratch, seal if rank == 0 else _nothing)
     except GristmillError:
         if rank == 0 and place.read(FILES) is None:
-            _remove(workspace, name)
+            remove_checkpoint(workspace, name)
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -127,12 +128,6 @@ def _together(scratch: Path, part: Callable[[], Result]) -> list[Result]:
 
 def _nothing() -> None:
     """The wait of the other ranks while rank 0 works."""
-
-
-def _remove(workspace: Objects, name: str) -> None:
-    """Remove a checkpoint; its list goes first, so that half of it is never taken for whole."""
-    workspace.remove(f"{name}/{FILES}")
-    workspace.remove(f"{name}/")
 
 
 def _os_error(error: Exception, folder: Path) -> OSError:

@@ -115,6 +115,11 @@ def test_the_news_of_the_trainings_pods_are_on_the_page_of_a_run_on_a_cluster(sa
     assert page.index("insufficient unused quota") < page.index("preempted in queue")
 
 
+def test_a_training_that_went_on_with_another_recipe_is_told_as_one(sample_run: Callable[..., Any]):
+    page = page_of(sample_run().do("train")).text
+    assert "At step 80 it went on with another recipe: library torch 2.12.0 -> 2.13.0." in page
+
+
 def test_peak_memory_is_that_of_the_training_until_the_run_has_ended(sample_run: Callable[..., Any]):
     run = sample_run().do("train")
     assert "1.31\u00a0GiB\nof the training" in page_of(run).text

@@ -1,0 +1,61 @@
+"""`gristmill trainings`: what was begun to be trained and is not at its end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from llm.cli.options import overrides
+from llm.config import RunConfig, compose, deciding
+from llm.storage import Recipe, Store
+from llm.training.unfinished import Unfinished, remove_unfinished, unfinished
+from llm.words import in_one_line, local_time
+
+
+@click.command("trainings")
+@overrides
+@click.option("--remove", "removed", multiple=True, metavar="TRAINING", help="Remove its checkpoints. May be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+def command(overrides: tuple[str, ...], removed: tuple[str, ...], as_json: bool) -> None:
+    """List the trainings in the store that are not at their end: step, last attempt, and how they differ.
+
+    A training goes on where the data, the model, the seed, the batch, the optimizer and the schedule are the same. The
+    last column compares each with the settings given here. What `training.on_change` does with the rest is in
+    docs/configuration.md.
+    """
+    config = compose(overrides)
+    store = Store(config.storage.uri)
+    for key in removed:
+        remove_unfinished(store, key)
+        click.echo(f"training {key} is removed", err=True)
+    if removed:
+        return
+    found = sorted(unfinished(store), key=lambda one: -(one.record.time if one.record else 0))
+    if as_json:
+        click.echo(json.dumps([_document(one, config) for one in found], indent=1))
+        return
+    if not found:
+        click.echo(f"no unfinished training in {store.objects.uri}")
+        return
+    click.echo(f"{'training':18}{'step':>9}  {'last attempt':21}{'run':24}compared with these settings")
+    for one in found:
+        run, time = (one.record.run, local_time(one.record.time)) if one.record else (None, None)
+        step = "none" if one.step is None else f"{one.step:,}"
+        click.echo(f"{one.key:18}{step:>9}  {time or 'n/a':21}{run or 'n/a':24}{_in_words(one, config)}")
+
+
+def _in_words(one: Unfinished, config: RunConfig) -> str:
+    running = ["it runs now"] if one.is_running else []
+    return in_one_line([*running, *(one.differences(_settings(config)) or ["the same"])])
+
+
+def _settings(config: RunConfig) -> dict[str, object]:
+    """Settings of the model and the training by their keys, as a recipe has them."""
+    return Recipe("", {"model": deciding(config.model), "training": deciding(config.training)}).parts["config"]
+
+
+def _document(one: Unfinished, config: RunConfig) -> dict[str, object]:
+    record = {} if one.record is None else {"run": one.record.run, "time": one.record.time}
+    return {**asdict(one), "record": record, "differences": one.differences(_settings(config))}
