@@ -21,7 +21,8 @@ def manifest_of(outcome: RegistrationCounts | PromotionCounts, uri: str, given: 
 
 def refusal(steps: Iterable[Step], finished: Callable[[str], bool], folder: RunFolder) -> Step | None:
     """The first of the finished steps that judged, and did not say PASS; None if there is none."""
-    return next((step for step in steps if finished(step.name) and refused(step, folder.manifest(step.name))), None)
+    judged = (step for step in steps if step.verdict is not None and finished(step.name))
+    return next((step for step in judged if refused(step, folder.manifest(step.name))), None)
 
 
 def refused(step: Step, manifest: Manifest) -> bool:

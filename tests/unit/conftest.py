@@ -22,6 +22,7 @@ def _of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OF_THE_CALLER:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(reach, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("components.images.ARE_PINNED", False)  # whatever was built here
     monkeypatch.setattr(imported, "_named", set())  # by an earlier test: it would blame this one's own modules
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # a search for keys that takes seconds
 

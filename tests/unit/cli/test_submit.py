@@ -286,14 +286,15 @@ def test_a_server_that_stays_away_ends_the_waiting_and_says_that_the_run_goes_on
 def test_kubeflow_pipelines_own_command_takes_the_same_package_and_makes_the_same_run(
     capsys, kfp: KfpServer, tmp_path: Path
 ):
+    from llm.cli.run import load_pipeline
     from llm.cluster.pipelines.package import compile_package, for_a_cluster
     from llm.config import compose
-    from pipelines.pretrain import pretrain
 
     overrides = (*IN_PODS, f"run.name={NAME}", f"cluster.kfp_uri={kfp.uri}")
     assert gristmill(capsys, "submit", "pretrain", *overrides, "--no-wait").code == 0
     package = tmp_path / "pretrain.yaml"
-    compile_package(pretrain, for_a_cluster("pretrain", compose(overrides)), package)
+    config = for_a_cluster("pretrain", compose(overrides))
+    compile_package(load_pipeline("pretrain", config), config, package)
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", kfp.uri, "run", "create"]
     created = subprocess.run(
         [*command, "-e", "gristmill", "-r", NAME, "-f", str(package)],
