@@ -7,7 +7,7 @@ machines, so there the recipe names the checkpoints too):
 
     continue   it goes on; the log and the checkpoint say what changed, and at which step
     refuse     nothing is done; the error says what changed
-    anew       the checkpoints are removed, and it starts at step 0
+    "anew"     the checkpoints are removed, and it starts at step 0
 
     <workspace>/recipe.json    the last attempt: run, time, and the parts of its recipe
     <workspace>/changes.json   every change so far: [{"step": 120, "changes": ["library torch 2.12.0 -> 2.13.0"]}]
@@ -17,17 +17,24 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig, deciding
-from llm.config.sections.training import OnChange
 from llm.errors import UserError
 from llm.runs.event_kinds import TrainingChanged, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe
 from llm.storage.recipe import Parts, changes
-from llm.training.checkpoint.find import checkpoint_names, complete_names, remove_checkpoint, step_of
+from llm.training.checkpoint.find import (
+    STATE,
+    TrainingState,
+    checkpoint_names,
+    complete_names,
+    refuse_other_run,
+    remove_checkpoint,
+    step_of,
+)
 from llm.training.plan import STEPS
 from llm.words import in_one_line
 
@@ -48,27 +55,29 @@ def training_identity(model: ModelConfig, training: TrainingConfig, shards: Mani
     return Recipe("training", {"model": deciding(model), "training": settings}, [shards, tokenizer])
 
 
-def settle(workspace: Objects, recipe: Recipe, on_change: OnChange, log: EventLog) -> None:
+def settle(workspace: Objects, recipe: Recipe, training: TrainingConfig, log: EventLog) -> None:
     """Say what becomes of the checkpoints of this training that another recipe made, and keep the recipe.
 
-    The caller holds the training's lock. Raises UserError with `refuse`, naming what changed.
+    The caller holds the training's lock. Raises UserError with `refuse`, naming what changed, and for ranks or a backend
+    that cannot continue the newest checkpoint.
     """
     made, before = complete_names(workspace), recorded(workspace)
     found = [str(change) for change in changes(before.parts, recipe.parts)] if before is not None else []
     if made and found:
         step, words = step_of(made[-1]), in_one_line(found)
-        if on_change == "refuse":
+        if training.on_change == "refuse":
             raise UserError(
                 f"this training is at step {step}, and would go on with another recipe: {words}",
                 "training.on_change=continue goes on nevertheless, and writes the change into the checkpoint;"
                 " training.on_change=anew removes the checkpoints and starts at step 0.",
             )
-        if on_change == "anew":
+        if training.on_change == "anew":
             log.emit(Warned(message=f"the checkpoints up to step {step} are removed: {words}"))
             for name in checkpoint_names(workspace):
                 remove_checkpoint(workspace, name)
             made = []
         else:
+            _refuse_other_ranks(workspace, made[-1], training)
             log.emit(TrainingChanged(step=step, changes=found))
             workspace.write(
                 CHANGES, json.dumps([*changes_so_far(workspace), {"step": step, "changes": found}]).encode()
@@ -81,6 +90,16 @@ def settle(workspace: Objects, recipe: Recipe, on_change: OnChange, log: EventLo
     workspace.write(RECIPE, json.dumps(attempt, default=str).encode())
 
 
+def _refuse_other_ranks(workspace: Objects, name: str, training: TrainingConfig) -> None:
+    """Raise UserError now, before the recipe is kept, for what each rank would refuse; a damaged checkpoint passes."""
+    try:
+        was = TrainingState(**json.loads(workspace.read(f"{name}/{STATE}") or b"null"))
+    except (ValueError, TypeError):
+        return
+    parallel = training.parallel
+    refuse_other_run(was, replace(was, world_size=parallel.world_size, backend=parallel.backend.name), name)
+
+
 @dataclass(frozen=True)
 class Record:
     """The last attempt at a training."""
@@ -90,7 +109,7 @@ class Record:
     time: float
     """When it began, in seconds since the epoch."""
     parts: Parts
-    """What its recipe was made of."""
+    """The parts of its recipe."""
 
 
 def recorded(workspace: Objects) -> Record | None:
@@ -99,6 +118,11 @@ def recorded(workspace: Objects) -> Record | None:
         return Record(**json.loads(workspace.read(RECIPE) or b"null"))
     except (ValueError, TypeError):
         return None
+
+
+def settings_of(model: ModelConfig, training: TrainingConfig) -> dict[str, Any]:
+    """Settings of the model and the training by their keys, as the record of an attempt has them."""
+    return Recipe("training", {"model": deciding(model), "training": deciding(training)}).parts["config"]
 
 
 def changes_so_far(workspace: Objects) -> list[dict[str, Any]]:

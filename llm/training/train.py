@@ -62,7 +62,7 @@ def train(
             log.emit(TrainingDiscarded(recipe=recipe.key))
             store.forget(recipe)
             _clear(folder, workspace, store)
-        settle(workspace, recipe, training.on_change, log)
+        settle(workspace, recipe, training, log)
         plan = TrainingPlan(
             model=model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=_end_of_text(shards),
             store=store.objects.uri, workspace=workspace.uri, recipe=recipe.key, events=str(log.path.resolve()),

@@ -36,7 +36,7 @@ class Unfinished:
     """Whether a process of this machine works on it."""
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
-        """What other settings of `model` and `training` have it, in words: its own, then the given ones."""
+        """The settings of `model` and `training` in which it differs, in words: its own value, then the given one."""
         if self.record is None:
             return ["made by an earlier version"]
         mine = self.record.parts.get("config", {})

@@ -8,8 +8,9 @@ from dataclasses import asdict
 import click
 
 from llm.cli.options import overrides
-from llm.config import RunConfig, compose, deciding
-from llm.storage import Recipe, Store
+from llm.config import RunConfig, compose
+from llm.storage import Store
+from llm.training.identity import settings_of
 from llm.training.unfinished import Unfinished, remove_unfinished, unfinished
 from llm.words import in_one_line, local_time
 
@@ -48,14 +49,9 @@ def command(overrides: tuple[str, ...], removed: tuple[str, ...], as_json: bool)
 
 def _in_words(one: Unfinished, config: RunConfig) -> str:
     running = ["it runs now"] if one.is_running else []
-    return in_one_line([*running, *(one.differences(_settings(config)) or ["the same"])])
-
-
-def _settings(config: RunConfig) -> dict[str, object]:
-    """Settings of the model and the training by their keys, as a recipe has them."""
-    return Recipe("", {"model": deciding(config.model), "training": deciding(config.training)}).parts["config"]
+    return in_one_line([*running, *(one.differences(settings_of(config.model, config.training)) or ["the same"])])
 
 
 def _document(one: Unfinished, config: RunConfig) -> dict[str, object]:
     record = {} if one.record is None else {"run": one.record.run, "time": one.record.time}
-    return {**asdict(one), "record": record, "differences": one.differences(_settings(config))}
+    return {**asdict(one), "record": record, "differences": one.differences(settings_of(config.model, config.training))}

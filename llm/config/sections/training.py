@@ -154,7 +154,7 @@ class TrainingConfig(Section):
     priority: Annotated[NameInKubernetes | None, COURSE] = None
     """WorkloadPriorityClass of Kueue for the training in its queue; None: none."""
     on_change: Annotated[OnChange, COURSE] = "continue"
-    """Whether a training that was cut off goes on when its code, libraries or length changed (in S3: always anew)."""
+    """Whether a training that was cut off goes on when its code, libraries or length changed (in S3 it never does)."""
     checkpoints: Annotated[CheckpointsConfig, COURSE] = CheckpointsConfig()
     """The checkpoints."""
     validation: TrainingValidationConfig = TrainingValidationConfig()

@@ -100,4 +100,4 @@ class TrainingChanged(Event):
     step: int
     """Steps that were done before."""
     changes: list[str]
-    """What changed, in words."""
+    """The parts that changed, in words."""

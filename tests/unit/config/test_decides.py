@@ -21,6 +21,7 @@ NOT_OF_THE_RESULT = {
         "training.priority",
         "training.checkpoints.every_steps",
         "training.checkpoints.keep",
+        "training.on_change",
         "storage.uri",
         "cluster.namespace",
         "cluster.kfp_uri",

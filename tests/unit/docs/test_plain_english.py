@@ -30,7 +30,8 @@ WORDS = {
     "what is called otherwise": "what has another name",
 }
 """What a reader may not know, and what to write in its place."""
-FOUND = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b", re.IGNORECASE)
+FOUND = re.compile(r"(?<![=`\"])\b(" + "|".join(map(re.escape, WORDS)) + r")\b", re.IGNORECASE)
+"""A value of a setting (`key=word`, `word`, "word") is no prose."""
 CODE = ("llm", "components", "pipelines", "scripts", "charts", "images", "benchmarks")
 PAGES = ("docs", "README.md", "CONTRIBUTING.md", "charts")
 LONGEST_LINE = 140

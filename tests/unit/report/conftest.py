@@ -225,6 +225,9 @@ def statistics() -> pl.DataFrame:
     ])  # fmt: skip
 
 
+CHANGES = [{"step": 80, "changes": ["library torch 2.12.0 -> 2.13.0"]}]
+
+
 def product(step: str, gate: dict[str, Any] | None) -> tuple[str, tuple[str, ...], dict[str, Any], dict[str, Any]]:
     gate = gate or PASS
     return {
@@ -239,7 +242,7 @@ def product(step: str, gate: dict[str, Any] | None) -> tuple[str, tuple[str, ...
                       "validation": {"documents": 1089, "tokens": 760_112, "bytes": 2_555_208}}),
         "train": ("checkpoint", ("tokenize", "tokenizer"),
                   {"history.jsonl": "".join(json.dumps(line) + "\n" for line in history(200)),
-                   "training.json": json.dumps({"changes": [{"step": 80, "changes": ["library torch 2.12.0 -> 2.13.0"]}]})},
+                   "training.json": json.dumps({"changes": CHANGES})},
                   {"steps": 200, "tokens": 200 * 8192}),
         "evaluate": ("evaluation", ("train", "tokenizer", "ingest"), {"summary.json": SUMMARY, "samples.json": SAMPLES},
                      {"bits_per_byte": 2.041}),

@@ -28,6 +28,7 @@ from llm.runs.event_kinds import (
     StepFinished,
     StepStarted,
     StopRequested,
+    TrainingChanged,
     TrainingDiscarded,
     TrainJobBegun,
     TrainPlan,
@@ -107,6 +108,10 @@ TABLE: dict[str, tuple[Event, str]] = {
     ),
     "checkpoint_saved": (CheckpointSaved(time=1.5, step=7, seconds=0.036), '"step": 7, "seconds": 0.036'),
     "training_discarded": (TrainingDiscarded(time=1.5, recipe="9c1e07aa"), '"recipe": "9c1e07aa"'),
+    "training_changed": (
+        TrainingChanged(time=1.5, step=8, changes=["library torch 2.12.0 -> 2.13.0"]),
+        '"step": 8, "changes": ["library torch 2.12.0 -> 2.13.0"]',
+    ),
     "trainjob": (
         TrainJobBegun(time=1.5, name="demo-train", namespace="ml", uid="5d0c", how="adopted"),
         '"name": "demo-train", "namespace": "ml", "uid": "5d0c", "how": "adopted"',
@@ -161,6 +166,7 @@ FIRST_VERSION: dict[str, tuple[str, Event]] = {
     "train_resumed": ('"step": 1', TrainResumed(time=1.5, step=1)),
     "checkpoint_saved": ('"step": 1', CheckpointSaved(time=1.5, step=1)),
     "training_discarded": ('"recipe": "9c"', TrainingDiscarded(time=1.5, recipe="9c")),
+    "training_changed": ('"step": 1, "changes": []', TrainingChanged(time=1.5, step=1, changes=[])),
     "trainjob": (
         '"name": "x", "namespace": "ml", "how": "created"',
         TrainJobBegun(time=1.5, name="x", namespace="ml", how="created"),

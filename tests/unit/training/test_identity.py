@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from llm.errors import UserError
 from llm.runs.event_kinds import TrainingChanged, Warned
 from llm.runs.events import EventLog
 from llm.storage import LocalObjects, Recipe, Store
-from llm.training.checkpoint.find import checkpoint_name, complete_names
+from llm.training.checkpoint.find import TrainingState, checkpoint_name, complete_names
 from llm.training.identity import MAY_CHANGE, changes_so_far, recorded, settle, training_identity
 from llm.training.plan import STEPS
 from llm.training.train import training_recipe
@@ -68,7 +69,7 @@ class Workspace:
 
     def settle(self, length: int, on_change: str = "continue") -> None:
         recipe = Recipe("training", {"training": {"length": {"steps": length}}})
-        settle(self.objects, recipe, on_change, self.log)  # type: ignore[arg-type]
+        settle(self.objects, recipe, training({"on_change": on_change}), self.log)
 
 
 @pytest.fixture
@@ -104,6 +105,17 @@ def test_it_goes_on_and_says_what_changed_at_which_step(place: Workspace):
     ]  # fmt: skip
     assert changes_so_far(place.objects) == [{"step": 8, "changes": words[:1]}, {"step": 16, "changes": words[1:]}]
     assert place.objects.read(STEPS) is None, "it was measured for another length"
+
+
+def test_ranks_that_cannot_continue_are_refused_before_the_recipe_is_kept(place: Workspace):
+    place.save(8)
+    was = TrainingState(step=8, tokens=9, world_size=3, backend="torch", seed=1234, data_fingerprint="f")
+    place.objects.write(f"{checkpoint_name(8)}/state.json", json.dumps(asdict(was)).encode())
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"step-00000008 cannot be continued: world_size was 3, now it is 2"):
+            place.settle(20)
+    place.settle(20, "anew")
+    assert complete_names(place.objects) == []
 
 
 def test_it_is_refused_with_the_step_and_what_changed(place: Workspace):

@@ -15,6 +15,7 @@ from llm.storage import Recipe, Store, only_process_in
 from llm.training.checkpoint.find import checkpoint_name
 from llm.training.identity import settle
 from llm.training.unfinished import remove_unfinished, unfinished
+from tests.cases.training import TRAINING
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def store(tmp_path: Path) -> Store:
     home = made.objects.below("training")
     log = EventLog(tmp_path / "runs" / "one" / "events.jsonl")
     for lr in (1e-3, 2e-3):
-        settle(home.below("far"), Recipe("training", {"training": {"optimizer": {"lr": lr}}}), "continue", log)
+        settle(home.below("far"), Recipe("training", {"training": {"optimizer": {"lr": lr}}}), TRAINING, log)
         home.write(f"far/{checkpoint_name(8)}/files.json", b"[]")
-    settle(home.below("begun"), Recipe("training", {"training": {"optimizer": {"lr": 3e-3}}}), "continue", log)
+    settle(home.below("begun"), Recipe("training", {"training": {"optimizer": {"lr": 3e-3}}}), TRAINING, log)
     home.write(f"old/{checkpoint_name(4)}/files.json", b"[]")
     home.write("ended/ranks.log", b"done")
     return made
