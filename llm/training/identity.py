@@ -58,8 +58,8 @@ def training_identity(model: ModelConfig, training: TrainingConfig, shards: Mani
 def settle(workspace: Objects, recipe: Recipe, training: TrainingConfig, log: EventLog) -> None:
     """Say what becomes of the checkpoints of this training that another recipe made, and keep the recipe.
 
-    The caller holds the training's lock. Raises UserError with `refuse`, naming what changed, and for ranks or a backend
-    that cannot continue the newest checkpoint.
+    The caller holds the training's lock. Raises UserError with `refuse`, naming what changed, and for ranks or a
+    backend that cannot continue the newest checkpoint.
     """
     made, before = complete_names(workspace), recorded(workspace)
     found = [str(change) for change in changes(before.parts, recipe.parts)] if before is not None else []

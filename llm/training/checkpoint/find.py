@@ -114,16 +114,16 @@ def step_of(name: str) -> int:
 
 def refuse_other_run(was: TrainingState, now: TrainingState, checkpoint: str) -> None:
     """Raise UserError if a checkpoint cannot be continued by this training."""
-    anew = "or training.on_change=anew, which starts at step 0."
+    or_again = "or training.on_change=anew, which starts at step 0."
     for name, remedy in (
         (
             "world_size",
             "Another number of ranks cannot continue it yet: keep training.parallel.nodes times"
-            f" training.parallel.processes, {anew}",
+            f" training.parallel.processes, {or_again}",
         ),
-        ("backend", f"Set training.parallel.backend.name to it, {anew}"),
-        ("seed", f"Set training.seed to it, {anew}"),
-        ("data_fingerprint", f"The token shards are not those that it was trained on: give those, {anew}"),
+        ("backend", f"Set training.parallel.backend.name to it, {or_again}"),
+        ("seed", f"Set training.seed to it, {or_again}"),
+        ("data_fingerprint", f"The token shards are not those that it was trained on: give those, {or_again}"),
     ):
         before, wanted = getattr(was, name), getattr(now, name)
         if before != wanted:
