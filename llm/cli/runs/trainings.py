@@ -40,11 +40,11 @@ def command(overrides: tuple[str, ...], removed: tuple[str, ...], as_json: bool)
     if not found:
         click.echo(f"no unfinished training in {store.objects.uri}")
         return
-    click.echo(f"{'training':18}{'step':>9}  {'last attempt':21}{'run':24}compared with these settings")
+    click.echo(f"{'training':18}{'step':>9}  {'last attempt':27}{'run':24}compared with these settings")
     for one in found:
         run, time = (one.record.run, local_time(one.record.time)) if one.record else (None, None)
         step = "none" if one.step is None else f"{one.step:,}"
-        click.echo(f"{one.key:18}{step:>9}  {time or 'n/a':21}{run or 'n/a':24}{_in_words(one, config)}")
+        click.echo(f"{one.key:18}{step:>9}  {time or 'n/a':27}{run or 'n/a':24}{_in_words(one, config)}")
 
 
 def _in_words(one: Unfinished, config: RunConfig) -> str:
