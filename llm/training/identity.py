@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from llm.config import ModelConfig, TrainingConfig, deciding
@@ -26,20 +26,12 @@ from llm.runs.event_kinds import TrainingChanged, Warned
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe
 from llm.storage.recipe import Parts, changes
-from llm.training.checkpoint.find import (
-    STATE,
-    TrainingState,
-    checkpoint_names,
-    complete_names,
-    refuse_other_run,
-    remove_checkpoint,
-    step_of,
-)
+from llm.training.checkpoint.find import checkpoint_names, complete_names, remove_checkpoint, step_of
 from llm.training.plan import STEPS
 from llm.words import in_one_line
 
 RECIPE, CHANGES = "recipe.json", "changes.json"
-MAY_CHANGE = ("length", "compute", "parallel", "validation", "callbacks", "batch.micro_batch_size")
+MAY_CHANGE = ("length", "compute", "parallel", "validation", "batch.micro_batch_size")
 """Settings of `training` that are in the recipe and not in the identity."""
 
 
@@ -77,7 +69,7 @@ def settle(workspace: Objects, recipe: Recipe, training: TrainingConfig, log: Ev
                 remove_checkpoint(workspace, name)
             made = []
         else:
-            _refuse_other_ranks(workspace, made[-1], training)
+            _refuse_other_ranks(found, made[-1])
             log.emit(TrainingChanged(step=step, changes=found))
             workspace.write(
                 CHANGES, json.dumps([*changes_so_far(workspace), {"step": step, "changes": found}]).encode()
@@ -90,14 +82,13 @@ def settle(workspace: Objects, recipe: Recipe, training: TrainingConfig, log: Ev
     workspace.write(RECIPE, json.dumps(attempt, default=str).encode())
 
 
-def _refuse_other_ranks(workspace: Objects, name: str, training: TrainingConfig) -> None:
-    """Raise UserError now, before the recipe is kept, for what each rank would refuse; a damaged checkpoint passes."""
-    try:
-        was = TrainingState(**json.loads(workspace.read(f"{name}/{STATE}") or b"null"))
-    except (ValueError, TypeError):
-        return
-    parallel = training.parallel
-    refuse_other_run(was, replace(was, world_size=parallel.world_size, backend=parallel.backend.name), name)
+def _refuse_other_ranks(found: list[str], checkpoint: str) -> None:
+    """Raise UserError now, before the recipe is kept, if ranks or backend are others: their states lie by rank."""
+    if ranks := [line for line in found if line.startswith("config training.parallel.")]:
+        raise UserError(
+            f"{checkpoint} cannot be continued by other ranks or another backend yet: {in_one_line(ranks)}",
+            "Set them as they were, or training.on_change=anew, which starts at step 0.",
+        )
 
 
 @dataclass(frozen=True)

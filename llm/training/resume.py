@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from llm.errors import GristmillError, UserError
 from llm.runs.event_kinds import TrainResumed, Warned
-from llm.training.checkpoint.find import HISTORY, Checkpoint, newest_checkpoint, refuse_other_run
+from llm.training.checkpoint.find import HISTORY, Checkpoint, TrainingState, newest_checkpoint, refuse_other_run
 from llm.training.checkpoint.write import read_rank_state
+from llm.training.identity import changes_so_far
+from llm.words import in_one_line
 
 if TYPE_CHECKING:
     from llm.training.trainer import Trainer
@@ -21,13 +24,28 @@ if TYPE_CHECKING:
 def resume(trainer: Trainer) -> int:
     """Load the newest whole checkpoint into the trainer; returns the number of the next step, 0 without a checkpoint.
 
-    Raises UserError if the checkpoint is of another training.
+    Raises UserError if the checkpoint is of another training, or if it cannot be loaded after a change.
     """
     checkpoint = _chosen(trainer)
     if checkpoint is None:
         return 0
     state = checkpoint.state()
     refuse_other_run(state, trainer.training_state(state.step), checkpoint.name)
+    try:
+        _load(trainer, checkpoint, state)
+    except Exception as error:
+        if isinstance(error, GristmillError | OSError) or not (changed := changes_so_far(trainer.workspace)):
+            raise
+        raise UserError(
+            f"{checkpoint.name} cannot be continued after the change: {type(error).__name__}: {error}",
+            f"Changed: {in_one_line([line for one in changed for line in one['changes']])}.",
+            "Change it back, or set training.on_change=anew, which starts at step 0.",
+        ) from error
+    return state.step
+
+
+def _load(trainer: Trainer, checkpoint: Checkpoint, state: TrainingState) -> None:
+    """Put a checkpoint into the trainer, together with all other ranks."""
     into = trainer.scratch / ".fetched"
     if os.environ.get("LOCAL_RANK", "0") == "0":
         checkpoint.fetch("model.safetensors", into)  # once a node; the others find it there
@@ -42,7 +60,6 @@ def resume(trainer: Trainer) -> int:
         trainer.log.emit(TrainResumed(step=state.step, checkpoint=checkpoint.name))
     dist.barrier()
     shutil.rmtree(into, ignore_errors=True)
-    return state.step
 
 
 def _chosen(trainer: Trainer) -> Checkpoint | None:

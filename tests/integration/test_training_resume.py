@@ -146,7 +146,7 @@ def test_a_training_that_was_cut_off_goes_on_with_another_length_and_its_checkpo
 def test_another_number_of_ranks_cannot_continue_and_says_what_to_do(tmp_path: Path):
     interrupt(tmp_path, 9, "a stop", {**STEPS, "checkpoints.every_steps": 100})
     more = {**STEPS, "parallel.processes": 4}
-    with pytest.raises(UserError, match=r"world_size was 2, now it is 4\n.*or training\.on_change=anew"):
+    with pytest.raises(UserError, match=r"config training\.parallel\.processes 2 -> 4\n.*or training\.on_change=anew"):
         run(tmp_path, more)
     assert "changes" not in json.loads(run(tmp_path, {**more, "on_change": "anew"}).file("training.json").read_text())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from llm.errors import UserError
 from llm.runs.event_kinds import TrainingChanged, Warned
 from llm.runs.events import EventLog
 from llm.storage import LocalObjects, Recipe, Store
-from llm.training.checkpoint.find import TrainingState, checkpoint_name, complete_names
+from llm.training.checkpoint.find import checkpoint_name, complete_names
 from llm.training.identity import MAY_CHANGE, changes_so_far, recorded, settle, training_identity
 from llm.training.plan import STEPS
 from llm.training.train import training_recipe
@@ -23,7 +22,7 @@ from tests.cases.training import MODEL, token_shards, training
 
 OTHERS = {
     "length": {"length.steps": 13}, "compute": {"compute.precision": "bf16"}, "parallel": {"parallel.processes": 4},
-    "validation": {"validation.every_steps": 7}, "callbacks": {"callbacks": ["tests.cases.faulty_callback:Faulty"]},
+    "validation": {"validation.every_steps": 7},
     "batch.micro_batch_size": {"batch.micro_batch_size": 4},
 }  # fmt: skip
 
@@ -38,7 +37,7 @@ def keys(given, settings: Mapping[str, Any], model=MODEL) -> tuple[str, str]:
     return training_identity(model, config, *given).key, training_recipe(model, config, *given).key
 
 
-@pytest.mark.parametrize("name", sorted(set(MAY_CHANGE) - {"callbacks"}))
+@pytest.mark.parametrize("name", MAY_CHANGE)
 def test_a_setting_with_which_it_may_go_on_is_in_the_recipe_and_not_in_the_identity(given, name: str):
     before, after = keys(given, {}), keys(given, OTHERS[name])
     assert before[0] == after[0]
@@ -107,14 +106,20 @@ def test_it_goes_on_and_says_what_changed_at_which_step(place: Workspace):
     assert place.objects.read(STEPS) is None, "it was measured for another length"
 
 
-def test_ranks_that_cannot_continue_are_refused_before_the_recipe_is_kept(place: Workspace):
+@pytest.mark.parametrize("backend", [{"name": "torch"}, {"name": "deepspeed", "zero_stage": 2}])
+def test_ranks_and_backends_that_cannot_continue_are_refused_before_the_recipe_is_kept(
+    place: Workspace, backend: dict[str, Any]
+):
+    def go_on(on_change: str, parallel: dict[str, Any]) -> None:
+        recipe = Recipe("training", {"training": {"parallel": parallel}})
+        settle(place.objects, recipe, training({"on_change": on_change}), place.log)
+
+    go_on("continue", {"processes": 2, "backend": {"name": "deepspeed", "zero_stage": 1}})
     place.save(8)
-    was = TrainingState(step=8, tokens=9, world_size=3, backend="torch", seed=1234, data_fingerprint="f")
-    place.objects.write(f"{checkpoint_name(8)}/state.json", json.dumps(asdict(was)).encode())
     for _ in range(2):
-        with pytest.raises(UserError, match=r"step-00000008 cannot be continued: world_size was 3, now it is 2"):
-            place.settle(20)
-    place.settle(20, "anew")
+        with pytest.raises(UserError, match=r"step-00000008 cannot be continued by other ranks or another backend yet"):
+            go_on("continue", {"processes": 2, "backend": backend})
+    go_on("anew", {"processes": 2, "backend": backend})
     assert complete_names(place.objects) == []
 
 
@@ -152,3 +157,25 @@ def test_a_length_below_the_checkpoint_is_refused(make_trainer):
     with pytest.raises(UserError, match="the training is at step 4, and shall have 3 steps"):
         make_trainer().train(3)
     assert json.loads((trainer.scratch / checkpoint_name(4) / "state.json").read_text())["step"] == 4
+
+
+@pytest.mark.parametrize("has_changed", [True, False])
+def test_what_cannot_be_loaded_after_a_change_is_the_changes_fault(
+    make_trainer, workspace: LocalObjects, has_changed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    make_trainer({"checkpoints.every_steps": 2}).train(4)
+    if has_changed:
+        workspace.write(
+            "changes.json", json.dumps([{"step": 4, "changes": ["library deepspeed 0.18 -> 0.19"]}]).encode()
+        )
+    trainer: Trainer = make_trainer()
+
+    def other(state: object) -> None:
+        raise KeyError("exp_avg")
+
+    monkeypatch.setattr(trainer.backend, "load_state_dict", other)
+    with pytest.raises(UserError if has_changed else KeyError) as told:
+        trainer.train(8)
+    if has_changed:
+        assert told.match(r"step-00000004 cannot be continued after the change: KeyError: 'exp_avg'\n")
+        assert told.match("Changed: library deepspeed 0.18 -> 0.19")
