@@ -24,6 +24,7 @@ from llm.data.shards.loader import Loader
 from llm.errors import Preempted, UserError
 from llm.model import Decoder, initialise
 from llm.process.signals import while_signals
+from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.training.backend import Backend
 from llm.training.built import built
@@ -40,6 +41,7 @@ from llm.training.schedule import learning_rate
 WARM_UP_STEPS = 2
 MEASURE_STEPS = 3
 MEASURE_FRACTION = 0.01
+NO_BF16 = "training.compute.precision=bf16 has no effect: this processor has no arithmetic for it, so it is fp32"
 
 
 class Trainer:
@@ -75,6 +77,8 @@ class Trainer:
         Raises Preempted after a checkpoint when a stop was asked for, UserError when the loss is no number or the
         disk is full.
         """
+        if self.rank == 0 and self.config.compute.precision == "bf16" and not computes_bf16():
+            self.log.emit(Warned(message=NO_BF16))
         with while_signals(self.request_stop):
             first = resume(self)
             if first > steps:
@@ -172,6 +176,11 @@ class Trainer:
     def _loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         logits_BTV = self._wrapped(inputs_BT)
         return cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
+
+
+def computes_bf16() -> bool:
+    """Whether a matrix product here is done in bf16 where it is asked for (torch: a processor with AVX-512)."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _callback(config: CallbackConfig) -> Callback:

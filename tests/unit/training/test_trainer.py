@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -170,3 +170,27 @@ def test_a_state_that_a_checkpoint_cannot_hold_is_refused_by_its_callback(make_t
     trainer = make_trainer({"callbacks": [{"name": f"{__name__}:KeepsASet"}]})
     with pytest.raises(UserError, match=r"state of .*:KeepsASet cannot be saved: Object of type set is not JSON"):
         trainer.train(1)
+
+
+@pytest.fixture
+def own_precision() -> Iterator[None]:
+    """The arithmetic of matrix products is a setting of the process."""
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    yield
+    matmul.fp32_precision = before
+
+
+@pytest.mark.usefixtures("own_precision")
+@pytest.mark.parametrize(
+    ("precision", "has_it", "warnings"), [("bf16", False, 1), ("bf16", True, 0), ("fp32", False, 0)]
+)
+def test_a_precision_that_the_processor_does_not_have_is_told(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, precision: str, has_it: bool, warnings: int
+):
+    monkeypatch.setattr("llm.training.trainer.computes_bf16", lambda: has_it)
+    trainer = make_trainer({"compute.precision": precision})
+    trainer.train(1)
+    told = [event.message for event in trainer.log.of_kind(Warned)]
+    assert len(told) == warnings
+    assert all("precision=bf16 has no effect" in message for message in told)
