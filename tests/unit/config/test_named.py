@@ -69,7 +69,10 @@ def test_another_choice_keeps_what_all_choices_know(mine: str):
         (["training.callbacks=[{every: 1}]"], r"training.callbacks needs a name: \{'every': 1\}"),
         (["training.schedule.name=no.such:Thing"], r"cannot be imported: No module named 'no'\n  Write package.module"),
         (["training.schedule.name=json:Thing"], r"cannot be imported: module 'json' has no attribute 'Thing'"),
-        (["training.schedule.name=json:loads"], r"json:loads is not a subclass of .*ScheduleConfig\n  Allowed: constant"),
+        (
+            ["training.schedule.name=json:loads"],
+            r"json:loads is not a subclass of .*ScheduleConfig\n  Allowed: constant",
+        ),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused(overrides: list[str], message: str):
