@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from llm.cluster.api import Api, Json, Query, Stream
 from llm.cluster.pods import Pod, read_pod
 from llm.cluster.refusal import Refused
 from llm.errors import ServiceError
 
+T = TypeVar("T")
 SILENCE_SECONDS = 60.0
 """A log that is silent for so long is read through a new connection: the old one may be dead unnoticed."""
 
@@ -64,6 +66,16 @@ def pod_path(namespace: str, name: str = "") -> str:
 def items(answer: Json) -> list[Json]:
     """The objects of a list."""
     return list(answer.get("items") or [])
+
+
+def if_allowed(ask: Callable[[], T]) -> T | None:
+    """The answer of the API server, or None if we may not have it (403)."""
+    try:
+        return ask()
+    except Refused as error:
+        if error.status != 403:
+            raise
+        return None
 
 
 def or_none(api: Api, path: str, doing: str) -> Json | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llm.cluster.api import Api, Json
 from llm.cluster.labels import label_value
-from llm.cluster.pod_requests import items, or_none, pods_with
+from llm.cluster.pod_requests import if_allowed, items, or_none, pods_with
 from llm.cluster.pods import Pod
 from llm.cluster.refusal import Refused
 from llm.cluster.trainjobs.trainjob import GROUP, NODE, RUN, VERSION
@@ -82,12 +82,7 @@ def training_pods(api: Api, name: str) -> list[Pod]:
 
 def visible_pods(api: Api, name: str) -> list[Pod] | None:
     """The pods of a TrainJob; None if we may not see pods. A training needs no launcher that sees them."""
-    try:
-        return training_pods(api, name)
-    except Refused as error:
-        if error.status != 403:
-            raise
-        return None
+    return if_allowed(lambda: training_pods(api, name))
 
 
 def _path(api: Api, kind: str, name: str = "") -> str:

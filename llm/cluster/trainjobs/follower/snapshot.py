@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from llm.cluster.api import Api, Json
-from llm.cluster.pod_requests import last_lines, warnings_of
+from llm.cluster.pod_requests import if_allowed, last_lines, warnings_of
 from llm.cluster.pods import Pod
 from llm.cluster.queues.workload import Workload, look_at_workload
-from llm.cluster.refusal import Refused
 from llm.cluster.trainjobs.follower.failure import LAST_LINES
 from llm.cluster.trainjobs.trainjob import NODE, TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import trainjob, visible_pods
@@ -75,7 +75,7 @@ def observe(api: Api, followed: Followed, wanted: Callable[[Snapshot], Wants]) -
     pods = visible_pods(api, followed.name)
     first = Snapshot(job, tuple(pods or ()), pods is None, date=api.clock.date())
     wants = wanted(first)
-    warnings = {name: _warnings(api, name) for name in wants.warnings}
+    warnings = {name: if_allowed(partial(warnings_of, api, name)) for name in wants.warnings}
     return replace(
         first,
         warnings={name: found or [] for name, found in warnings.items()},
@@ -84,13 +84,3 @@ def observe(api: Api, followed: Followed, wanted: Callable[[Snapshot], Wants]) -
         workload=look_at_workload(api, followed.uid) if wants.queue else None,
         queue_is_read=wants.queue,
     )
-
-
-def _warnings(api: Api, name: str) -> list[Json] | None:
-    """The warnings about an object; None if we may not see events."""
-    try:
-        return warnings_of(api, name)
-    except Refused as error:
-        if error.status != 403:
-            raise
-        return None
