@@ -14,10 +14,13 @@ TRITON_READY := .venv-triton/.ready
 override export DATA := $(value DATA)
 
 .DEFAULT_GOAL := help
-.PHONY: help reference setup pretrain test check lint types layers unit integration mlflow triton images cluster-test kind-test lock golden benchmark clean
+.PHONY: help reference setup pretrain test check lint types layers unit integration mlflow triton kernels images cluster-test kind-test gpu-test gpu-benchmark lock golden benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+# uv installs in 40 s what takes pip 100 s. pip does it where its settings name an index, which uv does not read, or uv fails.
+PINNED := --quiet --constraint requirements/lock.txt --editable '.[all,dev]'
 
 setup: $(READY) ## make .venv with everything pinned
 
@@ -25,7 +28,9 @@ $(READY): pyproject.toml requirements/lock.txt scripts/install_torch.py
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/install_torch.py $$(sed -n 's/^torch==//p' requirements/lock.txt)
-	$(BIN)/python -m pip install --quiet --constraint requirements/lock.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet $$(grep '^uv==' requirements/lock.txt)
+	! $(BIN)/python -m pip config list | grep -q '[.]index-url=' && $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(PINNED) \
+	  || $(BIN)/python -m pip install $(PINNED)
 	touch $@
 
 $(TRITON_READY): scripts/make_triton.py requirements/triton.txt
@@ -55,7 +60,7 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(PYTEST) $(PARALLEL) --durations 15 tests/unit
+	$(PYTEST) $(PARALLEL) --durations 15 tests/unit tests/gpu
 
 integration: $(READY) $(TRITON_READY)
 	$(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder --timeout 600 --durations 15 tests/integration
@@ -66,8 +71,15 @@ cluster-test: $(READY) $(TRITON_READY) ## run the tests that need a cluster: tha
 kind-test: $(READY) $(TRITON_READY) ## the same on a kind cluster, where kind and image registries are at hand
 	scripts/ci/kind_test
 
+gpu-test: $(READY) ## run the tests that need GPUs; without one they are skipped, and say so
+	$(PYTEST) -m gpu --timeout 600 --durations 15 tests/gpu
+
 mlflow: $(READY) ## MLflow's UI on the runs' database
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --default-artifact-root runs/mlartifacts
+
+kernels: $(READY) ## install the compiler of GPU kernels (1 GB), with which they are tested here; torch's CUDA build has it
+	$(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python triton==3.9.0 \
+	  || $(BIN)/python -m pip install --quiet triton==3.9.0
 
 triton: $(TRITON_READY) ## install a real Triton server in an environment of its own
 
@@ -86,6 +98,9 @@ reference: $(READY) ## rewrite what follows from a source: pages, components, sc
 
 benchmark: $(READY) ## training throughput against a plain PyTorch loop
 	$(BIN)/python benchmarks/training_throughput.py
+
+gpu-benchmark: $(READY) ## training throughput of 1.3B and 7B on the GPUs of this machine
+	$(BIN)/python benchmarks/gpu_throughput.py
 
 clean: ## remove environments, caches and build outputs; runs and store stay
 	rm -rf $(VENV) .venv-triton .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

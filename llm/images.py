@@ -21,6 +21,10 @@ NAMES = ("data", "train", "export", "registry", "triton")
 """The images, one per group of dependencies."""
 OF_STEPS = NAMES[:-1]
 """Those that a pipeline's steps run in."""
+CUDA_IMAGE = "train-cuda"
+"""The image of a training's pods on GPUs."""
+VARIANTS = {CUDA_IMAGE: "train"}
+"""Images that are made only when they are named: the same as another, with the CUDA build of torch."""
 PREFIX = "GRISTMILL_IMAGE_PREFIX"
 """Environment variable with the repository of a registry, which replaces `gristmill` before an image's name."""
 TRAIN_IMAGE = "GRISTMILL_TRAIN_IMAGE"
@@ -112,6 +116,11 @@ def pinned(name: str, image: Image) -> str:
     """An image by its digest, below the registry that the environment names if it names one."""
     prefix = os.environ.get(PREFIX)
     return f"{prefix.rstrip('/')}/{name}@{image.digest}" if prefix else image.pinned
+
+
+def cuda_image(project: Path = PROJECT) -> str | None:
+    """The image of a training's pods on GPUs, for pods to run; None if it was never built here."""
+    return references(CUDA_IMAGE, project=project)[0] if CUDA_IMAGE in built(project) else None
 
 
 def unbuilt_warning() -> str | None:

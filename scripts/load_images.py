@@ -22,7 +22,7 @@ from pathlib import Path
 from oci_archive import digest_of, full_name
 
 from llm.errors import GristmillError, UserError
-from llm.images import NAMES, Image, built, unbuilt
+from llm.images import NAMES, VARIANTS, Image, built, unbuilt
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONTAINERD = "GRISTMILL_CONTAINERD"
@@ -55,8 +55,8 @@ def _arguments() -> argparse.Namespace:
     where.add_argument("--containerd", metavar="ADDRESS", default=os.environ.get(CONTAINERD),
                        help=f"socket of a node's containerd (default: ${CONTAINERD})")  # fmt: skip
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if unknown := set(arguments.names) - set(there := (*NAMES, *VARIANTS)):
+        parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(there)}")
     if not (arguments.kind or arguments.containerd):
         arguments.kind = _kind_cluster()
     if not (arguments.kind or arguments.containerd):

@@ -7,8 +7,9 @@ for clusters that pull from nowhere, and docker's output in `build/images/NAME.l
 sources, so that somebody who edits them meanwhile does not make an image of two states. What is up to date is left
 alone; after a change of ours only the last layers are made again. As many are built at a time as there are cores.
 
-Where there is no GPU, torch is the CPU build (TORCH chooses: see scripts/install_torch.py). In the end what only the
-build needed is removed; with KEEP_LAYERS=1 it stays, and the next build after a change of ours takes seconds.
+Where there is no GPU, torch is the CPU build (TORCH chooses: see scripts/install_torch.py). `train-cuda` is made only
+when it is named: `train` with the CUDA build. In the end what only the build needed is removed; with KEEP_LAYERS=1 it
+stays, and the next build after a change of ours takes seconds.
 
 pip takes what it takes here: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and PIP_TRUSTED_HOST reach the build,
 and a folder of wheels is served to it over loopback.
@@ -38,7 +39,7 @@ import wheel_server
 
 from llm import __version__
 from llm.errors import GristmillError, UserError
-from llm.images import DEFAULT_PREFIX, NAMES, SOURCES, Image, built, fingerprint, record
+from llm.images import DEFAULT_PREFIX, NAMES, SOURCES, VARIANTS, Image, built, fingerprint, record
 
 PROJECT = Path(__file__).resolve().parents[1]
 BUILD = PROJECT / "build"
@@ -62,10 +63,11 @@ def main() -> int:
     ARCHIVES.mkdir(parents=True, exist_ok=True)
     try:
         _require_docker()
-        indexes = _announce(arguments.names)
         with wheel_server.served(os.environ.get("PIP_FIND_LINKS", "")) as wheels:
-            install = _installation(arguments.base, wheels, indexes)
-            _make_all(arguments.names, install, arguments.push)
+            variants = [name for name in arguments.names if name in VARIANTS]  # with another torch than the rest
+            for names in filter(None, ([name for name in arguments.names if name not in VARIANTS], variants)):
+                install = _installation(arguments.base, wheels, _announce(names))
+                _make_all(names, install, arguments.push)
         if not os.environ.get("KEEP_LAYERS"):
             _docker("image", "prune", "--force", "--filter=label=gristmill.stage=build")
     except (GristmillError, oci_archive.ArchiveError, install_torch.SetupError) as error:
@@ -84,8 +86,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--base", default=base, metavar="IMAGE", help="one with Python 3.11 and pip (default: $BASE)")
     parser.add_argument("--push", metavar="REPOSITORY", help="push to REPOSITORY/NAME, and take the digests from there")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if unknown := set(arguments.names) - set(there := (*NAMES, *VARIANTS)):
+        parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(there)}")
     arguments.names = arguments.names or list(NAMES)
     return arguments
 
@@ -111,7 +113,10 @@ def _announce(names: list[str]) -> str:
     indexes, need_gb = os.environ.get("PIP_EXTRA_INDEX_URL", ""), DISK_GB["none"]
     pinned = {name: version for name in names if (version := _torch(name)) is not None}
     if pinned:
-        build = install_torch.chosen(next(iter(pinned.values())), os.environ.get("TORCH") or "auto")
+        choice = os.environ.get("TORCH") or "auto"
+        if set(names) <= set(VARIANTS) and "://" not in choice:
+            choice = "cuda"  # a URL says which CUDA
+        build = install_torch.chosen(next(iter(pinned.values())), choice)
         print(f"{', '.join(pinned)}: {build}", flush=True)
         indexes = " ".join(filter(None, (indexes, build.index)))
         need_gb = DISK_GB["CPU" if build.kind == "CPU" else "CUDA"]
@@ -126,7 +131,7 @@ def _announce(names: list[str]) -> str:
 
 def _torch(name: str) -> str | None:
     """The version of torch that an image pins; None if it has none."""
-    pins = (PROJECT / "images" / name / "requirements.txt").read_text().splitlines()
+    pins = (PROJECT / "images" / VARIANTS.get(name, name) / "requirements.txt").read_text().splitlines()
     return next((pin.removeprefix("torch==") for pin in pins if pin.startswith("torch==")), None)
 
 
@@ -139,7 +144,7 @@ def _installation(base: str | None, wheels: str, indexes: str) -> dict[str, str 
 def _make_all(names: list[str], install: Mapping[str, str | None], push: str | None) -> None:
     """Build what images share, and meanwhile those that share nothing; then the others."""
     described = tomllib.loads((PROJECT / "images" / "images.toml").read_text())
-    sharing = [name for name in names if "shares" in described[name]]
+    sharing = [name for name in names if "shares" in described[VARIANTS.get(name, name)]]
     with ThreadPoolExecutor(os.cpu_count()) as builders:
         shared = builders.submit(_share, install) if sharing else None
         made = [builders.submit(_make, name, install, push) for name in names if name not in sharing]
@@ -201,16 +206,17 @@ def _make(name: str, install: Mapping[str, str | None], push: str | None) -> Non
 
 
 def _build_image(name: str, reference: str, context: Path, install: Mapping[str, str | None]) -> None:
-    described = tomllib.loads((context / "images" / "images.toml").read_text())[name]
-    own = context / "images" / name / "Dockerfile"
+    group = VARIANTS.get(name, name)
+    described = tomllib.loads((context / "images" / "images.toml").read_text())[group]
+    own = context / "images" / group / "Dockerfile"
     dockerfile = own if own.is_file() else context / "images" / "Dockerfile"
     settings = {
         **install,
         "BASE_NAME": install["BASE"] or _default_base(dockerfile),
-        "IMAGE": None if dockerfile == own else name,
+        "IMAGE": None if dockerfile == own else group,
         "SHARES": described.get("shares"),
         "IMPORTS": " ".join(described["imports"]),
-        "TITLE": described["title"],
+        "TITLE": described["title"] + (", CUDA build of torch" if name in VARIANTS else ""),
         "DESCRIPTION": described["description"],
         "VERSION": __version__,
         "REVISION": _revision(),

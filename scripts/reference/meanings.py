@@ -31,7 +31,7 @@ def describe(model: type[BaseModel]) -> None:
 @cache
 def _own(model: type[BaseModel]) -> dict[str, str]:
     """The texts below the fields that the class itself has; none where its source is gone."""
-    with suppress(OSError):
+    with suppress(OSError, TypeError):  # of a file, or of a module, that is gone
         (node,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
         assert isinstance(node, ast.ClassDef)
         return {

@@ -34,7 +34,7 @@ DISCOVERY: dict[str, Json] = {
     f"{TRAINER}/v1alpha1": {"resources": [{"name": "trainjobs"}, {"name": "trainingruntimes"}]},
     "/apis/jobset.x-k8s.io/v1alpha2": {"resources": [{"name": "jobsets"}]},
 }
-LISTS = ("pods", "workflows", "trainjobs", "trainingruntimes", "events")
+LISTS = ("pods", "workflows", "trainjobs", "trainingruntimes", "events", "nodes")
 KUEUE = "/apis/kueue.x-k8s.io"
 QUEUE_LISTS = ("localqueues", "workloads", "clusterqueues", "cohorts", "workloadpriorityclasses", "pendingworkloads")
 """Listed only where Kueue is there."""
@@ -370,6 +370,13 @@ class Training:
         ended = {"exitCode": code, "finishedAt": at.strftime("%Y-%m-%dT%H:%M:%SZ"), **self._started(index)}
         running = {"running": {"startedAt": self.cluster.date()}}
         self._state(index, "Running", running, lastState={"terminated": ended})
+
+    def find_no_node(self, words: str) -> None:
+        """The scheduler says why it has no node for the pods."""
+        said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+        for index in range(self.nodes):
+            self._state(index, "Pending", {})
+            self.cluster.pods()[self.pod(index)]["status"] = {"phase": "Pending", "conditions": [said]}
 
     def delete_pods(self) -> None:
         """As JobSet does it at a restart: they are gone at once, whatever they did."""

@@ -46,9 +46,14 @@
 
 {{- define "gristmill-platform.checkQueues" -}}
 {{- $queues := .Values.queues }}
-{{- if and (or $queues.flavors $queues.clusterQueues $queues.localQueues $queues.priorities) (include "gristmill-platform.hasCluster" .) }}
+{{- if and (or $queues.flavors $queues.topologies $queues.clusterQueues $queues.localQueues $queues.priorities) (include "gristmill-platform.hasCluster" .) }}
 {{- if not (.Capabilities.APIVersions.Has "kueue.x-k8s.io/v1beta2/ClusterQueue") }}
 {{- fail "\nerror: the cluster has no CRD clusterqueues.kueue.x-k8s.io (v1beta2), which the values under `queues` need\n  It comes with Kueue 0.17 or newer; an administrator of the cluster installs it once, for example with\n    kubectl apply --server-side -f https://github.com/kubernetes-sigs/kueue/releases/download/v0.17.0/manifests.yaml\n  For a platform without queues leave these values out.\n" }}
+{{- end }}
+{{- end }}
+{{- range $name, $flavor := $queues.flavors }}
+{{- if and ($flavor).topologyName (not $flavor.nodeLabels) }}
+{{- fail (printf "\nerror: queues.flavors.%s has topologyName=%s and no nodeLabels\n  Kueue places pods only on nodes that a label names: set queues.flavors.%s.nodeLabels.\n" $name $flavor.topologyName $name) }}
 {{- end }}
 {{- end }}
 {{- range $name, $queue := $queues.clusterQueues }}

@@ -65,6 +65,23 @@ from here. Whatever is not here is answered with 403.
 {{- end }}
 {{- end }}
 
+{{/* What launchers may see of the whole cluster, where the values allow it: (list $ WHAT). */}}
+{{- define "gristmill-platform.clusterRules" -}}
+{{- $rbac := (index . 0).Values.rbac }}
+{{- if and $rbac.train $rbac.clusterQueues (eq (index . 1) "queues") }}
+# Refuse a training that its queue can never start, or whose priority does not exist.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [clusterqueues, cohorts, workloadpriorityclasses]
+  verbs: [list]
+{{- end }}
+{{- if and $rbac.train $rbac.nodes (eq (index . 1) "nodes") }}
+# Say which nodes have how many GPUs, where there are too few for a training.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+{{- end }}
+{{- end }}
+
 {{/* The rules of an account: (list $ ACCOUNT). */}}
 {{- define "gristmill-platform.rules" -}}
 {{- $root := index . 0 }}

@@ -28,7 +28,12 @@ terminationGracePeriodSeconds: {{ $pool.terminationGracePeriodSeconds | int64 }}
 securityContext:
   {{- include "gristmill-platform.podSecurity" . | nindent 2 }}
 {{- include "gristmill-platform.pullSecrets" $root }}
-{{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" }}
+{{- with $pool.nodeSelector }}
+{{ dict "nodeSelector" . | toYaml }}
+{{- end }}
+{{- include "gristmill-platform.tolerations" $pool }}
+{{- include "gristmill-platform.affinity" (list $root $pool) }}
+{{- range $key := list "priorityClassName" "runtimeClassName" }}
 {{- with get $pool $key }}
 {{ dict $key . | toYaml }}
 {{- end }}
@@ -49,6 +54,9 @@ containers:
             divisor: "0"
       - name: GRISTMILL_CACHE
         value: /cache
+      {{- with include "gristmill-platform.ncclEnvironment" $pool | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       {{- with $pool.env }}
       {{- toYaml . | nindent 6 }}
       {{- end }}

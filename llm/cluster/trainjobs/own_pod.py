@@ -14,7 +14,7 @@ from llm.cluster.api import Api, Json, pod_namespace
 from llm.cluster.pod_requests import pod_document
 from llm.cluster.trainjobs.trainjob import Owner
 from llm.errors import UserError
-from llm.images import PROJECT, TRAIN_IMAGE, built, pinned
+from llm.images import PROJECT, TRAIN_IMAGE, built, cuda_image, pinned
 
 MAIN = "main"
 """The container that Argo runs a step in."""
@@ -46,12 +46,18 @@ def own_pod(api: Api) -> Launcher | None:
     return Launcher(name, namespace, _image(found), _owner(found) if namespace == api.namespace else None)
 
 
-def training_image(launcher: Launcher | None, project: Path = PROJECT) -> str:
-    """The image of a training's pods: as the environment says, the launcher's own, or the one built here."""
+def training_image(launcher: Launcher | None, device: str, project: Path = PROJECT) -> str:
+    """The image of a training's pods: as the environment says, the launcher's own, or the one built here.
+
+    `device` is `training.compute.device`: with `cuda` it is the image with the CUDA build of torch, where that was
+    built here. The environment of a launcher in a cluster names it (`pipelines.wiring`).
+    """
     if (image := os.environ.get(TRAIN_IMAGE)) is not None:
         return image
     if launcher is not None:
         return launcher.image
+    if device == "cuda" and (image := cuda_image(project)) is not None:
+        return image
     if (train := built(project).get("train")) is not None:  # pods of another tree refuse the plan themselves
         return pinned("train", train)
     raise UserError(

@@ -1,4 +1,4 @@
-"""Needs of a training, checked on the cluster before anything is made: Trainer, JobSet, pool, queue, and our right.
+"""Needs of a training, checked on the cluster before anything is made: Trainer, JobSet, pool, GPUs, queue, our right.
 
 The versions come from the server's discovery, which every account may read. The CRDs not every account may read.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from llm.cluster.api import Api, Json, connect
 from llm.cluster.queues.queue_preflight import Asked, check_queue
 from llm.cluster.refusal import Refused
+from llm.cluster.trainjobs.gpus import AskedGpus, check_gpus
 from llm.cluster.trainjobs.trainjob import GROUP, VERSION
 from llm.cluster.trainjobs.trainjob_requests import pool, pools, right_to_create_trainjobs
 from llm.config import ClusterConfig, TrainingConfig
@@ -20,25 +21,26 @@ ROLE = "gristmill-train"
 
 
 def check_pool(training: TrainingConfig, cluster: ClusterConfig) -> list[str]:
-    """Warnings about the training's queue.
+    """Warnings about the training's GPUs and queue.
 
-    Raises UserError or ServiceError if there is no such pool or queue, no right for us, or if the queue can never start
-    the training: now, and not hours later.
+    Raises UserError or ServiceError if there is no such pool or queue, no right for us, if the pool has not the GPUs
+    that the training needs, or if the queue can never start it: now, and not hours later.
     """
     api = connect(cluster)
     try:
-        warnings = check_pool_and_queue(api, training)
+        warnings = check_pool_and_queue(api, training, cluster)
         check_right(api)
         return warnings
     finally:
         api.close()
 
 
-def check_pool_and_queue(api: Api, training: TrainingConfig) -> list[str]:
-    """Warnings about the training's queue; raises what `read_pool` and `check_queue` raise."""
+def check_pool_and_queue(api: Api, training: TrainingConfig, cluster: ClusterConfig) -> list[str]:
+    """Warnings about GPUs and queue; raises what `read_pool`, `check_gpus` and `check_queue` raise."""
     assert training.pool is not None
     asked = Asked(training.queue, training.priority, training.pool, training.parallel.nodes)
-    return check_queue(api, asked, read_pool(api, training.pool))
+    pool = read_pool(api, training.pool)
+    return [*check_gpus(api, AskedGpus.of(training, cluster), pool), *check_queue(api, asked, pool)]
 
 
 def check_trainer(api: Api) -> None:

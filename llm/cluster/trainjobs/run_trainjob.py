@@ -11,6 +11,7 @@ from llm.cluster.trainjobs.acquire import Acquired, acquire
 from llm.cluster.trainjobs.delete_on_signal import DeletesOnSignal
 from llm.cluster.trainjobs.follower.loop import follow_to_the_end
 from llm.cluster.trainjobs.follower.usage import account_so_far, count_pods
+from llm.cluster.trainjobs.gpus import AskedGpus, check_gpus
 from llm.cluster.trainjobs.own_pod import own_pod, training_image
 from llm.cluster.trainjobs.pool_preflight import read_pool
 from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
@@ -27,18 +28,22 @@ PATIENCE_SECONDS = 600.0
 """Seconds to wait out an outage of the API server once the TrainJob is there: an upgrade of a control plane."""
 
 
-def train_job(run: str, config: RunConfig, log: EventLog) -> Callable[[str], None]:
-    """A function that runs a plan, given by its URI, as a TrainJob on the training's pool; see `run_trainjob`."""
+def train_job(run: str, config: RunConfig, log: EventLog, stage: int | None = None) -> Callable[[str], None]:
+    """A function that runs a plan, given by its URI, as a TrainJob on the training's pool; see `run_trainjob`.
+
+    `stage`: the number of one that comes before the last, which has a TrainJob of its own: that of the stage before it
+    stays until its launcher's pod goes.
+    """
     training, cluster, pool = config.training, config.cluster, config.training.pool
     assert pool is not None
     label = config.costs.team_label
 
     def run_plan(plan_uri: str) -> None:
         spec = TrainJobSpec(
-            run=run, task=TASK, pool=pool, nodes=training.parallel.nodes,
+            run=run, task=TASK if stage is None else f"{TASK}-{stage}", pool=pool, nodes=training.parallel.nodes,
             processes=training.parallel.processes,
             command=(*POD, plan_uri), queue=training.queue, priority=training.priority,
-            team_label=label, team=config.pods.of(TASK).labels.get(label),
+            team_label=label, team=config.pods.of(TASK).labels.get(label), device=training.compute.device,
         )  # fmt: skip
         api = connect(cluster)
         try:
@@ -65,13 +70,14 @@ def run_trainjob(
     """
 
     def tell(message: str) -> None:
-        log.emit(Progress(step=spec.task, message=message))
+        log.emit(Progress(step=spec.step, message=message))
 
     launcher = own_pod(api)
     with DeletesOnSignal(api, trainjob_name(spec.run, spec.task)) as on_signal:
         pool = read_pool(api, spec.pool)
+        _check_gpus(api, spec, cluster, pool, log)
         _check_queue(api, spec, pool, log)
-        image = training_image(launcher)
+        image = training_image(launcher, spec.device)
         body = manifest(spec, api.namespace, image, launcher.owner if launcher else None)
         acquired = acquire(
             api, body, on_signal, tell, replace_complete=replace_complete,
@@ -102,6 +108,12 @@ def _tidy_up(api: Api, acquired: Acquired, log: EventLog) -> None:
     except ServiceError as error:
         what = str(error).replace("\n  ", " ")
         log.emit(Warned(message=f"TrainJob {name} is complete and could not be deleted: {what}"))
+
+
+def _check_gpus(api: Api, spec: TrainJobSpec, cluster: ClusterConfig, pool: Json, log: EventLog) -> None:
+    asked = AskedGpus(spec.device, spec.nodes, spec.processes, cluster.gpu_resource)
+    for warning in check_gpus(api, asked, pool):
+        log.emit(Warned(message=warning))
 
 
 def _check_queue(api: Api, spec: TrainJobSpec, pool: Json, log: EventLog) -> None:

@@ -35,6 +35,7 @@ class TrainJobSpec:
 
     run: str
     task: str
+    """The step `train`, or `train-N` for a stage of it that has a TrainJob of its own."""
     pool: str
     """Name of a TrainingRuntime in the namespace."""
     nodes: int
@@ -49,6 +50,13 @@ class TrainJobSpec:
     """LocalQueue of Kueue; None: the namespace's queue `default`, if there is one."""
     priority: str | None = None
     """WorkloadPriorityClass of Kueue."""
+    device: str = "auto"
+    """`training.compute.device`."""
+
+    @property
+    def step(self) -> str:
+        """The step that the task is of."""
+        return self.task.partition("-")[0]
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,12 @@ def delete_trainjob(api: Api, name: str) -> bool:
 
 def pools(api: Api) -> list[str]:
     """The names of the namespace's TrainingRuntimes."""
-    found = items(api.get(_path(api, "trainingruntimes"), f"list the pools in {api.namespace}"))
-    return sorted(item["metadata"]["name"] for item in found)
+    return sorted(item["metadata"]["name"] for item in pool_documents(api))
+
+
+def pool_documents(api: Api) -> list[Json]:
+    """The namespace's TrainingRuntimes."""
+    return items(api.get(_path(api, "trainingruntimes"), f"list the pools in {api.namespace}"))
 
 
 def pool(api: Api, name: str) -> Json | None:

@@ -1,17 +1,20 @@
-"""A training on a real cluster: two pods over gloo, checkpoints in S3, interrupted and resumed, and how fast."""
+"""A training on a real cluster: two pods over gloo, checkpoints in S3, interrupted and resumed, how fast; and GPUs."""
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from llm.steps import open_context, run_step
+from llm.errors import UserError
+from llm.runs.event_kinds import PodUsed, Warned
+from llm.steps import Context, open_context, run_step
 from llm.storage import Manifest
 from tests.cases.cluster import kubectl, pods_of, wait_for
 from tests.cluster.training.case import ON_THE_POOL, Case
+from tests.cluster.training.gpu_node import GPU, node_with_gpus
 
 pytestmark = pytest.mark.alone  # its trainings are measured
 DEEPSPEED = "training.parallel.backend.name=deepspeed"
@@ -98,6 +101,50 @@ def test_pods_are_nearly_as_fast_as_two_ranks_here(
     record_figure("tokens/s of two ranks here", f"{statistics.median(ranks):,.0f}")
     record_figure("pods against ranks here (target 0.9)", f"{ratio:.2f} (median of {len(pods)})")
     assert ratio > NOT_SLOWER
+
+
+@pytest.fixture
+def gpu_node(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A node that says it has two GPUs, and keeps out what does not tolerate them: only with the mark `alone`."""
+    monkeypatch.setenv("GRISTMILL_TRAIN_IMAGE", case.image)
+    with node_with_gpus(2) as name:
+        yield name
+
+
+def test_a_pool_of_gpus_gets_its_pods_onto_the_node_that_has_them(case: Case, gpu_node: str):
+    """Two pods of a GPU each, past the node's taint. The ranks compute on the CPU, as the configuration says."""
+    context = _on_gpus(case, "gpus", 2, "training.compute.device=cpu")
+    assert run_step("train", context, case.given).counts["steps"] == 2
+    held = [(used.node, used.accelerators) for used in context.log.of_kind(PodUsed) if used.pod is not None]
+    assert sorted(held) == [(0, {GPU: 1.0}), (1, {GPU: 1.0})]
+    warned = {event.message for event in context.log.of_kind(Warned)}
+    assert f"each pod of pool gpu holds 1 {GPU}, and training.compute.device=cpu leaves them idle" in warned
+
+
+def test_a_training_that_the_gpus_of_its_pool_do_not_fit_is_refused_by_name(case: Case, gpu_node: str):
+    refused = {
+        rf"short of {GPU}\n(.|\n)*{GPU} by node: (\S+ \d+, )*{gpu_node} 2": _on_gpus(
+            case, "gpus-three", 3, "training.compute.device=cpu", "training.batch.tokens=6144"
+        ),
+        rf"processes=2, and a pod of pool gpu has 1 {GPU}": _on_gpus(
+            case, "gpus-ranks", 1, "training.parallel.processes=2"
+        ),
+        rf"pool cpu asks for no {GPU}\n.*: gpu \(1 a pod\)": _on_gpus(
+            case, "gpus-none", 1, "training.compute.device=cuda", "training.pool=cpu"
+        ),
+    }
+    for words, context in refused.items():
+        with pytest.raises(UserError, match=words):
+            run_step("train", context, case.given)
+    assert case.train_job("gpus-ranks") is case.train_job("gpus-none") is None, "refused before anything was made"
+    wait_for(lambda: case.train_job("gpus-three") is None, "the TrainJob that was given up to be gone")
+
+
+def _on_gpus(case: Case, run: str, nodes: int, *settings: str) -> Context:
+    """A run that trains two steps on the pool `gpu`."""
+    places = ["training.pool=gpu", f"training.parallel.nodes={nodes}", "training.parallel.processes=1"]
+    brief = ["training.length.steps=2", "cluster.unschedulable_after_seconds=3"]
+    return open_context(case.config(run, *places, *brief, *settings, store=f"-{run}"))
 
 
 def _median_ratio(pods: list[float], ranks: list[float]) -> float:

@@ -76,7 +76,9 @@ def test_queues_are_rendered_as_kept(helm, golden):
     golden("charts/platform-queues.yaml", "\n---\n".join(part for part in rendered if part not in without))
 
 
-@pytest.mark.parametrize("off", [["rbac.queues=false"], ["rbac.train=false", "rbac.clusterQueues=true"]])
+@pytest.mark.parametrize(
+    "off", [["rbac.queues=false"], ["rbac.train=false", "rbac.clusterQueues=true", "rbac.nodes=true"]]
+)
 def test_rights_to_see_queues_are_given_only_to_launchers_and_can_be_turned_off(helm, off):
     found = helm.documents(*[argument for value in off for argument in ("--set", value)])
     assert "kueue.x-k8s.io" not in {group for group, _, _, _ in rules(found, "gristmill-pipeline")}

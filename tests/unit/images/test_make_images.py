@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from llm.errors import UserError
+from llm.images import NAMES, SOURCES, Image
 from tests.unit.images.test_oci_archive import saved, sha256
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -113,3 +114,68 @@ def test_what_images_share_is_built_once_and_before_them(make_images, monkeypatc
     order.clear()
     make_images._make_all(["triton"], {}, None)
     assert order == ["triton"]
+
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+
+@pytest.fixture
+def plan(make_images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The builds that docker would be asked for: image or stage, its settings, and the tag."""
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "BASE", "TORCH"):
+        monkeypatch.delenv(name, raising=False)
+    for name in SOURCES:
+        (tmp_path / name).mkdir()
+    shutil.copytree(SCRIPTS.parent / "images", tmp_path / "images", dirs_exist_ok=True)
+    monkeypatch.setattr(make_images, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(make_images, "_require_docker", lambda: None)
+    monkeypatch.setattr(make_images, "_docker", lambda *words: "1" if "image" in words else "/nowhere")
+    monkeypatch.setattr(make_images.install_torch, "answers", lambda index: True)
+    monkeypatch.setattr(make_images.install_torch, "has_gpu", lambda: False)
+    monkeypatch.setattr(
+        make_images, "_archived", lambda name, reference, *rest: Image(reference, "1", f"sha256:{name}", 1, None, "x")
+    )
+
+    def run(*names: str, torch: str = "") -> dict[str, tuple[dict[str, str | None], str]]:
+        monkeypatch.setenv("TORCH", torch)
+        monkeypatch.setattr("sys.argv", ["make_images.py", *names])
+        asked = {}
+
+        def build(name, context, dockerfile, settings, option) -> None:
+            assert dockerfile == context / "images" / "Dockerfile"
+            asked[f"{name} {settings['PIP_EXTRA_INDEX_URL']}" if name == "shared" else name] = (settings, option)
+
+        monkeypatch.setattr(make_images, "_build", build)
+        assert make_images.main() == 0
+        return asked
+
+    return run
+
+
+def test_the_cuda_image_is_the_train_image_with_the_torch_that_pip_finds(plan, make_images):
+    asked = plan("train", "train-cuda")
+    (cpu, cpu_tag), (cuda, cuda_tag) = asked["train"], asked["train-cuda"]
+    assert cpu_tag.startswith("--tag=gristmill/train:")
+    assert cuda_tag.startswith("--tag=gristmill/train-cuda:")
+    differing = {key for key in cpu if cpu[key] != cuda[key]}
+    assert differing == {"PIP_EXTRA_INDEX_URL", "TITLE"}, "the same file, libraries and code"
+    assert (cpu["PIP_EXTRA_INDEX_URL"], cuda["PIP_EXTRA_INDEX_URL"]) == (CPU_INDEX, "")
+    assert {key for key in asked if key.startswith("shared")} == {f"shared {CPU_INDEX}", "shared "}, "a layer of each"
+    assert set(make_images.built(make_images.PROJECT)) == {"train", "train-cuda"}
+
+
+def test_an_index_says_which_cuda_the_image_has(plan):
+    index = "https://download.pytorch.org/whl/cu130"
+    settings, _ = plan("train-cuda", torch=index)["train-cuda"]
+    assert settings["PIP_EXTRA_INDEX_URL"] == index
+    settings, _ = plan("train-cuda", torch="cpu")["train-cuda"]
+    assert settings["PIP_EXTRA_INDEX_URL"] == "", "an image of that name never holds the CPU build"
+
+
+def test_the_cuda_image_is_made_only_when_it_is_named(plan, make_images, monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+    monkeypatch.setattr(make_images, "_make_all", lambda names, install, push: made.extend(names))
+    plan()
+    assert made == list(NAMES)
+    with pytest.raises(SystemExit):
+        plan("train-rocm")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from llm.adoption.find import refuse_folders
 from llm.cluster.labels import is_label_value
 from llm.config import RunConfig, to_yaml, without_secrets
 from llm.data.sources import source_of
@@ -17,18 +18,26 @@ from llm.evaluation.metric import check_metrics
 from llm.storage import is_s3
 from llm.storage.recipe.sources import check_sources
 from llm.tracking.mlflow_server import is_server
+from llm.tracking.sink import find_sinks
+from llm.training.estimate.fit import check_memory
 
+OPTIONAL_SINKS = ("wandb",)
+"""Their package need not be here, but in the images of the steps."""
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104  nothing is bound to it
 
 
 def pod_preflight(config: RunConfig) -> list[str]:
     """Warnings about facts that only the pods can know; raises UserError for a setting that cannot work there."""
     _check_store(config)
+    _check_machines(config)
     _check_tracking(config)
+    find_sinks([name for name in config.tracking.sinks if name not in OPTIONAL_SINKS])
     check_secrets(config)
     _check_name(config)
     check_metrics(config.evaluation, config.gate)
     check_sources(config.training.modules)
+    check_memory(config)
+    refuse_folders(config)
     paths = {}
     if source_of(config.data.path).host_paths(config.data.path):
         paths["data.path"] = config.data.path
@@ -42,6 +51,20 @@ def _check_store(config: RunConfig) -> None:
         raise UserError(
             f"storage.uri={config.storage.uri} is a folder, and the steps of a submitted run are pods: they share none",
             "Set storage.uri=s3://BUCKET/PREFIX.",
+        )
+
+
+def _check_machines(config: RunConfig) -> None:
+    training = config.training
+    if training.parallel.rendezvous is not None:
+        raise UserError(
+            f"training.parallel.rendezvous={training.parallel.rendezvous} is for machines without Kubernetes",
+            "Name a pool with training.pool=…: its pods find each other.",
+        )
+    if training.compute.device == "cuda" and training.pool is None and not config.pods.of("train").accelerators:
+        raise UserError(
+            "training.compute.device=cuda without a pool: the pod of the step train has no GPU",
+            "Name a pool with GPUs (training.pool=…, docs/gpus.md), or set training.compute.device=auto.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from llm.cluster.api import Api
@@ -15,6 +16,7 @@ from llm.cluster.trainjobs.follower.log_stream import LogStream
 from llm.cluster.trainjobs.follower.queue_news import QueueState, told_already
 from llm.cluster.trainjobs.follower.snapshot import Followed, observe
 from llm.cluster.trainjobs.follower.usage import account_so_far
+from llm.cluster.trainjobs.gpus import nodes_with
 from llm.cluster.trainjobs.trainjob import TrainJobSpec
 from llm.cluster.trainjobs.trainjob_requests import delete_trainjob
 from llm.config import ClusterConfig
@@ -37,7 +39,7 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
     state = State(account=account_so_far(before), queue=QueueState(told=told_already(before)))
     try:
         with LogStream(api.new_connection(api.timeout_seconds), CopyEvents(log, acquired.created_at)) as stream:
-            act = Act(api, followed, stream, log)
+            act = Act(api, followed, cluster.gpu_resource, stream, log)
             while True:
                 now = api.clock.now()
                 seen = observe(api, followed, partial(wanted, followed, state, now))
@@ -56,15 +58,16 @@ def follow_to_the_end(api: Api, acquired: Acquired, spec: TrainJobSpec, cluster:
 class Act:
     """Carries out the decisions; True if the training is complete."""
 
-    def __init__(self, api: Api, followed: Followed, stream: LogStream, log: EventLog) -> None:
+    def __init__(self, api: Api, followed: Followed, gpu_resource: str, stream: LogStream, log: EventLog) -> None:
         """Act on the cluster, on the stream of the training's log, and on the run's events."""
         self._api, self._followed, self._stream, self._log = api, followed, stream, log
+        self._gpu_resource = gpu_resource
 
     def __call__(self, action: Action) -> bool:
         """Do it; raises the error of Fail, and that of GiveUp."""
         match action:
             case Say(message):
-                self._log.emit(Progress(step=self._followed.spec.task, message=message))
+                self._log.emit(Progress(step=self._followed.spec.step, message=message))
             case Warn(message):
                 self._log.emit(Warned(message=message))
             case Tell(event):
@@ -99,4 +102,13 @@ class Act:
             delete_trainjob(self._api, name)
         except ServiceError as error:
             done = f"TrainJob {name} could not be deleted: {error}"
-        return UserError(obstacle.summary, *obstacle.details, done)
+        return UserError(obstacle.summary, *obstacle.details, *self._nodes(obstacle), done)
+
+    def _nodes(self, obstacle: Obstacle) -> list[str]:
+        """Which nodes have GPUs, where pods are short of them and we may see nodes."""
+        if self._gpu_resource not in obstacle.summary:
+            return []
+        with suppress(ServiceError):  # the obstacle is the news
+            if (found := nodes_with(self._api, self._gpu_resource)) is not None:
+                return [found]
+        return []

@@ -68,7 +68,7 @@ def _held(pod: Pod, ran: Ran, spec: TrainJobSpec) -> dict[str, Any]:
     amounts = {name: number for name, text in asked.items() if (number := amount(text)) is not None}
     memory = amounts.get("memory")
     return {
-        "step": spec.task, "pod": pod.name, "uid": pod.uid or None, "node": index_of(pod), "attempt": attempt_of(pod),
+        "step": spec.step, "pod": pod.name, "uid": pod.uid or None, "node": index_of(pod), "attempt": attempt_of(pod),
         "started": _seconds(ran.started), "cpu": amounts.get("cpu"),
         "memory_bytes": None if memory is None else round(memory),
         "accelerators": {name: number for name, number in amounts.items() if "/" in name and number},

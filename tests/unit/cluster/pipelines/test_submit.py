@@ -27,7 +27,7 @@ POOLS = f"{TRAINER}/v1alpha1/namespaces/kubeflow/trainingruntimes"
 
 def check_places(there: Api, config: RunConfig) -> None:
     if config.training.pool is not None:
-        check_pool_and_queue(there, config.training)
+        check_pool_and_queue(there, config.training, config.cluster)
 
 
 def submitted(kfp: KfpServer, *overrides: str) -> RunState:

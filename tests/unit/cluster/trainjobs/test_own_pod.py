@@ -10,7 +10,7 @@ import pytest
 from llm.cluster import api
 from llm.cluster.trainjobs import own_pod
 from llm.errors import UserError
-from llm.images import Image, record
+from llm.images import Image, fingerprint, record
 from tests.fakes.cluster import PODS, FakeCluster, Training
 from tests.unit.cluster.conftest import NAME, Run
 
@@ -72,11 +72,28 @@ def test_outside_of_a_pod_the_image_is_the_one_that_was_built(tmp_path: Path, mo
     for name in ("GRISTMILL_IMAGE_PREFIX", "GRISTMILL_TRAIN_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=r"no image to train with\n.*make images.*GRISTMILL_TRAIN_IMAGE"):
-        own_pod.training_image(None, tmp_path)
+        own_pod.training_image(None, "auto", tmp_path)
     (tmp_path / "build").mkdir()
     record({"train": Image("gristmill/train:0.1.0", "sha256:0", "sha256:1", 1, None, "another tree")}, tmp_path)
-    assert own_pod.training_image(None, tmp_path) == "gristmill/train@sha256:1"
+    assert own_pod.training_image(None, "auto", tmp_path) == "gristmill/train@sha256:1"
     monkeypatch.setenv("GRISTMILL_IMAGE_PREFIX", "registry:5000/team")
-    assert own_pod.training_image(None, tmp_path) == "registry:5000/team/train@sha256:1"
+    assert own_pod.training_image(None, "auto", tmp_path) == "registry:5000/team/train@sha256:1"
     monkeypatch.setenv("GRISTMILL_TRAIN_IMAGE", "mine:1")
-    assert own_pod.training_image(None, tmp_path) == "mine:1"
+    assert own_pod.training_image(None, "auto", tmp_path) == "mine:1"
+
+
+def test_a_training_on_gpus_takes_the_image_with_cuda_where_that_was_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("GRISTMILL_IMAGE_PREFIX", "GRISTMILL_TRAIN_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "build").mkdir()
+    sources = fingerprint(tmp_path)
+    made = {
+        name: Image(f"gristmill/{name}:0", "", f"sha256:{name}", 1, None, sources) for name in ("train", "train-cuda")
+    }
+    record({"train": made["train"]}, tmp_path)
+    assert own_pod.training_image(None, "cuda", tmp_path) == "gristmill/train@sha256:train"
+    record(made, tmp_path)
+    assert own_pod.training_image(None, "cuda", tmp_path) == "gristmill/train-cuda@sha256:train-cuda"
+    assert own_pod.training_image(None, "auto", tmp_path) == "gristmill/train@sha256:train"

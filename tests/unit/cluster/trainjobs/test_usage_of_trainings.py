@@ -6,7 +6,7 @@ import pytest
 
 from llm.cluster.trainjobs import run_trainjob
 from llm.cluster.trainjobs.follower.usage import Account, count_pods
-from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest
+from llm.cluster.trainjobs.trainjob import TrainJobSpec, manifest, trainjob_name
 from llm.cluster.trainjobs.trainjob_requests import training_pods
 from llm.config import RunConfig
 from llm.errors import Preempted
@@ -197,3 +197,20 @@ def test_the_team_of_pods_without_a_label_is_that_of_the_step_train(
     })  # fmt: skip
     run_trainjob.train_job("demo", config, log)("s3://b/plan.json")
     assert [(spec.team_label, spec.team) for spec in asked] == [("cost-centre", team)]
+
+
+def test_a_stage_has_a_trainjob_of_its_own_and_counts_for_the_step_train(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[TrainJobSpec] = []
+    monkeypatch.setattr(run_trainjob, "connect", lambda cluster: FakeCluster().api())
+    monkeypatch.setattr(run_trainjob, "run_trainjob", lambda api, spec, *rest, **named: asked.append(spec))
+    config = RunConfig.model_validate({"training": {"pool": "gpu"}})
+    for stage in (1, 2, None):
+        run_trainjob.train_job("demo", config, log, stage)("s3://b/plan.json")
+    assert len({trainjob_name(spec.run, spec.task) for spec in asked}) == 3
+    assert [(spec.task, spec.step) for spec in asked] == [
+        ("train-1", "train"),
+        ("train-2", "train"),
+        ("train", "train"),
+    ]

@@ -34,6 +34,8 @@ def test_what_works_in_pods_passes_without_a_word():
         ("data.path=s3://bucket/texts", "data.path=s3://bucket/texts is an address, and only files are read"),
         ("validation.suite=mine.json", "validation.suite=mine.json is a path on this machine"),
         (f"run.name={'x' * 64}", "cannot be the name of a run on a cluster\n.*up to 63 letters"),
+        ("training.compute.device=cuda", "device=cuda without a pool: the pod of the step train has no GPU"),
+        ("tracking.sinks=[mlflow,tensorbord]", "Did you mean tensorboard?"),
         ("run.name=two words", "run.name=two words cannot be the name"),
     ],
 )
@@ -41,6 +43,20 @@ def test_what_cannot_work_is_refused(override: str, message: str):
     with pytest.raises(UserError, match=message) as error:
         checked(override)
     assert "hunter2" not in str(error.value)
+
+
+def test_machines_without_kubernetes_do_not_meet_in_pods():
+    meet = [
+        "training.parallel.nodes=2",
+        "training.batch.micro_batch_size=1",
+        "training.parallel.rendezvous=node-0:29400",
+    ]
+    with pytest.raises(UserError, match="rendezvous=node-0:29400 is for machines without Kubernetes"):
+        checked(*meet)
+
+
+def test_a_sink_whose_package_is_in_the_images_alone_passes():
+    assert checked("tracking.sinks=[mlflow,wandb]") == []
 
 
 def test_a_path_that_only_the_pods_know_is_a_warning():
