@@ -29,9 +29,15 @@ TARGETS = {"torch": 0.95, "deepspeed": 0.90}
 
 def main() -> int:
     """Start the ranks; their rank 0 prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        return start_ranks(__file__, {"BENCHMARK_FOLDER": folder})
+
+
+def start_ranks(file: str, variables: dict[str, str], settings: list[str] = sys.argv[1:]) -> int:
+    """Run a benchmark's file as the ranks of the configuration, with these variables."""
     from llm.config import compose
 
-    processes = compose(sys.argv[1:]).training.parallel.processes
+    processes = compose(settings).training.parallel.processes
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     environment = {
         **os.environ,
@@ -41,9 +47,8 @@ def main() -> int:
         "DS_ACCELERATOR": "cpu",
     }
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
-               "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", __file__, *sys.argv[1:]]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        return subprocess.run(command, env={**environment, "BENCHMARK_FOLDER": folder}).returncode
+               "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", file, *settings]  # fmt: skip
+    return subprocess.run(command, env=environment | variables).returncode
 
 
 def measure(folder: Path) -> None:
@@ -115,31 +120,36 @@ def _plain_loops() -> dict[str, Callable[[], None]]:
 
 
 def _our_loops(folder: Path) -> dict[str, Callable[[], None]]:
-    import torch.distributed as dist
-
     from llm.config import TrainingConfig, compose
-    from llm.training.plan import TrainingPlan
-    from llm.training.trainer import Trainer
 
     config = compose(sys.argv[1:])
-    made = [_shards(folder, config.training.batch.tokens)] if dist.get_rank() == 0 else [None]
-    dist.broadcast_object_list(made)
-    shards, tokenizer = made[0]
+    made = shards_here(folder, config.training.batch.tokens)
     loops = {}
     for backend in TARGETS:
         parallel = {**config.training.parallel.model_dump(), "backend": {"name": backend}}
         training = TrainingConfig.model_validate({**config.training.model_dump(), "parallel": parallel})
-        (folder / backend).mkdir(exist_ok=True)
-        plan = TrainingPlan(
-            model=config.model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
-            store=(folder / "store").as_uri(), workspace=(folder / backend).as_uri(), recipe="",
-            events=str(folder / f"{backend}.jsonl"),
-        )  # fmt: skip
-        loops[backend] = _stepper(Trainer(plan, folder / backend))
+        loops[backend] = stepper(trainer_of(folder, backend, training, made))
     return loops
 
 
-def _stepper(trainer) -> Callable[[], None]:
+def trainer_of(folder: Path, name: str, training, made):
+    """A trainer of this rank with a workspace of that name, on what `shards_here` made."""
+    from llm.config import compose
+    from llm.training.plan import TrainingPlan
+    from llm.training.trainer import Trainer
+
+    shards, tokenizer = made
+    (folder / name).mkdir(exist_ok=True)
+    plan = TrainingPlan(
+        model=compose(sys.argv[1:]).model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
+        store=(folder / "store").as_uri(), workspace=(folder / name).as_uri(), recipe="",
+        events=str(folder / f"{name}.jsonl"),
+    )  # fmt: skip
+    return Trainer(plan, folder / name)
+
+
+def stepper(trainer) -> Callable[[], None]:
+    """A step of a trainer with the record of it, which begins here."""
     record, number = trainer.callbacks[0], 0
     record.started(trainer, 0, 10_000)
 
@@ -151,7 +161,17 @@ def _stepper(trainer) -> Callable[[], None]:
     return step
 
 
-def _shards(folder: Path, tokens: int):
+def shards_here(folder: Path, tokens: int, vocabulary: int = VOCABULARY):
+    """Shards and a tokenizer for all ranks, made by the first."""
+    import torch.distributed as dist
+
+    made = [_shards(folder, tokens, vocabulary)] if dist.get_rank() == 0 else [None]
+    dist.broadcast_object_list(made)
+    return made[0]
+
+
+def _shards(folder: Path, tokens: int, vocabulary: int):
+    """Noise for some steps of so many tokens, and a tokenizer's manifest."""
     import numpy as np
 
     from llm.data.shards import ShardWriter, write_meta
@@ -161,12 +181,12 @@ def _shards(folder: Path, tokens: int):
     store = Store(folder / "store")
     with store.stage("tokenizer", Recipe("tokenizer", {})) as stage:
         (stage.path / "tokenizer.json").write_text("{}")
-        tokenizer = stage.commit(TokenizerCounts(vocab_size=VOCABULARY, documents_round_tripped=0, bytes_per_token={}))
+        tokenizer = stage.commit(TokenizerCounts(vocab_size=vocabulary, documents_round_tripped=0, bytes_per_token={}))
     with store.stage("shards", Recipe("shards", {})) as stage:
         for split in ("train", "validation", "test"):
-            with ShardWriter(stage.path, split, VOCABULARY) as writer:
-                writer.add(np.random.default_rng(0).integers(0, VOCABULARY, 4 * tokens), "noise")
-        write_meta(stage.path, VOCABULARY, 0)
+            with ShardWriter(stage.path, split, vocabulary) as writer:
+                writer.add(np.random.default_rng(0).integers(0, vocabulary, 4 * tokens), "noise")
+        write_meta(stage.path, vocabulary, 0)
         return stage.commit(), tokenizer
 
 
