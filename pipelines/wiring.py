@@ -22,9 +22,11 @@ from components.pod import with_pod
 from components.report import report
 from components.reuse import reuse
 from llm.config import RunConfig
+from llm.images import TRAIN_IMAGE, cuda_image
 from llm.steps import STEPS, Step
 from llm.steps.pods import REPORT, REUSE, check_pods
 
+TRAIN = "train"
 _FOR: ContextVar[RunConfig | None] = ContextVar("configuration of the pods", default=None)
 
 
@@ -80,4 +82,6 @@ def _add(steps: Iterable[Step], config: str, tasks: dict[str, dsl.PipelineTask])
 
 def _as_pod(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
     config = _FOR.get() or RunConfig()
+    if step == TRAIN and config.training.compute.device == "cuda" and (image := cuda_image()) is not None:
+        task.set_env_variable(TRAIN_IMAGE, image)  # of the pods of a pool; the step's own has no CUDA
     return with_pod(with_environment(task.set_caching_options(False)), step, config.pods.of(step), config.cluster)

@@ -39,7 +39,12 @@ VERBS = {
     "serve": ("llm.cli.serve", "Serve the champion with Triton."),
     "fetch": ("llm.cli.fetch", "Fetch a served model out of the store into a folder, checked."),
     "rollback": ("llm.cli.rollback", "Make the previous champion the champion again."),
-    "plan": ("llm.cli.plan", "Print the size, the memory and the length of a training before it starts."),
+    "adopt": ("llm.cli.adopt", "Bring a model, a tokenizer or text that others made into the store."),
+    "plan": ("llm.cli.planning.plan", "Print the size, the memory and the length of a training before it starts."),
+    "rehearse": (
+        "llm.cli.planning.rehearse",
+        "Do a step of a training of any size without its machines: shapes, memory, traffic.",
+    ),
     "doctor": ("llm.cli.doctor", "Check this machine: libraries, processors, disk, Triton."),
     "config": ("llm.cli.config", "Print the resolved configuration."),
 }

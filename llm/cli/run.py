@@ -49,7 +49,7 @@ def command(pipeline: str, overrides: tuple[str, ...], retrain: bool, runner: st
     """
     if pipeline not in PIPELINES:
         raise UserError(f"there is no pipeline {pipeline}", nearest(pipeline, PIPELINES))
-    config = compose([*overrides, *(["run.retrain=true"] if retrain else [])])
+    config = compose([*overrides, *(["run.retrain=true"] if retrain else [])], here=runner == "subprocess")
     if dry_run:
         from llm.runner.dry_run import dry_run as foresee
 

@@ -1,6 +1,6 @@
 """One validated, frozen configuration for a whole run."""
 
-from llm.config.check import check_across_sections
+from llm.config.checks import check_across_sections
 from llm.config.decides import Decides, deciding, marked
 from llm.config.imported import import_named, mistake_in_named
 from llm.config.load import SETTINGS, compose, from_earlier_yaml, from_yaml, to_yaml, validated
@@ -14,6 +14,7 @@ from llm.config.sections import (
     ExportConfig,
     GateConfig,
     ModelConfig,
+    PlanConfig,
     PodConfig,
     PodsConfig,
     RunConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "ExportConfig",
     "GateConfig",
     "ModelConfig",
+    "PlanConfig",
     "PodConfig",
     "PodsConfig",
     "RunConfig",

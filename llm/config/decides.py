@@ -1,10 +1,15 @@
 """The effect of a setting, said once: at its field.
 
     keep_checkpoints: Annotated[int, COURSE] = 2
+    head_dim: Annotated[int | None, ADDED] = None
 
 A field without a mark decides the result, so a new field is never left out of a recipe by mistake. A mark at a field
 that holds a section is the mark of all fields in it that have none of their own. Recipes, the run's name, the
 reference page and MLflow's parameters read these marks; nothing else lists fields.
+
+`ADDED` marks a field that came later, whose default is what was done before. At its default it is left out of recipes
+and products, so a new setting keeps the ids and the hits of work that does not use it. Such a default must
+never change.
 """
 
 from __future__ import annotations
@@ -30,6 +35,11 @@ class Decides(Enum):
     """Neither: names and addresses."""
 
 
+class Added:
+    """The mark of a field that is left out while it has its default."""
+
+
+ADDED = Added()
 INPUT, COURSE, NOTHING = Decides.INPUT, Decides.COURSE, Decides.NOTHING
 
 
@@ -70,6 +80,8 @@ def deciding(section: BaseModel, *wanted: Decides, outer: Decides = Decides.RESU
     found = {}
     for name, field in type(section).model_fields.items():
         own, value = mark(field, outer), getattr(section, name)
+        if ADDED in field.metadata and value == field.get_default(call_default_factory=True):
+            continue
         if isinstance(value, BaseModel):
             if inner := deciding(value, *wanted, outer=own):
                 found[name] = inner

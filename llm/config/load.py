@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from llm.config.check import check_across_sections
+from llm.config.checks import check_across_sections
 from llm.config.decides import is_section, section_of_entries
+from llm.config.derived.micro_batch import with_largest, without_auto
 from llm.config.named import NamedSection, choice, is_seam
 from llm.config.renamed import up_to_date, what_replaces
 from llm.config.sections import RunConfig, Section
@@ -26,11 +27,11 @@ SETTINGS = Path(__file__).resolve().parent / "settings"
 """The folder of the named settings: Hydra's groups, and the expectation suites. It is installed with the package."""
 
 
-def compose(overrides: Sequence[str] = (), settings: Path = SETTINGS) -> RunConfig:
+def compose(overrides: Sequence[str] = (), settings: Path = SETTINGS, *, here: bool = True) -> RunConfig:
     """The configuration that `settings/config.yaml` and the overrides make; raises UserError for any mistake.
 
     Hydra composes the groups (`model=small`); values (`data.path=texts/*.txt`) are set afterwards, so that a path
-    may hold any character without Hydra's quoting.
+    may hold any character without Hydra's quoting. `here`: its steps run on this machine, whose memory is theirs.
     """
     parsed = [_parse(override, settings) for override in overrides]
     from hydra import compose as hydra_compose
@@ -44,7 +45,7 @@ def compose(overrides: Sequence[str] = (), settings: Path = SETTINGS) -> RunConf
     values = [(_path(key), value) for key, value, is_group in parsed if not is_group]
     for path, value in sorted(values, key=lambda one: _seam_that_is_chosen(one[0]) is None):  # the choices first
         _set(document, path, value)
-    return validated(document)
+    return validated(document, here=here)
 
 
 def from_yaml(text: str) -> RunConfig:
@@ -76,12 +77,15 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def validated(document: Any) -> RunConfig:
+def validated(document: Any, *, here: bool = True) -> RunConfig:
     """A checked configuration from plain data; raises UserError naming key, value and what is allowed."""
+    document, asks_for_largest = without_auto(document)
     try:
         config = RunConfig.model_validate(document)
     except ValidationError as error:
         raise UserError(*_explain(error, document)) from error
+    if asks_for_largest:
+        config = with_largest(config, here)
     check_across_sections(config)
     return config
 

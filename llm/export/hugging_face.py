@@ -11,9 +11,9 @@ import numpy as np
 
 from llm.export.reference import Reference
 from llm.export.tolerance import Check, largest
+from llm.model.foreign import INDEX
 from llm.storage import Manifest
 
-WEIGHTS_AND_CONFIG = ("config.json", "model.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 LOGIT_TOLERANCE = 1e-4
 """Largest difference of a logit between `transformers` and the checkpoint.
@@ -26,7 +26,8 @@ our tests and of our image. A wrong weight or a wrong rotation makes far more.
 def write_folder(checkpoint: Manifest, tokenizer: Manifest, folder: Path) -> None:
     """Put weights, config and tokenizer together; raises DamagedError if one is not what its manifest says."""
     folder.mkdir()
-    for source, names in ((checkpoint, WEIGHTS_AND_CONFIG), (tokenizer, TOKENIZER)):
+    model = [entry.path for entry in checkpoint.files if entry.path.endswith((".safetensors", INDEX, "config.json"))]
+    for source, names in ((checkpoint, model), (tokenizer, TOKENIZER)):
         for name in names:
             shutil.copyfile(source.file(name), folder / name)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from llm.config import ModelConfig
+from llm.model.foreign import files_of
 from llm.model.rotary import rotary_tables
 
 OPSET = 18
@@ -29,7 +30,9 @@ def read_weights(checkpoint: Path) -> Weights:
     """The tensors of a checkpoint's folder."""
     from safetensors.numpy import load_file
 
-    weights: Weights = load_file(checkpoint / "model.safetensors")
+    weights: Weights = {}
+    for path in files_of(checkpoint):
+        weights |= load_file(path)
     return weights
 
 
@@ -46,7 +49,7 @@ class _Graph:
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
         self.weights = weights
-        self.head_size = config.hidden_size // config.num_attention_heads
+        self.head_size = config.head_size
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.config import ModelConfig
+from llm.config.families import read
 from llm.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def export(precision: str, checkpoint: Path, folder: Path, references: Sequence[
     """
     from llm.export import standard_onnx
 
-    document = json.loads((checkpoint / "config.json").read_text())
-    model = ModelConfig(**{name: document[name] for name in ModelConfig.model_fields})
+    config = checkpoint / "config.json"
+    model, _ = read(json.loads(config.read_text()), str(config))
     folder.mkdir()
     with tempfile.TemporaryDirectory() as graphs:
         graph = Path(graphs) / "model.onnx"
@@ -106,7 +107,7 @@ def _build(precision: str, model: ModelConfig, graph: Path) -> bytes:
 def _profile(profile: Any, model: ModelConfig) -> Any:
     """Shapes that the engine takes: one token up to the whole context, with an empty cache up to a full one."""
     batch, context = MAX_BATCH_SIZE, model.max_position_embeddings
-    heads, head_size = model.num_key_value_heads, model.hidden_size // model.num_attention_heads
+    heads, head_size = model.num_key_value_heads, model.head_size
     profile.set_shape("input_ids", (1, 1), (batch, 1), (batch, context))
     for layer in range(model.num_hidden_layers):
         for what in ("key", "value"):
@@ -136,7 +137,7 @@ def _run(context: Any, model: ModelConfig, ids: Any, vocab_size: int) -> Any:
     """Logits of one sequence read with an empty cache, [T, V]."""
     import torch
 
-    heads, head_size = model.num_key_value_heads, model.hidden_size // model.num_attention_heads
+    heads, head_size = model.num_key_value_heads, model.head_size
     tensors = {"input_ids": ids, "logits": torch.empty(1, ids.shape[1], vocab_size, device="cuda")}
     for layer in range(model.num_hidden_layers):
         for what in ("key", "value"):

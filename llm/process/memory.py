@@ -1,4 +1,4 @@
-"""Peak memory of a process and everything it started, here or in containers.
+"""Memory: the most that this process may have, and the peak of it and of everything it started, also in containers.
 
 The unit of account is the proportional set size (PSS): pages shared by several processes count once, so the
 sum over the tree is what the run really needs. Linux only; elsewhere the peak is None.
@@ -12,7 +12,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from llm.process.control_groups import ROOT, limits
+
 SAMPLE_SECONDS = 2.0
+VERSION_1, VERSION_2 = ("memory.limit_in_bytes",), ("memory.max",)
+
+
+def usable_bytes(root: Path = ROOT) -> int:
+    """This machine's memory, or less by a limit of the container. It does not depend on what is free now."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    found += [int(words[0]) for words in limits(root, "memory", VERSION_1, VERSION_2) if words and words[0].isdigit()]
+    return min(found)
 
 
 class MemorySampler:

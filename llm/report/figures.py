@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llm.evaluation.words import column, direction, heading, short, title
-from llm.words import MISSING, duration, in_one_line, scaled, size
+from llm.words import MISSING, duration, hours, in_one_line, money, scaled, size
 
 NO_BREAK = "\u00a0"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -73,7 +73,8 @@ def unbroken(words: Callable[[float | None], str]) -> Callable[[float | None], s
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "against": against, "column": column, "count": count, "direction": direction, "duration": unbroken(duration),
-    "figure": figure, "fixed": fixed, "heading": heading, "in_one_line": in_one_line, "measured": measured,
+    "figure": figure, "fixed": fixed, "heading": heading, "hours": hours,
+    "in_one_line": in_one_line, "measured": measured, "money": money,
     "percent": percent, "scaled": scaled, "short": short, "signed": signed, "size": unbroken(size), "title": title,
     "weight": weight,
 }  # fmt: skip

@@ -12,9 +12,10 @@ from llm.evaluation.gate.words import verdict_in_words
 from llm.evaluation.words import heading, quantity
 from llm.runs.accounts import account_of, in_one_line
 from llm.runs.attempt import Attempt, last_attempt
+from llm.runs.event_kinds import TrainStep
 from llm.runs.folder import RunFolder
 from llm.storage.products import GateCounts
-from llm.words import duration
+from llm.words import duration, hours, money
 
 WIDTH, UNBROKEN = 100, "\x1f"
 """Characters of a line of times; a space within one, which no line ends at."""
@@ -27,7 +28,7 @@ def last_lines(folder: RunFolder, report: str) -> list[str]:
     attempt = last_attempt(folder.events)
     parts = (_scores, _verdict, _model, _served)
     lines = [line for part in parts for line in _readable(part, folder, attempt)]
-    return [*lines, *_times(attempt), *_cost(folder), f"report {report}"]
+    return [*lines, *_times(attempt), *_trained(attempt), *_cost(folder), f"report {report}"]
 
 
 def made(folder: RunFolder) -> dict[str, Any]:
@@ -108,6 +109,14 @@ def _times(attempt: Attempt) -> Iterator[str]:
         yield from (line.replace(UNBROKEN, " ") for line in lines)
     if reused:
         yield f"reused: {', '.join(reused)}"
+
+
+def _trained(attempt: Attempt) -> Iterator[str]:
+    """The devices' time of the training, if it worked in this attempt."""
+    last = next(reversed(attempt.of_kind(TrainStep)), None)
+    if last is not None and last.device_seconds is not None:
+        cost = "" if last.cost is None else f", which cost {money(last.cost)}"
+        yield f"the training took {hours(last.device_seconds)} device-hours{cost}, over all its attempts"
 
 
 def _cost(folder: RunFolder) -> Iterator[str]:

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm.adoption.find import refuse_folders
 from llm.config import PodConfig, PodsConfig, RunConfig
 from llm.config.quantity import cores, size_bytes
 from llm.data.sources import source_of
 from llm.errors import ServiceError, UserError
-from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, unbuilt
+from llm.images import NAMES, PROJECT, TRAIN_IMAGE, Image, built, cuda_image, unbuilt
 from llm.process.home import home_folder
 from llm.runner.mounts import SCRATCH, Place, places
 from llm.runs.folder import RunFolder
@@ -35,7 +36,7 @@ LABEL = "io.gristmill.run"
 SHARED_MEMORY = "1g"
 """Of a container; docker's 64 MB are too little for ranks that exchange tensors."""
 PASSED_ON = re.compile(
-    r"(AWS|GRISTMILL|LC|MLFLOW)_\w+|(HTTP|HTTPS|NO|ALL)_PROXY|KUBECONFIG|LANG|OMP_NUM_THREADS|REQUESTS_CA_BUNDLE"
+    r"(AWS|GRISTMILL|LC|MLFLOW|WANDB)_\w+|(HTTP|HTTPS|NO|ALL)_PROXY|KUBECONFIG|LANG|OMP_NUM_THREADS|REQUESTS_CA_BUNDLE"
     r"|SSL_CERT_FILE|TMPDIR|TZ",
     re.IGNORECASE,
 )
@@ -60,6 +61,7 @@ class Containers:
         try:
             self._images = self._built(_image_names(pipeline))
             places(config)
+            refuse_folders(config)
         except UserError:
             self._close()
             raise
@@ -116,7 +118,8 @@ class Containers:
         shared = places(config)
         environment = _environment(config)
         if "train" in self._images:
-            environment.setdefault(TRAIN_IMAGE, self._images["train"].pinned)
+            cuda = cuda_image() if config.training.compute.device == "cuda" else None
+            environment.setdefault(TRAIN_IMAGE, cuda or self._images["train"].pinned)
         assert self._label is not None
         key, _, value = self._label.partition("=")
         return {

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from llm.adoption.find import check_adopted
 from llm.config import RunConfig, to_parameter, to_yaml, without_secrets
 from llm.errors import EXIT_FAULT, EXIT_OK, GateNotPassed, Preempted
 from llm.process.memory import MemorySampler
@@ -105,6 +106,7 @@ def run_locally(
     """
     steps = steps or Subprocesses()
     warnings = [*preflight(config), *steps.check(pipeline, config)]
+    check_adopted(config)
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"name": config.run.name or run_name(name, config)})}
     )

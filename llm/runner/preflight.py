@@ -13,11 +13,13 @@ from llm.storage import Store, is_s3
 from llm.storage.recipe.sources import check_sources
 from llm.tracking.mlflow_check import check_mlflow
 from llm.tracking.sink import find_sinks
+from llm.training.estimate.fit import check_memory
 
 
 def offline_preflight(config: RunConfig) -> None:
     """Raise UserError for a setting that a later step would refuse, if that is known without a server or the store."""
     check_pods(config)
+    check_memory(config)
     suite_path(config.validation.suite)
     check_metrics(config.evaluation, config.gate)
     check_sources(config.training.modules)

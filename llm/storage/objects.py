@@ -42,8 +42,11 @@ class Objects(Protocol):
     def put(self, path: Path, name: str) -> FileEntry:
         """Take a file of this machine over, and describe it; afterwards it may be gone from where it was."""
 
-    def fetch(self, entry: FileEntry, into: Path) -> Path:
-        """A file of this machine with exactly that content, in place or below `into`; raises DamagedError."""
+    def fetch(self, entry: FileEntry, into: Path, *, checked: bool = False) -> Path:
+        """A file of this machine with exactly that content, in place or below `into`; raises DamagedError.
+
+        With `checked` the caller knows the content of what is in place already, and it is not read for its hash again.
+        """
 
     def problem(self, entry: FileEntry) -> str | None:
         """The fault of a content, in a few words; None if it is as described."""

@@ -26,8 +26,9 @@ class Tokenizer:
         added = {token["content"]: int(token["id"]) for token in parsed["added_tokens"]}
         self.end_of_text = added[END_OF_TEXT]
         """Id of the token before every document."""
-        self.vocab_size = len(parsed["model"]["vocab"]) + len(added)
-        """Entries, the special one included."""
+        self.vocab_size = 1 + max(*parsed["model"]["vocab"].values(), *added.values())
+        """Entries, the special ones included; GPT-2's file has its special one in the vocabulary too."""
+        self._special = np.asarray(sorted(added.values()), dtype=np.uint32)
         self._encoder: Encoder = GigatokenEncoder(document)
 
     def encode(self, text: str) -> list[int]:
@@ -46,13 +47,13 @@ class Tokenizer:
         return self._encoder.encode_batch(texts)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """The text of ids; end-of-text tokens are left out, bytes that are not UTF-8 become U+FFFD."""
+        """The text of ids; special tokens are left out, bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Sequence[int] | Ids) -> bytes:
-        """The bytes of ids, end-of-text tokens left out: exact, where a cut may fall inside a character."""
+        """The bytes of ids, special tokens left out: exact, where a cut may fall inside a character."""
         kept = np.asarray(ids, dtype=np.uint32)
-        return self._encoder.decode(kept[kept != self.end_of_text])
+        return self._encoder.decode(kept[~np.isin(kept, self._special)])
 
 
 def load(folder: Path) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ from llm.runs.event_kinds import (
     Versions,
 )
 
-TRAINING_METRICS = ("loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory_bytes")
+TRAINING_METRICS = (
+    "loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory_bytes", "cost", "data_seconds",
+    "checkpoint_seconds", "loss_scale",
+)  # fmt: skip
+LARGEST_LOSS = 700.0
 ORIGIN = ("pipeline", "command", "config_sha256", "kfp_run")
 STOPPED = Preempted.exit_code
 
@@ -71,8 +76,12 @@ def _values(event: Event) -> Iterator[tuple[str, float | None]]:
     match event:
         case TrainStep():
             yield from ((f"train/{name}", getattr(event, name)) for name in TRAINING_METRICS)
+            yield from ((f"train/lr/{number}", rate) for number, rate in enumerate(event.rates or ()))
+            yield "train/device_hours", None if event.device_seconds is None else event.device_seconds / 3600
         case TrainValidation():
             yield "validation/loss", event.loss
+            yield "validation/perplexity", _perplexity(event.loss)
+            yield "validation/bits_per_byte", event.bits_per_byte
         case TrainPlan():
             yield "train/parameters", event.parameters
             yield "train/world_size", event.world_size
@@ -85,6 +94,11 @@ def _values(event: Event) -> Iterator[tuple[str, float | None]]:
         case RunFinished():
             yield "seconds/run", event.seconds
             yield "memory/peak_bytes", event.peak_memory_bytes
+
+
+def _perplexity(loss: float) -> float | None:
+    """e to the loss in nats a token; None where it is too large for a number."""
+    return math.exp(loss) if loss < LARGEST_LOSS else None
 
 
 def _allowed(name: str) -> str:

@@ -21,17 +21,22 @@ from llm.runs.event_kinds import (
     Judged,
     Progress,
     Queued,
+    RankSlow,
+    RolledBack,
+    StartsFrom,
     StepExplained,
     StepFailed,
     StepFinished,
     StepStarted,
     TrainingChanged,
     TrainingDiscarded,
+    TrainingHangs,
     TrainJobBegun,
     TrainPlan,
     TrainResumed,
     TrainStep,
     TrainValidation,
+    UpdateSkipped,
     Warned,
 )
 from llm.runs.events import read_events
@@ -152,12 +157,42 @@ def lasting_line(event: Event) -> str | None:
             return f"{'train':<10} TrainJob {event.namespace}/{event.name} {event.how}"
         case Queued() | Evicted() | Admitted():
             return f"{'train':<10} {queue_words(event)}"
+        case StartsFrom():
+            new = (
+                f", {event.of_parts:,} of their parts, {event.of_all:,} of all"
+                if event.of_parts or event.of_all
+                else ""
+            )
+            return (
+                f"{'train':<10} starts from checkpoint {event.checkpoint}: {event.kept:,} rows of the vocabulary{new}"
+            )
         case TrainingChanged():
             return f"{'train':<10} at step {event.step:,} it goes on with another recipe: {in_one_line(event.changes)}"
+        case UpdateSkipped():
+            return (
+                f"{'train':<10} step {event.step:,} is a spike, its update is skipped: loss {event.loss:.3f} (limit"
+                f" {event.loss_limit:.3f}), gradient norm {event.grad_norm:.3g} (limit {event.grad_norm_limit:.3g})"
+            )
+        case RolledBack():
+            return (
+                f"{'train':<10} step {event.step:,}: spikes in a row, so it goes on from step {event.to:,} with the"
+                f" batches after them (rollback {event.number})"
+            )
+        case RankSlow():
+            times = f"{event.seconds / event.usual_seconds:.1f} times" if event.usual_seconds else "longer than"
+            return (
+                f"{'train':<10} step {event.step:,}: rank {event.rank} on {event.host} takes {times} the others' time"
+            )
+        case TrainingHangs():
+            who = in_one_line(event.silent) if event.silent else "all ranks of this machine answer"
+            return (
+                f"{'train':<10} no step after {event.step:,} for {duration(event.seconds)}: {who}. Stacks: {event.log}"
+            )
         case TrainResumed():
             return f"{'train':<10} goes on from the checkpoint at step {event.step:,}"
         case TrainValidation():
-            return f"{'train':<10} step {event.step:,}  validation loss {event.loss:.3f} nats/token"
+            bits = "" if event.bits_per_byte is None else f"  {event.bits_per_byte:.3f} bits/byte"
+            return f"{'train':<10} step {event.step:,}  validation loss {event.loss:.3f} nats/token{bits}"
         case Judged():
             return "\n".join(f"{'gate':<10} {line}" for line in event.words)
         case Warned():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import json
 import pkgutil
@@ -17,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from llm.config import TrackingConfig, import_named, mistake_in_named, nearest
 from llm.errors import GristmillError, UserError
@@ -67,16 +68,25 @@ class EventSink(ABC):
     """A sink that takes one event after the other, in order.
 
     A file in `tracking/` in the run's folder says how far it got, so each event comes once. After a crash in between
-    the last event comes again. Where pods put the log together in another order, the whole log comes again. An
-    exception of `take` leaves this event and those after it pending.
+    the last event comes again, with the `state` that was kept before it. Where pods put the log together in another
+    order, the whole log comes again, with an empty state. An exception of `take` leaves this event and those after it
+    pending.
     """
 
     name: str
     is_live: bool = False
+    package: str | None = None
+    """Package that it imports when it works; without it the run is refused before its first step."""
+    state: dict[str, Any]
+    """Whatever `take` must know in the next process, in JSON: it is kept together with the place in the log."""
 
     def __init__(self, folder: RunFolder, config: TrackingConfig) -> None:
         """Follow the run in `folder`."""
         self.folder, self.config = folder, config
+
+    def is_intact(self) -> bool:
+        """Whether what was taken is still where it was put; if not, the whole log comes again, with an empty state."""
+        return True
 
     @abstractmethod
     def take(self, event: Event) -> None:
@@ -97,7 +107,7 @@ class EventSink(ABC):
         sent, error = 0, None
         try:
             with only_process_in(self.folder.tracking / self.name, wait_seconds=WAIT_SECONDS):
-                for event, after in read_events(self.folder.events, self._offset()):
+                for event, after in read_events(self.folder.events, self._begin()):
                     self.take(event)
                     self._keep(after)
                     sent += 1
@@ -114,19 +124,29 @@ class EventSink(ABC):
         return self.folder.tracking / f"{self.name}.json"
 
     def _keep(self, offset: int) -> None:
-        place = {"offset": offset, "last": bytes_before(self.folder.events, offset)}
+        place = {"offset": offset, "last": bytes_before(self.folder.events, offset), "state": self.state}
         write_atomically(self._place, json.dumps(place) + "\n")
+
+    def _begin(self) -> int:
+        """The start of the next event, with the state that belongs there."""
+        offset, self.state = self._kept()
+        if not self.is_intact():
+            offset, self.state = 0, {}
+        return offset
 
     def _offset(self) -> int:
         """The start of the next event: 0 if the file of the place is missing or torn, or belongs to another log."""
+        return self._kept()[0]
+
+    def _kept(self) -> tuple[int, dict[str, Any]]:
         if not self._place.is_file():
-            return 0
+            return 0, {}
         try:
             place = json.loads(self._place.read_text(encoding="utf-8"))
             is_there = place["last"] == bytes_before(self.folder.events, place["offset"])
-            return int(place["offset"]) if is_there else 0
+            return (int(place["offset"]), dict(place.get("state", {}))) if is_there else (0, {})
         except (ValueError, TypeError, KeyError):
-            return 0
+            return 0, {}
 
 
 def open_sinks(folder: RunFolder, config: TrackingConfig) -> list[Sink]:
@@ -192,8 +212,18 @@ def _find(name: str) -> MakeSink:
         raise UserError(f"tracking.sinks: {module_name}:{attribute} has no {lacking}", SHOWN)
     if inspect.isclass(found) and issubclass(found, EventSink):  # another class may name its sinks when it makes them
         _check_name(f"{module_name}:{attribute}", getattr(found, "name", None))
+    _check_package(name, getattr(found, "package", None))
     make: MakeSink = found
     return make
+
+
+def _check_package(name: str, package: object) -> None:
+    """Raise UserError if the package that a sink imports is not installed."""
+    if isinstance(package, str) and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"tracking.sinks: {name} needs the package {package}, which is not installed here",
+            f"Run pip install {package}; on a cluster, in the images of the steps `train` and `report` too.",
+        )
 
 
 def _source_of(name: str) -> tuple[str, str]:

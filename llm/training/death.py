@@ -3,11 +3,14 @@
 When one rank ends, torchrun ends the others with SIGTERM, and those that wait for it lose their connection. So the end
 of most ranks is only a consequence. The causes are looked for in this order:
 
+0. A device failed, as a rank's own words say (`llm.training.guards.device_fault`): out of memory (2), or broken (75).
 1. A rank failed by its own fault: it left its traceback, and did not merely lose another rank. A fault of ours.
 2. A rank crashed (SIGSEGV and the like): it has left nothing but torchrun's note of it. A fault of ours.
-3. A rank was killed (SIGKILL: the kernel for lack of memory, or somebody): a preemption.
-4. Other signals, the end of torchrun itself, and lost connections, whose cause is on another node: preemptions too.
-5. Anything else: a fault of ours, with the end of the log.
+3. A rank did not answer while no step came (`llm.training.guards.hang`): an outage.
+   NCCL ended ranks that waited for another one: an outage too.
+4. A rank was killed (SIGKILL: the kernel for lack of memory, or somebody): a preemption.
+5. Other signals, the end of torchrun itself, and lost connections, whose cause is on another node: preemptions too.
+6. Anything else: a fault of ours, with the end of the log.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ import re
 import signal
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm.errors import Preempted
+from llm.training.guards.device_fault import NCCL, device_fault, waited_in_vain
 
 FAULT = "fault-"
 LAST_LINES = 15
@@ -56,7 +61,8 @@ def leave_fault(folder: Path, rank: int, error: BaseException) -> None:
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether a collective operation failed since another rank is gone."""
-    return isinstance(error, RuntimeError) and _LOST_CONNECTION.search(str(error)) is not None
+    words = str(error)
+    return isinstance(error, RuntimeError) and any(one.search(words) for one in (_LOST_CONNECTION, NCCL))
 
 
 def take_faults(folder: Path) -> list[Fault]:
@@ -69,19 +75,38 @@ def take_faults(folder: Path) -> list[Fault]:
     return sorted(faults, key=lambda fault: fault.at)
 
 
-def death(log: Path, faults: list[Fault], torchrun_code: int, stop_requested: bool, last_checkpoint: str) -> Exception:
-    """The error when the ranks ended without an outcome; `last_checkpoint` says where the training continues."""
+def death(
+    log: Path, faults: list[Fault], torchrun_code: int, stop_requested: bool, last_checkpoint: str,
+    silent: Sequence[str] = (),
+) -> Exception:  # fmt: skip
+    """The error when the ranks ended without an outcome; `last_checkpoint` says where the training continues.
+
+    `silent`: the ranks that did not answer in the end, in words.
+    """
+    again = f"{last_checkpoint} Run the same command to go on."
+    for fault in faults:
+        if (found := device_fault(fault.traceback, fault.rank, again)) is not None:
+            return found
     for fault in faults:
         if not fault.lost_a_rank:
             return _of_ours(f"rank {fault.rank} of the training failed", log, fault.traceback)
     text = log.read_text(errors="replace") if log.exists() else ""
     signals = {-int(code): int(rank) for rank, code in reversed(_RANK_DEATH.findall(text))}
+    if not stop_requested and (found := device_fault(text, signals.get(signal.SIGABRT), again)) is not None:
+        return found
     for number in CRASHES:
         if number in signals:
             return _of_ours(f"rank {signals[number]} of the training crashed ({number.name})", log, text)
-    again = f"{last_checkpoint} Run the same command to go on."
+    if stop_requested and silent:
+        return Preempted(f"stopped on request, and nothing was saved at that: {', '.join(silent)}", again)
     if stop_requested:
         return Preempted("stopped on request before a rank could save", again)
+    if silent:
+        return Preempted(
+            f"no step of the training came for long: {', '.join(silent)}", f"The stacks are in {log}.", again
+        )
+    if (waited := waited_in_vain(text, again)) is not None:
+        return waited
     for number in KILLS:
         if number in signals:
             what = f"rank {signals[number]} of the training was killed ({number.name})"

@@ -1,9 +1,9 @@
 """Which training it is, and whether it may go on after a change.
 
-The *identity* names the place of the checkpoints: data, model, seed, batch, optimizer and schedule. The *recipe* names
-the product: all of that, and the code, the libraries, the ranks and the length. So a training that was cut off is found
-again after an update, and `training.on_change` says what becomes of it (in a folder; a store in S3 has no lock between
-machines, so there the recipe names the checkpoints too):
+The *identity* names the place of the checkpoints: data, model, first weights, seed, batch, optimizer and schedule. The
+*recipe* names the product: all of that, and the code, the libraries, the ranks and the length. So a training that was
+cut off is found again after an update, and `training.on_change` says what becomes of it (in a folder; a store in S3 has
+no lock between machines, so there the recipe names the checkpoints too):
 
     continue   it goes on; the log and the checkpoint say what changed, and at which step
     refuse     nothing is done; the error says what changed
@@ -27,7 +27,10 @@ from llm.runs.events import EventLog
 from llm.storage import Manifest, Objects, Recipe
 from llm.storage.recipe import Parts, changes
 from llm.training.checkpoint.find import checkpoint_names, complete_names, remove_checkpoint, step_of
-from llm.training.plan import STEPS
+from llm.training.checkpoint.keep import ENDED
+from llm.training.guards.budget import SPENT
+from llm.training.guards.rollback import ROLLBACK
+from llm.training.plan import STEPS, THREADS
 from llm.words import in_one_line
 
 RECIPE, CHANGES = "recipe.json", "changes.json"
@@ -35,7 +38,9 @@ MAY_CHANGE = ("length", "compute", "parallel", "validation", "batch.micro_batch_
 """Settings of `training` that are in the recipe and not in the identity."""
 
 
-def training_identity(model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest) -> Recipe:
+def training_identity(
+    model: ModelConfig, training: TrainingConfig, shards: Manifest, tokenizer: Manifest, start: Manifest | None = None
+) -> Recipe:
     """The recipe without all that may change while the training goes on; its key names the checkpoints."""
     settings = deciding(training)
     for name in MAY_CHANGE:
@@ -44,14 +49,14 @@ def training_identity(model: ModelConfig, training: TrainingConfig, shards: Mani
         for section in sections:
             part = part[section]
         del part[last]
-    return Recipe("training", {"model": deciding(model), "training": settings}, [shards, tokenizer])
+    parents = [shards, tokenizer, *([] if start is None else [start])]
+    return Recipe("training", {"model": deciding(model), "training": settings}, parents)
 
 
 def settle(workspace: Objects, recipe: Recipe, training: TrainingConfig, log: EventLog) -> None:
     """Say what becomes of the checkpoints of this training that another recipe made, and keep the recipe.
 
-    The caller holds the training's lock. Raises UserError with `refuse`, naming what changed, and for ranks or a
-    backend that cannot continue the newest checkpoint.
+    The caller holds the training's lock. Raises UserError with `refuse`, naming what changed.
     """
     made, before = complete_names(workspace), recorded(workspace)
     found = [str(change) for change in changes(before.parts, recipe.parts)] if before is not None else []
@@ -67,28 +72,24 @@ def settle(workspace: Objects, recipe: Recipe, training: TrainingConfig, log: Ev
             log.emit(Warned(message=f"the checkpoints up to step {step} are removed: {words}"))
             for name in checkpoint_names(workspace):
                 remove_checkpoint(workspace, name)
+            for name in (SPENT, ROLLBACK):
+                workspace.remove(name)
             made = []
         else:
-            _refuse_other_ranks(found, made[-1])
             log.emit(TrainingChanged(step=step, changes=found))
             workspace.write(
                 CHANGES, json.dumps([*changes_so_far(workspace), {"step": step, "changes": found}]).encode()
             )
+    workspace.remove(ENDED)
     if not made:
         workspace.remove(CHANGES)
     if not made or any(line.startswith("config training.length.") for line in found):
         workspace.remove(STEPS)  # measured for another recipe
+    if any(line.startswith("config training.parallel.") for line in found):
+        for name in workspace.names(THREADS):
+            workspace.remove(name)  # of the ranks that it had
     attempt = {"run": log.path.parent.name, "time": time.time(), "parts": recipe.parts}
     workspace.write(RECIPE, json.dumps(attempt, default=str).encode())
-
-
-def _refuse_other_ranks(found: list[str], checkpoint: str) -> None:
-    """Raise UserError now, before the recipe is kept, if ranks or backend are others: their states lie by rank."""
-    if ranks := [line for line in found if line.startswith("config training.parallel.")]:
-        raise UserError(
-            f"{checkpoint} cannot be continued by other ranks or another backend yet: {in_one_line(ranks)}",
-            "Set them as they were, or training.on_change=anew, which starts at step 0.",
-        )
 
 
 @dataclass(frozen=True)

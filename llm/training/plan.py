@@ -18,6 +18,8 @@ from llm.storage.products import TokenizerCounts
 
 PLAN = "plan.json"
 STEPS = "steps.json"
+THREADS = "threads-"
+"""Beginning of the names of files with the threads of a node's ranks."""
 OUTCOME = "outcome.json"
 OUTCOME_BYTES = 16_384
 
@@ -31,6 +33,8 @@ class TrainingPlan(BaseModel):
     training: TrainingConfig
     shards: Manifest
     tokenizer: Manifest
+    start: Manifest | None = None
+    """Checkpoint whose weights are the first ones; None: they are drawn."""
     end_of_text: int
     store: str
     """URI of the store that the checkpoint is published in."""

@@ -73,7 +73,7 @@ def read_plan(uri: str) -> TrainingPlan:
     except ValidationError as error:
         first = error.errors()[0]
         raise _of_another_tree(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    here = training_recipe(plan.model, plan.training, plan.shards, plan.tokenizer).key
+    here = training_recipe(plan.model, plan.training, plan.shards, plan.tokenizer, plan.start).key
     if here != plan.recipe:
         raise _of_another_tree(f"recipe {here}, not {plan.recipe}")
     return plan

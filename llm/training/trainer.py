@@ -7,183 +7,143 @@ checkpoint is the same training, bit for bit. Callbacks do all that happens afte
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from llm.config.sections.training import CallbackConfig
 from llm.data.shards import TokenShards
 from llm.data.shards.loader import Loader
-from llm.errors import Preempted, UserError
-from llm.model import Decoder, initialise
+from llm.errors import Preempted
 from llm.process.signals import while_signals
 from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.training.backend import Backend
-from llm.training.built import built
-from llm.training.callbacks import Callback, StepDone
-from llm.training.callbacks._record import Record
-from llm.training.callbacks._save import Save
+from llm.training.callbacks import StepDone
+from llm.training.callbacks._all import added, in_order
 from llm.training.callbacks._validate import Validate
-from llm.training.checkpoint.find import TrainingState
-from llm.training.meters import memory_bytes
+from llm.training.checkpoint.history import History
+from llm.training.checkpoint.saver import Saver
+from llm.training.guards.budget import Budget
+from llm.training.guards.divergence import refuse_divergence
+from llm.training.guards.rollback import batch_of
+from llm.training.guards.spikes import Spikes, Verdict
 from llm.training.plan import TrainingPlan
+from llm.training.rank.device import device_of, unused_gpu
+from llm.training.rank.first_rows import first_rows
+from llm.training.rank.mesh import Mesh
+from llm.training.rank.meters import Wait
+from llm.training.rank.task import Task
 from llm.training.resume import resume
 from llm.training.schedule import learning_rate
-
-WARM_UP_STEPS = 2
-MEASURE_STEPS = 3
-MEASURE_FRACTION = 0.01
-NO_BF16 = "training.compute.precision=bf16 has no effect: this processor has no arithmetic for it, so it is fp32"
 
 
 class Trainer:
     """One rank of a training; all ranks run the same code at the same time."""
 
-    def __init__(self, plan: TrainingPlan, folder: Path) -> None:
+    def __init__(self, plan: TrainingPlan, folder: Path, began: float | None = None) -> None:
+        """`began`: when this process did, by `time.monotonic`; None: now."""
         self.plan, self.scratch, self.config = plan, folder, plan.training
         self.workspace = plan.objects
-        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.device, self.mesh = device_of(self.config.compute.device), Mesh.here(self.config.parallel)
+        self.rank, self.world = self.mesh.rank, self.mesh.ranks
         self.log = EventLog(plan.events)
-        self.history: list[dict[str, Any]] = []
-        """Rank 0's: a line for each step and each validation, which a checkpoint holds."""
-        self._stop_requested = False
+        self.history = History()
+        """The first rank's."""
+        self.rolled_back: list[dict[str, int]] = []
+        """The lines of the history about rollbacks, on all ranks."""
+        self.saver = Saver()
+        self.data_wait, self.checkpoint_wait = Wait(), Wait()
+        self.budget = Budget(self.config.budget, self.world, began)
+        self.is_stopping = False
+        """Whether this rank was asked to stop."""
+        self._warnings = [unused_gpu(self.config.compute.device), self.device.use(self.config.compute.precision)]
+        if self.config.compute.deterministic:
+            self.device.be_deterministic()
         batch = self.config.batch
-        if self.config.compute.precision == "bf16":
-            torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
-        shards = TokenShards.open(plan.shards)
-        sequences = batch.tokens // batch.sequence_length
-        self.loader = Loader(shards.tokens("train"), batch.sequence_length, sequences, self.config.seed)
-        self.fingerprint = shards.fingerprint
-        self.model = Decoder(plan.model, plan.vocab_size)
-        initialise(self.model, self.config.seed)
-        self.backend: Backend = self.config.parallel.backend.build()
-        self._wrapped = self.backend.wrap(self.model, self.config)
-        self.validate = Validate(self, shards)
-        self.added: list[Callback] = [_callback(callback) for callback in self.config.callbacks]
+        self.shards = TokenShards.open(plan.shards)
+        length = batch.sequence_length
+        self.loader = Loader(
+            self.shards.tokens("train"), length, batch.tokens // length, self.config.seed,
+            lambda step: batch.tokens_before(step) // length,
+        )  # fmt: skip
+        with first_rows(plan.start) as rows:
+            self.task = Task(plan.model, plan.vocab_size, plan.end_of_text, self.config, self.device, rows)
+            self.backend: Backend = self.config.parallel.backend.build(self.task, self.mesh, self.config)
+        self.model = self.task.model
+        self._drops = plan.model.attention_dropout > 0 or plan.model.residual_dropout > 0
+        self.validate = Validate(self, self.shards)
+        self.added = added(self.config.callbacks)
         """The callbacks that the configuration names."""
-        self.callbacks: list[Callback] = [Record(), self.validate, *self.added, Save()]
+        guards = self.config.guards
+        self.spikes = None if guards.spike_deviations is None else Spikes(guards)
+        self.callbacks = in_order(self)
 
     def train(self, steps: int) -> None:
         """Go from the newest checkpoint, or the beginning, to the last step; a checkpoint is there at the end.
 
         Raises Preempted after a checkpoint when a stop was asked for, UserError when the loss is no number or the
-        disk is full.
+        disk is full, and BeginsAgain when another trainer shall go on from an earlier checkpoint.
         """
-        if self.rank == 0 and self.config.compute.precision == "bf16" and not computes_bf16():
-            self.log.emit(Warned(message=NO_BF16))
+        for warning in filter(None, self._warnings if self.mesh.is_first else ()):
+            self.log.emit(Warned(message=warning))
         with while_signals(self.request_stop):
-            first = resume(self)
-            if first > steps:
-                raise UserError(
-                    f"the training is at step {first}, and shall have {steps} steps",
-                    f"Set training.length.steps to {first} or more, or training.on_change=anew.",
-                )
+            first = resume(self, steps)
             for callback in self.callbacks:
                 callback.started(self, first, steps)
-            for number in range(first, steps):
-                done = self.step(number, steps)
-                for callback in self.callbacks:
-                    callback.step_ended(self, done)
-                if done.stop_requested and not done.is_last:
-                    raise Preempted(
-                        f"stopped on request at step {done.number} of {steps}", "Run the same command to go on."
-                    )
+            try:
+                for number in range(first, steps):
+                    self._next(number, steps)
+            finally:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Wait for what is being saved."""
+        try:
+            self.saver.wait()
+        finally:
+            for callback in self.callbacks:
+                callback.left(self)
+
+    def _next(self, number: int, steps: int) -> None:
+        """A step and what follows it."""
+        done = self.step(number, steps)
+        for callback in self.callbacks:
+            callback.step_ended(self, done)
+        if done.stop_requested and not done.is_last:
+            raise Preempted(f"stopped on request at step {done.number} of {steps}", "Run the same command to go on.")
 
     def step(self, number: int, steps: int) -> StepDone:
         """Do the optimizer step of this number (from 0); raises UserError on all ranks when it diverges."""
-        inputs, targets = self.loader.batch(number, self.rank, self.world)
+        with self.data_wait:
+            arrays = self.loader.batch(self.batch_of(number), self.mesh.share, self.mesh.shares)
+            inputs_BT, targets_BT = (self.device.here(torch.from_numpy(array)) for array in arrays)
+        if self._drops:  # of the step, so that a resumed training drops the same; ranks drop by themselves
+            self.device.seed((self.config.seed * 1_000_003 + number) * 65_537 + self.rank)
         size = self.config.batch.micro_batch_size
-        starts = range(0, len(inputs), size)
-        total = 0.0
-        for start in starts:
-            part = slice(start, start + size)
-            self.backend.begin(last=start == starts[-1])
-            loss = self._loss(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])) / len(starts)
-            self.backend.backward(loss)
-            total += loss.item()
-        shared = torch.tensor([total / self.world, self._stop_requested, memory_bytes()], dtype=torch.float64)
-        dist.all_reduce(shared)
-        mean_loss, stop, memory = shared.tolist()
-        self._refuse_divergence("loss", mean_loss, number)
+        parts = [slice(start, start + size) for start in range(0, len(inputs_BT), size)]
         lr = learning_rate(self.config.schedule, self.config.optimizer.lr, number, steps)
-        norm = self.backend.clip_and_step(lr)
-        self._refuse_divergence("gradient norm", norm, number)
-        return StepDone(number + 1, steps, mean_loss, norm, lr, int(memory), stop > 0)
+        verdict = Verdict(self._sums, self.spikes)
+        result = self.backend.step([(inputs_BT[part], targets_BT[part]) for part in parts], lr, **verdict.asked)
+        loss, stop, memory, failed, seconds = verdict.sums(result.loss)
+        if failed:
+            self.saver.wait()  # which raises it, on all ranks
+        norm = float(result.norm)
+        refuse_divergence(self, number, loss, None if result.skipped else norm, float(result.loss))
+        spent = self.budget.total(seconds)
+        stops = stop > 0 or bool(self.budget.config.reached(spent))
+        return StepDone(number + 1, steps, loss, norm, lr, int(memory), stops, result.skipped, spent)
 
-    def measure(self) -> int:
-        """Fix how many steps fit into `minutes`, by the speed of some that do not count; equal on all ranks.
-
-        The median over MEASURE_FRACTION of the time, and at least MEASURE_STEPS, so that a moment's load does not
-        halve the training. The validation takes its part of the time. The trainer is of no use afterwards.
-        """
-        assert self.config.length.minutes is not None
-        seconds = self.config.length.minutes * 60
-        times = [self._timed(step) for step in range(WARM_UP_STEPS + MEASURE_STEPS)][WARM_UP_STEPS:]
-        more = int(MEASURE_FRACTION * seconds / self._slowest(statistics.median(times)))
-        times += [self._timed(WARM_UP_STEPS + step) for step in range(MEASURE_STEPS, more)]
-        began = time.perf_counter()
-        self.validate.loss(self)
-        validation_seconds = (time.perf_counter() - began) / self.config.validation.every_steps
-        fitting = max(1, int(seconds / self._slowest(statistics.median(times) + validation_seconds)))
-        if self.rank == 0:
-            self.plan.fix_steps(fitting)
-        dist.barrier()
-        return fitting
-
-    def training_state(self, step: int) -> TrainingState:
-        """The state that a checkpoint after this many steps must hold."""
-        return TrainingState(
-            step=step,
-            tokens=step * self.config.batch.tokens,
-            world_size=self.world,
-            backend=self.config.parallel.backend.name,
-            seed=self.config.seed,
-            data_fingerprint=self.fingerprint,
-        )
+    def batch_of(self, number: int) -> int:
+        """Number of the batch of a step (both from 0): another one after a rollback from spikes."""
+        return batch_of(number, self.rolled_back)
 
     def request_stop(self, number: int) -> None:
         """Leave after the step that runs, with a checkpoint."""
-        self._stop_requested = True
+        self.is_stopping = True
 
-    def _timed(self, step: int) -> float:
-        started = time.perf_counter()
-        self.step(step, 10_000)
-        return time.perf_counter() - started
-
-    def _slowest(self, seconds: float) -> float:
-        """The longest of all ranks' times."""
-        longest = torch.tensor([seconds], dtype=torch.float64)
-        dist.all_reduce(longest, op=dist.ReduceOp.MAX)
-        return float(longest)
-
-    def _refuse_divergence(self, what: str, value: float, step: int) -> None:
-        """All ranks see the same value, so all stop; nothing of this step is saved."""
-        if not math.isfinite(value):
-            raise UserError(
-                f"the {what} is {value} at step {step + 1}: the training diverged",
-                f"The last checkpoint is from before it. Lower training.optimizer.lr (now {self.config.optimizer.lr:g})"
-                " or training.optimizer.max_grad_norm, and run again.",
-            )
-
-    def _loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        logits_BTV = self._wrapped(inputs_BT)
-        return cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
-
-
-def computes_bf16() -> bool:
-    """Whether a matrix product here is done in bf16 where it is asked for (torch: a processor with AVX-512)."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _callback(config: CallbackConfig) -> Callback:
-    """The callback of a section; raises UserError if it builds something else."""
-    remedy = "Let it return a llm.training.callbacks.Callback, as docs/extend/callback.md shows."
-    return built(f"training.callbacks, {config.name}", config.build(), Callback, remedy)
+    def _sums(self, loss: torch.Tensor) -> list[float]:
+        """Over all ranks, from this rank's loss: that of the batch, stops, memory, failed saves, rank 0's time."""
+        return self.mesh.sums(
+            float(loss) / self.mesh.ranks, self.is_stopping, self.device.memory_bytes(), self.saver.has_failed,
+            self.budget.own_seconds() if self.mesh.is_first else 0.0,
+        )  # fmt: skip

@@ -15,6 +15,8 @@ from llm.storage import Store
 from llm.storage.lock import is_held
 from llm.storage.recipe import changes
 from llm.training.checkpoint.find import STEP, complete_names, step_of
+from llm.training.checkpoint.keep import ENDED, read_kept
+from llm.training.guards.budget import device_seconds
 from llm.training.identity import Record, changes_so_far, recorded
 
 FOLDER = "training"
@@ -34,6 +36,12 @@ class Unfinished:
     """Changes that it went on after."""
     is_running: bool
     """Whether a process of this machine works on it."""
+    has_ended: bool
+    """Whether it came to its end, and some of its checkpoints are kept for good."""
+    device_seconds: float
+    """Time of all its ranks, over all attempts."""
+    kept: Mapping[str, list[str]]
+    """Why each of its checkpoints is kept, by its name; empty for one of an earlier version."""
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """The settings of `model` and `training` in which it differs, in words: its own value, then the given one."""
@@ -45,7 +53,7 @@ class Unfinished:
 
 
 def unfinished(store: Store) -> Iterator[Unfinished]:
-    """Every training in the store that is not at its end, by its key."""
+    """Every training in the store that is not at its end, or whose checkpoints are kept for good, by its key."""
     home = store.objects.below(FOLDER)
     for key in sorted({name.partition("/")[0] for name in home.names() if "/" in name}):
         workspace = home.below(key)
@@ -54,7 +62,8 @@ def unfinished(store: Store) -> Iterator[Unfinished]:
             continue  # it came to its end: its log is kept
         yield Unfinished(
             key, step_of(made[-1]) if made else None, record, len(changes_so_far(workspace)),
-            is_held(store.root / FOLDER / key),
+            is_held(store.root / FOLDER / key), workspace.read(ENDED) is not None, device_seconds(workspace),
+            {name: why for name, why in read_kept(workspace).items() if name in made},
         )  # fmt: skip
 
 

@@ -7,8 +7,10 @@ Heavy imports wait until the kernel knows which process this one must not outliv
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -18,15 +20,18 @@ from llm.errors import GristmillError, OutageError, Preempted
 from llm.process.signals import ignore_stop_signals
 from llm.storage import disk_full, is_disk_full
 from llm.training.death import is_lost_connection, leave_fault
+from llm.training.guards.hang import answer_with_stacks
 from llm.training.launch import die_with_launcher
 from llm.training.plan import Outcome, TrainingPlan
 
+BEGAN = time.monotonic()
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
 
 def main(folder: Path) -> None:
     """Train as the plan in `folder` says, leave the outcome, and end the process."""
     die_with_launcher()
+    answer_with_stacks(folder, int(os.environ["RANK"]))
     try:
         _work(folder)
     except Exception as error:
@@ -38,9 +43,7 @@ def _work(folder: Path) -> None:
     warnings.simplefilter("ignore")  # DeepSpeed's and torch's, for other people's choices
     import torch.distributed as dist
 
-    os.environ["DS_ACCELERATOR"] = "cpu"  # GPUs come with the training engine; a half-used one would fail
     plan = TrainingPlan.read(folder)
-    dist.init_process_group("gloo", timeout=COLLECTIVE_TIMEOUT)
     outcome = _train(plan, folder)
     ignore_stop_signals()  # all is saved, and a stop has nothing left to do
     if outcome.exit_code or os.environ["LOCAL_RANK"] == "0":  # once a node
@@ -55,13 +58,16 @@ def _work(folder: Path) -> None:
 
 
 def _train(plan: TrainingPlan, folder: Path) -> Outcome:
+    from llm.training.rank.device import device_of
+    from llm.training.rank.measure import measure
     from llm.training.trainer import Trainer
 
     try:
+        device_of(plan.training.compute.device).meet(COLLECTIVE_TIMEOUT)
         steps = plan.steps()
         if steps is None:
-            steps = Trainer(plan, folder).measure()  # and forget: what it learned does not count
-        Trainer(plan, folder).train(steps)
+            steps = measure(Trainer(plan, folder))  # and forget: what it learned does not count
+        _to_the_end(plan, folder, steps)
     except OutageError as error:  # of the store: what is saved stays, and the next attempt goes on from it
         return Outcome(exit_code=Preempted.exit_code, message=str(error))
     except GristmillError as error:
@@ -74,6 +80,23 @@ def _train(plan: TrainingPlan, folder: Path) -> Outcome:
             raise
         return Outcome(exit_code=mistake.exit_code, message=str(mistake))
     return Outcome(exit_code=0)
+
+
+def _to_the_end(plan: TrainingPlan, folder: Path, steps: int) -> None:
+    """Train, and after a rollback with another trainer; only one of them is in memory."""
+    from llm.training.guards.rollback import BeginsAgain
+    from llm.training.trainer import Trainer
+
+    began, is_stopping = BEGAN, False
+    while True:
+        trainer = Trainer(plan, folder, began)
+        trainer.is_stopping = is_stopping
+        try:
+            return trainer.train(steps)
+        except BeginsAgain:  # it has written down the time that it took
+            began, is_stopping = time.monotonic(), trainer.is_stopping
+        del trainer
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ is one below `training`, such as `length.steps`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -19,7 +19,10 @@ from llm.data.shards import ShardWriter, write_meta
 from llm.errors import GristmillError
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Recipe, Store
-from llm.storage.products import TokenizerCounts
+from llm.storage.products import CheckpointCounts, TokenizerCounts
+
+if TYPE_CHECKING:
+    from llm.training.trainer import Trainer
 
 VOCABULARY = 64
 MODEL = ModelConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
@@ -63,14 +66,54 @@ def token_shards(store: Store) -> tuple[Manifest, Manifest]:
         return stage.commit(), tokenizer
 
 
-def run(folder: Path, settings: Mapping[str, Any], *, retrain: bool = False) -> Manifest:
-    """Train with these settings into `folder/store`, events in `folder/events.jsonl`."""
+def trainers(home: Path) -> Callable[..., Trainer]:
+    """Build trainers of this rank, as the worker does; their workspace and their folder are `home / "work"`."""
+    from llm.training.plan import TrainingPlan
+    from llm.training.trainer import Trainer
+
+    store = Store(home / "store")
+    shards, tokenizer = token_shards(store)
+    folder = home / "work"
+    folder.mkdir()
+
+    def make(
+        settings: Mapping[str, Any] = {},
+        workspace: str = folder.as_uri(),
+        model: Mapping[str, Any] = {},
+        start: Manifest | None = None,
+    ) -> Trainer:
+        config = training({"parallel.processes": 1, **settings})
+        plan = TrainingPlan(
+            model=MODEL.model_copy(update=model), training=config, shards=shards, tokenizer=tokenizer, start=start,
+            end_of_text=0, store=store.objects.uri, workspace=workspace, recipe="", events=str(home / "events.jsonl"),
+        )  # fmt: skip
+        return Trainer(plan, folder)
+
+    return make
+
+
+def checkpoint(store: Store, seed: int = 5) -> Manifest:
+    """A checkpoint of MODEL with random weights."""
+    from llm.model import Decoder, initialise
+    from llm.model.weights import save
+
+    model = Decoder(MODEL, VOCABULARY)
+    initialise(model, seed)
+    with store.stage("checkpoint", Recipe("checkpoint", {"made_up": seed})) as stage:
+        save(model, stage.path)
+        return stage.commit(CheckpointCounts(steps=0, tokens=0))
+
+
+def run(folder: Path, settings: Mapping[str, Any], *, retrain: bool = False, starts: bool = False) -> Manifest:
+    """Train with these settings into `folder/store`, events in `folder/events.jsonl`; `starts`: from `checkpoint`."""
     from llm.training.train import train
 
     store = Store(folder / "store")
     shards, tokenizer = token_shards(store)
     log = EventLog(folder / "events.jsonl")
-    return train(MODEL, training(settings), shards, tokenizer, store, log, retrain=retrain)
+    start = checkpoint(store) if starts else None
+    settings = {**settings, "start_from": start.id} if start is not None else settings
+    return train(MODEL, training(settings), shards, tokenizer, store, log, retrain=retrain, start=start)
 
 
 def main(folder: str, *overrides: str) -> int:

@@ -26,7 +26,8 @@ def run(benchmark: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_benchmark_is_run_here():
-    assert sorted(path.name for path in BENCHMARKS.glob("*.py")) == ["serving_in_a_pod.py", "training_throughput.py"]
+    found = sorted(path.name for path in BENCHMARKS.glob("*.py"))
+    assert found == ["checkpoints.py", "gpu_throughput.py", "serving_in_a_pod.py", "training_throughput.py"]
 
 
 def test_the_throughput_of_training_is_measured_for_every_loop():
@@ -39,6 +40,28 @@ def test_the_throughput_of_training_is_measured_for_every_loop():
         r"^torch / plain loop \((one process|DDP ranks)\): [\d.]+ +target 0.95", ended.stdout, re.MULTILINE
     )
     assert f"settings: {' '.join(TOY)}" in ended.stdout
+
+
+def test_the_throughput_on_gpus_is_measured_at_the_shape_of_each_model(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BENCHMARK_SHAPES", "tiny:16")
+    ended = run("gpu_throughput.py", *TOY, "training.compute.compile=false")  # a compiled step takes a minute here
+    assert ended.returncode == 0, ended.stderr
+    figures = re.search(r"^tiny:16 +\d+ M .* (\d+) ranks +([\d,]+) tokens/s .*MFU +([\d.]+)% +([\d.]+) GiB a rank$",
+                        ended.stdout, re.MULTILINE)  # fmt: skip
+    assert figures is not None, ended.stdout
+    assert figures[1] == "2"
+    assert int(figures[2].replace(",", "")) > 0
+    assert 0 <= float(figures[3]) < 100
+    assert float(figures[4]) > 0
+
+
+def test_the_cost_of_checkpoints_is_measured():
+    ended = run("checkpoints.py", *TOY)
+    assert ended.returncode == 0, ended.stderr
+    said = re.findall(
+        r"^(a step that saves .* / a step|from the start .*step|reading .* copying them): [\d.]+", ended.stdout, re.M
+    )
+    assert len(said) == 4, ended.stdout
 
 
 @pytest.mark.parametrize(("pod", "ratio", "verdict"), [([95.0, 99.0, 40.0], 0.95, "ok"), ([80.0] * 3, 0.8, "MISSED")])

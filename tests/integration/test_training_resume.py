@@ -18,6 +18,7 @@ import pytest
 from llm.errors import UserError
 from llm.runs.event_kinds import TrainingChanged, TrainResumed, TrainStep
 from llm.runs.events import EventLog
+from llm.storage import Manifest
 from tests.cases.training import run
 
 STEPS = {"length.steps": 40, "checkpoints.every_steps": 3, "validation.every_steps": 20}
@@ -73,7 +74,9 @@ def last_step(folder: Path) -> int:
 
 
 def interrupt(folder: Path, at_step: int, whom: str, settings: Mapping[str, object]) -> tuple[int, str]:
-    """Start the training, send a signal when it reaches the step; returns exit code and stderr."""
+    """Start the training, send a signal when it reaches the step, or the next one of its own if an earlier attempt
+    came further; returns exit code and stderr."""
+    at_step = max(at_step, last_step(folder) + 1)
     process = start(folder, settings)
     try:
         wait_for(lambda: last_step(folder) >= at_step, process)
@@ -100,7 +103,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_weights_of_an_uninter
     moments = random.Random(str(settings))
     folder = tmp_path / "killed"
     for number, victim in enumerate(victims):
-        code, errors = interrupt(folder, moments.randint(4, 16) + 16 * number, victim, settings)
+        code, errors = interrupt(folder, moments.randint(7, 16) + 16 * number, victim, settings)
         if victim == "a rank":
             assert code == 75
             assert re.search(r"rank \d of the training was killed \(SIGKILL\)(.|\n)*last checkpoint is of step", errors)
@@ -143,12 +146,25 @@ def test_a_training_that_was_cut_off_goes_on_with_another_length_and_its_checkpo
     assert (told["steps"], told["changes"]) == (44, [{"step": stopped, "changes": [words]}])
 
 
-def test_another_number_of_ranks_cannot_continue_and_says_what_to_do(tmp_path: Path):
-    interrupt(tmp_path, 9, "a stop", {**STEPS, "checkpoints.every_steps": 100})
-    more = {**STEPS, "parallel.processes": 4}
-    with pytest.raises(UserError, match=r"config training\.parallel\.processes 2 -> 4\n.*or training\.on_change=anew"):
-        run(tmp_path, more)
-    assert "changes" not in json.loads(run(tmp_path, {**more, "on_change": "anew"}).file("training.json").read_text())
+def test_other_ranks_and_another_backend_go_on_with_the_same_losses(tmp_path: Path):
+    """2 ranks of DDP, then 4 of ZeRO-3, then 1 of FSDP: the same batches, and the losses of 2 ranks to rounding."""
+    settings = {"length.steps": 90, "checkpoints.every_steps": 100, "validation.every_steps": 100}
+    undisturbed = losses(run(tmp_path / "whole", settings))
+    folder = tmp_path / "moved"
+    for step, parallel in ((9, {}), (18, {"processes": 4, "backend": {"name": "deepspeed", "zero_stage": 3}})):
+        code, errors = interrupt(folder, step, "a stop", settings | {f"parallel.{k}": v for k, v in parallel.items()})
+        assert code == 75, errors
+    made = run(folder, settings | {"parallel.processes": 1, "parallel.backend": {"name": "fsdp"}})
+    assert losses(made) == pytest.approx(undisturbed, rel=1e-5)
+    changes = json.loads(made.file("training.json").read_text())["changes"]
+    for change, words in zip(changes, ("2 -> 4", "4 -> 1"), strict=True):
+        assert f"config training.parallel.processes {words}" in change["changes"]
+
+
+def losses(checkpoint: Manifest) -> list[float]:
+    """The loss of every step."""
+    lines = map(json.loads, checkpoint.file("history.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
 
 
 def test_a_killed_torchrun_tells_the_user_to_run_again_and_the_next_call_goes_on(tmp_path: Path):

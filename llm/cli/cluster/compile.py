@@ -20,7 +20,7 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
     """Compile PIPELINE with the given configuration as its default parameter."""
     if output.suffix not in (".yaml", ".yml"):
         raise UserError(f"{output} must end in .yaml", "Kubeflow Pipelines knows a package by its ending.")
-    config = compose(overrides)
+    config = compose(overrides, here=False)
     function = load_pipeline(pipeline, config)
     from llm.cluster.pipelines.package import compile_package, for_a_cluster
     from llm.cluster.pipelines.pods.preflight import check_secrets

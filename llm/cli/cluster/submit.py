@@ -43,7 +43,7 @@ INTERRUPTED = 130
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_interrupt: bool, as_json: bool) -> int:
     """Submit, wait, and say how it ended."""
-    config = compose(overrides)
+    config = compose(overrides, here=False)
     function = load_pipeline(pipeline, config)
     from llm.cluster.pipelines.kfp_client import connect
     from llm.cluster.pipelines.outcome import outcome
@@ -64,7 +64,7 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
             say(f"warning: {warning}")
 
     def check_places(there: Api, config: RunConfig) -> None:
-        training = check_pool_and_queue(there, config.training) if config.training.pool is not None else []
+        training = [] if config.training.pool is None else check_pool_and_queue(there, config.training, config.cluster)
         for warning in [*training, *check_step_queues(there, config.pods)]:
             say(f"warning: {warning}")
 

@@ -10,6 +10,8 @@ import click
 from llm.cli.options import overrides
 from llm.config import RunConfig, compose
 from llm.storage import Store
+from llm.training.checkpoint.find import step_of
+from llm.training.guards import budget
 from llm.training.identity import settings_of
 from llm.training.unfinished import Unfinished, remove_unfinished, unfinished
 from llm.words import in_one_line, local_time
@@ -21,6 +23,9 @@ from llm.words import in_one_line, local_time
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def command(overrides: tuple[str, ...], removed: tuple[str, ...], as_json: bool) -> None:
     """List the trainings in the store that are not at their end: step, last attempt, and how they differ.
+
+    Below each are its device-hours (and money at training.budget.price), its checkpoints and why they are kept. A
+    training that came to its end is listed while some are kept.
 
     A training goes on where the data, the model, the seed, the batch, the optimizer and the schedule are the same. The
     last column compares each with the settings given here. What `training.on_change` does with the rest is in
@@ -45,11 +50,15 @@ def command(overrides: tuple[str, ...], removed: tuple[str, ...], as_json: bool)
         run, time = (one.record.run, local_time(one.record.time)) if one.record else (None, None)
         step = "none" if one.step is None else f"{one.step:,}"
         click.echo(f"{one.key:18}{step:>9}  {time or 'n/a':27}{run or 'n/a':24}{_in_words(one, config)}")
+        if one.device_seconds:
+            click.echo(f"{'':27}  took {budget.in_words(one.device_seconds, config.training.budget)}")
+        for name, why in one.kept.items():
+            click.echo(f"{'':18}{step_of(name):>9,}  kept: {', '.join(why)}")
 
 
 def _in_words(one: Unfinished, config: RunConfig) -> str:
-    running = ["it runs now"] if one.is_running else []
-    return in_one_line([*running, *(one.differences(settings_of(config.model, config.training)) or ["the same"])])
+    state = [*(["it runs now"] if one.is_running else []), *(["it came to its end"] if one.has_ended else [])]
+    return in_one_line([*state, *(one.differences(settings_of(config.model, config.training)) or ["the same"])])
 
 
 def _document(one: Unfinished, config: RunConfig) -> dict[str, object]:

@@ -10,6 +10,7 @@ from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConf
 from llm.config.sections.evaluation import EvaluationConfig, GateConfig, MetricRule
 from llm.config.sections.export import ExportConfig
 from llm.config.sections.model import ModelConfig
+from llm.config.sections.plan import PlanConfig
 from llm.config.sections.run import RunConfig, RunSection
 from llm.config.sections.serving import ServingConfig
 from llm.config.sections.storage import StorageConfig
@@ -25,6 +26,7 @@ __all__ = [
     "GateConfig",
     "MetricRule",
     "ModelConfig",
+    "PlanConfig",
     "PodConfig",
     "PodsConfig",
     "RunConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from llm.config.decides import NOTHING
 from llm.config.quantity import Cpu, Memory, cores, size_bytes
@@ -50,12 +50,19 @@ class ClusterConfig(Section):
     """Service account of a submitted run's steps."""
     run_as_user: PositiveInt | None = 1000
     """Number of the user and of the group that the steps run as; None: those that the cluster gives."""
+    gpu_resource: Text = "nvidia.com/gpu"
+    """Resource name of a GPU, by which a pool asks for it (`resources.limits` of the platform chart)."""
     unschedulable_after_seconds: PositiveFloat = 600.0
     """How long pods that no node has room for may wait before the training is given up; what is short is named at
     once. A queued job waits for as long as it takes; it is given up after this time if its queue is gone or can never
     hold it."""
     timeout_seconds: PositiveFloat = 30.0
     """How long an answer of an API server may take."""
+
+    @field_validator("gpu_resource")
+    @classmethod
+    def _is_a_resource(cls, value: str) -> str:
+        return _resource("gpu_resource", value)
 
 
 class Toleration(Section):
@@ -115,10 +122,8 @@ class PodConfig(Section):
         _at_most("memory", self.memory_request, self.memory_limit, size_bytes)
         if (self.accelerator is None) != (self.accelerators is None):
             raise ValueError("accelerator and accelerators go together: a resource name and a number")
-        if self.accelerator is not None and ("/" not in self.accelerator or not LABEL_KEY.fullmatch(self.accelerator)):
-            raise ValueError(
-                f"accelerator={self.accelerator} is no resource of nodes: write nvidia.com/gpu or its like"
-            )
+        if self.accelerator is not None:
+            _resource("accelerator", self.accelerator)
         _check_labels("node_selector", self.node_selector)
         _check_labels("labels", self.labels)
         if kueue := {QUEUE_LABEL: "queue", PRIORITY_LABEL: "priority"}.keys() & self.labels.keys():
@@ -130,6 +135,12 @@ class PodConfig(Section):
                 if (owner := OF_OTHERS.get(key.rpartition("/")[0])) is not None:
                     raise ValueError(f"{field}: {key} is set by {owner}; a run's pods are found by it")
         return self
+
+
+def _resource(field: str, value: str) -> str:
+    if "/" not in value or not LABEL_KEY.fullmatch(value):
+        raise ValueError(f"{field}={value} is no resource of nodes: write nvidia.com/gpu or its like")
+    return value
 
 
 def _at_most(name: str, request: str | None, limit: str | None, amount: Any) -> None:

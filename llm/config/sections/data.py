@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from llm.config.decides import INPUT
+from llm.config.decides import ADDED, INPUT
 from llm.config.sections.base import Fraction, Section, Text
 
 
@@ -41,3 +41,5 @@ class TokenizerConfig(Section):
 
     vocab_size: Annotated[int, Field(ge=257, le=1 << 20)] = 4096
     """Entries of the vocabulary, the 256 bytes and `<|endoftext|>` included; not the width of a layer."""
+    adopted: Annotated[Text | None, INPUT, ADDED] = None
+    """Tokenizer in place of one that is trained: its id or name in the store, or a folder with a tokenizer.json."""

@@ -13,6 +13,7 @@ from llm.config.sections.data import DataConfig, TokenizerConfig, ValidationConf
 from llm.config.sections.evaluation import EvaluationConfig, GateConfig
 from llm.config.sections.export import ExportConfig
 from llm.config.sections.model import ModelConfig
+from llm.config.sections.plan import PlanConfig
 from llm.config.sections.serving import ServingConfig
 from llm.config.sections.storage import StorageConfig
 from llm.config.sections.tracking import CostsConfig, TrackingConfig
@@ -43,6 +44,8 @@ class RunConfig(Section):
     """Model."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Training."""
+    plan: Annotated[PlanConfig, NOTHING] = PlanConfig()
+    """Plan."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     gate: GateConfig = GateConfig()

@@ -1,12 +1,14 @@
 """Which tokens a step trains on: a seeded global order, of which a rank takes its slice.
 
-The row of tokens is cut into windows; an epoch is a permutation of them drawn from (seed, epoch). Step `s` of all
-ranks together takes the next `global_batch` windows. So a batch is a function of the step alone: the step is the only
-state to save, and the number of ranks does not matter. Each place of the order is computed by itself, so a trillion
-tokens need no more memory than a thousand.
+The row of tokens is cut into windows; an epoch is a permutation of them drawn from (seed, epoch). Each step of all
+ranks together takes the next windows, as many as its batch has. So a batch is a function of the step alone: the step is
+the only state to save, and the number of ranks does not matter. Each place of the order is computed by itself, so a
+trillion tokens need no more memory than a thousand.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +19,23 @@ from llm.data.shards.permutation import Permutation
 from llm.errors import UserError
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+Before = Callable[[int], int]
+"""Windows of all steps before the one with a number."""
 
 
 class Loader:
     """Batches of windows over a row of tokens."""
 
-    def __init__(self, tokens: Tokens, sequence_length: int, global_batch: int, seed: int) -> None:
-        """Windows of `sequence_length`, `global_batch` of them a step over all ranks.
+    def __init__(
+        self, tokens: Tokens, sequence_length: int, global_batch: int, seed: int, before: Before | None = None
+    ) -> None:
+        """Windows of `sequence_length`, at most `global_batch` of them a step over all ranks.
 
+        `before` gives the windows of all steps before one; None: each step has `global_batch`.
         Raises UserError if the tokens do not fill one global batch.
         """
-        self._global_batch, self._seed = global_batch, seed
+        self._before = before or (lambda step: step * global_batch)
+        self._seed = seed
         self.windows = max(0, (len(tokens) - 1) // sequence_length)
         """Windows in an epoch; the rest at the end, shorter than a window, is not used."""
         if self.windows < global_batch:
@@ -44,17 +52,18 @@ class Loader:
     def indices(self, step: int, rank: int = 0, world: int = 1) -> npt.NDArray[np.int64]:
         """Windows of a rank at a step, which may hold the end of one epoch and the beginning of the next.
 
-        `world` must divide the global batch, as `llm.config` checks.
+        `world` must divide the batch, as `llm.config` checks.
         """
-        assert self._global_batch % world == 0
+        begin, end = self._before(step), self._before(step + 1)
+        assert (end - begin) % world == 0
         assert 0 <= rank < world
-        share = self._global_batch // world
-        first = step * self._global_batch + rank * share
+        share = (end - begin) // world
+        first = begin + rank * share
         epochs, places = np.divmod(np.arange(first, first + share), self.windows)
         return np.concatenate([self._of_epoch(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """Inputs and the tokens that follow them, [global_batch / world, sequence_length] each."""
+        """Inputs and the tokens that follow them, [the step's batch / world, sequence_length] each."""
         rows = self._rows[self.indices(step, rank, world)].astype(np.int64)
         return rows[:, :-1], rows[:, 1:]
 

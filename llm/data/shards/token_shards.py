@@ -98,3 +98,9 @@ class TokenShards:
         """The start of each document, and the end of the last, [documents + 1]."""
         offsets: npt.NDArray[np.int64] = np.load(self.folder / f"{split}.documents.npy")
         return offsets
+
+    def domains(self, split: str) -> list[str]:
+        """The domain of each document."""
+        found = json.loads((self.folder / f"{split}.domains.json").read_text())
+        names: list[str] = found["names"]
+        return [names[index] for index in found["documents"]]

@@ -11,19 +11,27 @@ from llm.runs.event_kinds.queue import Admitted, Evicted, Queued
 from llm.runs.event_kinds.run import RunFinished, RunStarted, StopRequested, Versions
 from llm.runs.event_kinds.step import StepExplained, StepFailed, StepFinished, StepStarted
 from llm.runs.event_kinds.training import (
+    BudgetSpent,
     CheckpointSaved,
+    RankSlow,
+    RolledBack,
+    StartsFrom,
     TrainingChanged,
     TrainingDiscarded,
+    TrainingDiverged,
+    TrainingHangs,
     TrainPlan,
     TrainResumed,
     TrainStep,
     TrainValidation,
+    UpdateSkipped,
 )
 from llm.runs.event_kinds.usage import PodRuns, PodUsed, Usage
 
 __all__ = [
     "EVENT_KINDS",
     "Admitted",
+    "BudgetSpent",
     "CheckpointSaved",
     "Event",
     "Evicted",
@@ -33,8 +41,11 @@ __all__ = [
     "PodUsed",
     "Progress",
     "Queued",
+    "RankSlow",
+    "RolledBack",
     "RunFinished",
     "RunStarted",
+    "StartsFrom",
     "StepExplained",
     "StepFailed",
     "StepFinished",
@@ -48,7 +59,10 @@ __all__ = [
     "TrainValidation",
     "TrainingChanged",
     "TrainingDiscarded",
+    "TrainingDiverged",
+    "TrainingHangs",
     "UnknownEvent",
+    "UpdateSkipped",
     "Usage",
     "Versions",
     "Warned",

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 def body(context: Context, given: Given) -> Manifest:
     """It is a byte-level BPE."""
+    if (text := context.config.tokenizer.adopted) is not None:
+        from llm.adoption.tokenizer import tokenizer_named
+
+        return tokenizer_named(text, context.config.tokenizer.vocab_size, context.store)
     from llm.tokenizer.train import train_tokenizer
 
     return train_tokenizer(context.config.tokenizer, given["ingest"], context.store, context.log)

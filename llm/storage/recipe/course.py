@@ -33,6 +33,10 @@ CARRIERS = {
 }
 """Libraries that every installation has; they carry values and decide no byte of a product."""
 
+OF_TORCH = {"triton"}
+"""Libraries that torch's build for CUDA brings, in the version that it needs; its build for processors has none. So the
+launcher of a training on GPUs and its ranks have one recipe."""
+
 
 def is_course(module: str) -> bool:
     """Whether a module lies in a package of the course."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llm.errors import UserError
 from llm.storage.hashes import sha256_of_file
-from llm.storage.recipe.course import CARRIERS, is_course
+from llm.storage.recipe.course import CARRIERS, OF_TORCH, is_course
 from llm.storage.recipe.libraries import PINS, Pins, installed, spec_of, versions_of
 
 
@@ -126,7 +126,7 @@ def _has_no_distribution(top: str) -> bool:
 def _libraries(module: str, path: Path) -> set[str]:
     """Top names of the libraries that a source imports, without Python's own, ours and the carriers."""
     names = {name.partition(".")[0] for name, _ in _imports(path.read_bytes(), module, str(path))}
-    return names - {*sys.stdlib_module_names, *CARRIERS, "llm", module.partition(".")[0]}
+    return names - {*sys.stdlib_module_names, *CARRIERS, *OF_TORCH, "llm", module.partition(".")[0]}
 
 
 @cache

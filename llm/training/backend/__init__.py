@@ -3,6 +3,6 @@
 Only the protocol is imported here, and it needs no torch: a configuration is read where torch is not installed.
 """
 
-from llm.training.backend._protocol import Backend
+from llm.training.backend._protocol import Backend, StepResult
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "StepResult"]

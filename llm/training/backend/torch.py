@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from llm.config.sections.training import BackendConfig
+from typing import TYPE_CHECKING, ClassVar
+
+from llm.config.sections.training import BackendConfig, TrainingConfig
 from llm.training.backend._protocol import Backend
+
+if TYPE_CHECKING:
+    from llm.training.rank.mesh import Mesh
+    from llm.training.rank.task import Task
 
 
 class Torch(BackendConfig):
     """DistributedDataParallel."""
 
-    def build(self) -> Backend:
-        """DDP over the default process group."""
+    asks_before_update: ClassVar[bool] = True
+
+    def build(self, task: Task, mesh: Mesh, training: TrainingConfig) -> Backend:
+        """DDP over all ranks."""
         from llm.training.backend._ddp import DataParallel
 
-        return DataParallel()
-
-    def state_bytes_per_parameter(self, ranks: int) -> float:
-        """Weight, gradient and two moments, each float32."""
-        return 16.0
+        return DataParallel(task, mesh, training)

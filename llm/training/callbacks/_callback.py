@@ -26,7 +26,11 @@ class StepDone:
     memory_bytes: int
     """Peak resident memory of all ranks together."""
     stop_requested: bool
-    """Whether any rank was asked to stop: a checkpoint is saved after this step, and the training is left."""
+    """Whether a rank was asked to stop, or the budget is spent: a checkpoint is saved now, and the training is left."""
+    skipped: bool = False
+    """Whether the weights stayed as they were: a gradient was too large for fp16 (its norm is none), or a spike."""
+    device_seconds: float = 0.0
+    """Time of all ranks in all attempts."""
 
     @property
     def is_last(self) -> bool:
@@ -46,6 +50,9 @@ class Callback:
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """A step has ended. An error here ends the training; raise it on all ranks."""
+
+    def left(self, trainer: Trainer) -> None:
+        """The training is left, for whatever reason: at its end, by an error, or for a stop."""
 
     def state(self) -> dict[str, Any]:
         """The state for a checkpoint, in JSON; that of rank 0 is saved. Law: `load(state())` changes nothing."""

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from llm.errors import UserError
 from llm.runs.event_kinds import CheckpointSaved
 from llm.training.callbacks._callback import Callback, StepDone
-from llm.training.checkpoint.write import save_checkpoint
+from llm.training.checkpoint import keep
+from llm.training.checkpoint.find import TrainingState
+from llm.training.checkpoint.weights import shards_of
+from llm.training.checkpoint.write import Snapshot, write_checkpoint
 
 if TYPE_CHECKING:
     from llm.config.sections.training import CallbackConfig
@@ -21,20 +24,41 @@ class Save(Callback):
     """The last of all callbacks, so that a checkpoint holds the results of the others for the step."""
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
-        """Save, if it is time."""
-        if done.number % trainer.config.checkpoints.every_steps == 0 or done.is_last or done.stop_requested:
-            self.save(trainer, done.number)
+        """Save, if it is time; the training goes on meanwhile, unless it ends here."""
+        if keep.is_due(done.number, trainer.config) or done.is_last or done.stop_requested:
+            with trainer.checkpoint_wait:
+                self.begin(trainer, done.number)
+        if done.is_last or done.stop_requested:
+            trainer.saver.wait()
 
     def save(self, trainer: Trainer, step: int) -> None:
-        """Save now, together with all other ranks; raises UserError or ServiceError on all of them if one fails."""
+        """Save and wait for it, together with all other ranks; raises UserError or ServiceError on all of them."""
+        self.begin(trainer, step)
+        trainer.saver.wait()
+
+    def begin(self, trainer: Trainer, step: int) -> None:
+        """Copy what is to be saved, and let a thread write it."""
         started = time.perf_counter()
-        save_checkpoint(
-            trainer.workspace, trainer.scratch, trainer.training_state(step), trainer.model, trainer.plan.end_of_text,
-            trainer.backend.state_dict(), trainer.history, states(trainer.added, trainer.config.callbacks),
-            trainer.config.checkpoints.keep,
+        snapshot = Snapshot.take(
+            trainer.backend, shards_of(trainer.plan.model, trainer.plan.vocab_size), state_of(trainer, step),
+            trainer.history, states(trainer.added, trainer.config.callbacks),
         )  # fmt: skip
-        if trainer.rank == 0:
-            trainer.log.emit(CheckpointSaved(step=step, seconds=round(time.perf_counter() - started, 3)))
+
+        def write() -> None:
+            if trainer.mesh.is_first:
+                trainer.budget.keep(trainer.workspace)
+            write_checkpoint(trainer.workspace, trainer.scratch, trainer.plan, snapshot, trainer.saver.group)
+            if trainer.mesh.is_first:
+                trainer.log.emit(CheckpointSaved(step=step, seconds=round(time.perf_counter() - started, 3)))
+
+        trainer.saver.begin(write)
+
+
+def state_of(trainer: Trainer, step: int) -> TrainingState:
+    """How far a checkpoint after this many steps is."""
+    config, mesh = trainer.config, trainer.mesh
+    tokens, backend = config.batch.tokens_before(step), config.parallel.backend.name
+    return TrainingState(step, tokens, mesh.ranks, backend, list(trainer.rolled_back))
 
 
 def states(callbacks: Sequence[Callback], configs: Sequence[CallbackConfig]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from llm.config.sections.base import Beta
 from llm.config.sections.training import OptimizerConfig
+from llm.training.optimizer._groups import matrices_and_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,5 @@ class AdamW(OptimizerConfig):
         """Matrices first, then vectors, each in the model's order."""
         import torch
 
-        matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-        vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
-        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        groups = matrices_and_vectors(model.parameters(), self.weight_decay)
         return torch.optim.AdamW(groups, lr=self.lr, betas=(self.beta1, self.beta2), fused=True)

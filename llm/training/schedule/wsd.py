@@ -6,7 +6,7 @@ Sources: Hu et al. 2024, arXiv:2404.06395, section 4; the decay by a square root
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from llm.config.sections.base import Fraction
 from llm.config.sections.training import ScheduleConfig
@@ -14,6 +14,8 @@ from llm.config.sections.training import ScheduleConfig
 
 class Wsd(ScheduleConfig):
     """The peak, then down to a floor in the last steps."""
+
+    holds_until_fall: ClassVar[bool] = True
 
     decay_fraction: Fraction = 0.2
     """Share of the steps after the warm-up in which the rate falls."""

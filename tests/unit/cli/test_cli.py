@@ -113,13 +113,12 @@ def test_a_plan_is_counted_without_torch():
     [
         ([], ["steps  ", "tokens  ", "FLOPs  "]),
         (["training.length.steps=null", "training.length.minutes=3"], ["length  "]),
+        (["plan.device=h100", "costs.accelerator_hour={nvidia.com/gpu: 2.5}"], ["time  ", "device hours  ", "cost  "]),
     ],
 )
 def test_a_plan_prints_what_its_help_promises(length: list[str], lines: list[str]):
-    promised = run("plan", "--help").stdout
-    assert "time" not in promised.split()
     printed = run("plan", *length).stdout
-    for line in ("parameters  ", "memory for model state  ", *lines):
+    for line in ("parameters  ", "memory at its highest  ", "  activations  ", "micro-batch  ", *lines):
         assert any(one.startswith(line) for one in printed.splitlines()), line
 
 
@@ -127,6 +126,8 @@ def test_a_plan_that_cannot_work_is_refused():
     ended = run("plan", "training.parallel.processes=3")
     assert ended.returncode == 2
     assert "do not divide the global batch" in ended.stderr
+    assert "no folder here, and no checkpoint" in run("plan", "training.start_from=base").stderr
+    assert "may take 922 KiB" in run("plan", "plan.memory=1Mi").stderr
 
 
 def test_no_runs_is_said_plainly(tmp_path: Path):

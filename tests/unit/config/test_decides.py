@@ -8,22 +8,33 @@ import pytest
 from pydantic import Field
 
 from llm.config import Decides, PodConfig, RunConfig, compose, deciding, marked
-from llm.config.decides import COURSE, NOTHING
+from llm.config.decides import ADDED, COURSE, NOTHING
 from llm.config.sections.base import Section
 from llm.runs import run_name
 from llm.tracking.points import parameters
 
 NOT_OF_THE_RESULT = {
-    "input": {"data.path"},
+    "input": {"data.path", "tokenizer.adopted", "training.start_from", "training.grow"},
     "course": {
         "training.pool",
         "training.queue",
         "training.priority",
         "training.checkpoints.every_steps",
         "training.checkpoints.keep",
+        "training.checkpoints.keep_every_steps",
+        "training.checkpoints.keep_best",
+        "training.budget.price",
+        "training.budget.device_hours",
+        "training.budget.money",
         "training.on_change",
+        "training.guards.hang_seconds",
+        "training.guards.slow_rank_factor",
+        "training.compute.recompute",
+        "training.compute.recompute_every",
         "storage.uri",
         "cluster.namespace",
+        "cluster.gpu_resource",
+        "training.parallel.rendezvous",
         "cluster.kfp_uri",
         "cluster.service_account",
         "cluster.run_as_user",
@@ -38,6 +49,10 @@ NOT_OF_THE_RESULT = {
         "tracking.model",
         "tracking.sinks",
         "tracking.timeout_seconds",
+        "plan.device",
+        "plan.memory",
+        "plan.memory_share",
+        "plan.share_of_peak",
         "costs.cpu_hour",
         "costs.memory_gib_hour",
         "costs.accelerator_hour",
@@ -115,8 +130,26 @@ def test_what_decides_the_result_changes_the_name_of_the_run(override: str):
 
 
 def test_mlflow_gets_the_settings_that_the_name_of_the_run_follows():
-    wanted = {key for key, _, one in marked(RunConfig) if one in (Decides.RESULT, Decides.INPUT)}
+    wanted = {
+        key for key, field, one in marked(RunConfig)
+        if one in (Decides.RESULT, Decides.INPUT) and ADDED not in field.metadata
+        and not key.startswith(("training.loss.", "training.mask."))
+    }  # fmt: skip
     sent = {key for key in parameters(RunConfig()) if not key.startswith("gate.metrics.")}
     of_choices = {"training.optimizer.weight_decay", "training.optimizer.beta1", "training.optimizer.beta2",
                   "training.schedule.min_lr_fraction", "training.parallel.backend.zero_stage"}  # fmt: skip
     assert sent == wanted - {"gate.metrics"} | of_choices, "a mapping is sent entry by entry, a choice with its own"
+
+
+class Later(Section):
+    """A section that grew."""
+
+    old: int = 1
+    new: Annotated[int | None, ADDED] = None
+    inner: Annotated[Inner, ADDED] = Inner()
+
+
+def test_a_setting_that_came_later_is_left_out_while_it_has_its_default():
+    assert deciding(Later()) == {"old": 1}
+    assert deciding(Later(new=3)) == {"old": 1, "new": 3}
+    assert deciding(Later(inner=Inner(lr=2.0))) == {"old": 1, "inner": {"lr": 2.0}}

@@ -23,6 +23,10 @@ def test_a_group_and_a_value_are_overridden():
     assert config.training.optimizer.lr == 1e-3
 
 
+RAMP = ["training.batch.sequence_length=256", "training.batch.tokens=8192", "training.batch.micro_batch_size=1"]
+"""A batch of 32 sequences on two ranks."""
+
+
 @pytest.mark.parametrize("name", ["7", "2026-11-24", "on"])
 def test_a_name_that_yaml_would_read_as_something_else_is_a_name(name: str):
     assert compose([f"run.name={name}"]).run.name == name
@@ -62,7 +66,7 @@ def test_a_path_needs_no_quoting(path: str):
         ("model=smal", r"there is no model named smal\n  Did you mean small\?"),
         ("training.optimizer.lr=abc", r"training.optimizer.lr='abc' is not allowed: input should be a valid number"),
         ("training.optimizer.lr=-1", r"training.optimizer.lr=-1 is not allowed: input should be greater than 0"),
-        ("training.parallel.backend.name=jax", r"there is no choice of that name\n  Allowed: deepspeed, torch"),
+        ("training.parallel.backend.name=jax", r"there is no choice of that name\n  Allowed: deepspeed, fsdp, torch"),
         ("training.batch=1", r"training.batch is a section, not a value"),
         ("fast", r"fast is not an override\n  Write key=value"),
         ("training.length.steps=null", r"exactly one must be given"),
@@ -138,6 +142,40 @@ def test_a_mistake_names_the_key_the_value_and_what_is_allowed(override: str, me
             r"is not a multiple of training.batch.sequence_length=256\n  nearest: 768",
         ),
         (["model.max_position_embeddings=64"], r"is longer than the model's context"),
+        ([*RAMP, "training.batch.ramp=[{tokens: 1000, steps: 4}]"], r"ramp\[0\]\.tokens=1000 is not a multiple"),
+        (
+            [*RAMP, "training.batch.ramp=[{tokens: 256, steps: 4}]"],
+            r"divide the global batch of 1 .*\n.*batch\.ramp\[0\]",
+        ),
+        (
+            [*RAMP, "training.batch.ramp=[{tokens: 512, steps: 4}]", "training.batch.micro_batch_size=2"],
+            r"(?s)micro_batch_size=2 does not divide.*global batch 512 tokens",
+        ),
+        (
+            [*RAMP, "training.batch.ramp=[{tokens: 2048, steps: 4}, {tokens: 1024, steps: 4}]"],
+            r"ramp\[0\]\.tokens=2048 is not below the batch after it, 1024 tokens",
+        ),
+        ([*RAMP, "training.batch.ramp=[{tokens: 8192, steps: 4}]"], r"not below the batch after it, 8192 tokens"),
+        ([*RAMP, "training.batch.ramp=[{tokens: 512, steps: 650}]"], r"has 650 steps, and training.length.steps=650"),
+        (
+            [
+                *RAMP,
+                "training.batch.ramp=[{tokens: 512, steps: 4}]",
+                "training.length.steps=null",
+                "training.length.minutes=2",
+            ],
+            r"ramp with training.length.minutes=2",
+        ),
+        (
+            [
+                *RAMP,
+                "training.batch.ramp=[{tokens: 512, steps: 4}]",
+                "training.parallel.pipeline=2",
+                "training.parallel.backend.name=fsdp",
+                "model.tie_word_embeddings=false",
+            ],
+            r"ramp with training.parallel.pipeline=2",
+        ),
     ],
 )
 def test_sections_that_do_not_fit_together_are_refused(overrides: list[str], message: str):

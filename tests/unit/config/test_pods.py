@@ -60,6 +60,9 @@ LONG = "a" * 64
         ("pods.all.memory_limit=4GB", "memory is written as 512Mi, 4Gi or 2G, not as 4GB$"),
         ("pods.all.memory_limit=4K", "memory is written as"),  # Kubeflow's client takes it, and Kubernetes does not
         ("pods.all.memory_limit=-1Gi", "memory is written as"),
+        ("cluster.gpu_resource=gpu", "gpu_resource=gpu is no resource of nodes: write nvidia.com/gpu"),
+        ("cluster.gpu_resource=nvidia.com/", "gpu_resource=nvidia.com/ is no resource of nodes"),
+        ("cluster.gpu_resource=null", "cluster.gpu_resource"),
         ("pods.all.accelerators=1", "accelerator and accelerators go together"),
         (f"pods.all.labels.team={LONG}", rf"^pods\.all: labels: team={LONG} is no label: up to 63 letters"),
         (f"pods.all.labels.{LONG}=a", rf"^pods\.all: labels: {LONG} is no key: up to 63 letters"),

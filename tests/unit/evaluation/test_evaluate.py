@@ -76,7 +76,7 @@ def test_a_checkpoint_that_does_not_name_its_tokenizer_cannot_be_scored_again(st
 
 def test_a_model_that_diverged_is_refused_by_the_first_document(store, log, corpus, tokenizer, make_model):
     with pytest.raises(UserError, match=r"no finite probability to 13 of 13 documents\n  The first is [0-9a-f]{32}"):
-        evaluate(CONFIG, make_model(float("nan")), tokenizer, corpus, store, log)
+        evaluate(CONFIG, make_model(1e20), tokenizer, corpus, store, log)
 
 
 def test_without_a_training_length_the_windows_are_the_models_context(store, log, corpus, tokenizer, make_model):

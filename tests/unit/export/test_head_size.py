@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from llm.config.check import ONNX_HEAD_MULTIPLE
+from llm.config.checks.model import ONNX_HEAD_MULTIPLE
 
 TENSORS = {"query": ["B", "S", "N"], "key": ["B", "S", "K"], "value": ["B", "S", "K"], "past_key": ["B", 1, "P", "H"],
            "past_value": ["B", 1, "P", "H"], "cos": ["C", "R"], "sin": ["C", "R"]}  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llm.config import ModelConfig
+from llm.config import ModelConfig, compose
 from llm.errors import DamagedError, UserError
 from llm.model import Decoder, KeyValueCache, count_parameters, flops_per_token, initialise
 from llm.model.attention import grouped_attention, reference_attention
@@ -124,3 +124,23 @@ def test_weight_names_are_hugging_face_names():
         "model.layers.0.self_attn.v_proj.weight",
         "model.norm.weight",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "parameters"),
+    [
+        ("tiny", 4096, 4_000_000),
+        ("small", 4096, 25_698_816),
+        ("110m", 32_768, 110_119_680),
+        ("500m", 32_768, 506_333_440),
+        ("1.3b", 32_768, 1_300_334_592),
+        ("1b", 128_256, 1_235_814_400),  # as published: huggingface.co/meta-llama/Llama-3.2-1B
+        ("7b", 32_000, 6_738_415_616),  # huggingface.co/meta-llama/Llama-2-7b-hf
+        ("70b", 32_000, 68_976_648_192),  # huggingface.co/meta-llama/Llama-2-70b-hf
+    ],
+)
+def test_a_named_model_has_its_parameters(name: str, vocabulary: int, parameters: int):
+    config = compose([f"model={name}", f"tokenizer.vocab_size={vocabulary}"]).model
+    assert count_parameters(config, vocabulary) == parameters
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in Decoder(config, vocabulary).parameters()) == parameters

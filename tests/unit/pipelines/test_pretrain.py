@@ -155,3 +155,17 @@ def test_in_a_cluster_a_search_comes_first_if_the_images_are_known(monkeypatch: 
 
 def test_on_one_machine_no_search_comes_first(package: str):
     assert "reuse" not in tasks(package)
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_training_on_gpus_is_told_the_image_with_cuda_for_its_pods(
+    device: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipelines.wiring.cuda_image", lambda: "gristmill/train-cuda@sha256:1")
+    path = tmp_path / "package.yaml"
+    compiler.Compiler().compile(sized(pretrain, compose([f"training.compute.device={device}"])), str(path))
+    executors = parts(path.read_text())[0]["deploymentSpec"]["executors"]
+    told = {name: one["container"].get("env", []) for name, one in executors.items()}
+    wanted = [{"name": "GRISTMILL_TRAIN_IMAGE", "value": "gristmill/train-cuda@sha256:1"}] if device == "cuda" else []
+    assert told.pop("exec-train") == wanted
+    assert not any(told.values())

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from llm.report.last_lines import last_lines, made
+from llm.runs.event_kinds import TrainStep
 from tests.unit.report.conftest import INCONCLUSIVE, PASS, STEPS, SampleRun
 
 REPORT = "s3://b/p/runs/one/report.html"
@@ -37,6 +38,15 @@ def test_a_run_that_did_not_pass_says_why_and_that_nothing_was_promoted(tmp_path
     assert "model models:/gristmill/8, not promoted" in text
     assert "Triton's repository" not in text
     assert made(run.folder)["verdict"] == "INCONCLUSIVE"
+
+
+def test_the_time_of_the_devices_is_said_with_its_price(tmp_path: Path):
+    run = SampleRun(tmp_path).start()
+    run.emit(TrainStep(step=1, steps=2, loss=3.0, device_seconds=5400.0))
+    said = "the training took 1.5 device-hours"
+    assert f"{said}, over all its attempts" in last_lines(run.folder, REPORT)
+    run.emit(TrainStep(step=2, steps=2, loss=3.0, device_seconds=5400.0, cost=3.0))
+    assert f"{said}, which cost 3.00, over all its attempts" in last_lines(run.folder, REPORT)
 
 
 def test_a_run_that_has_just_begun_says_where_its_report_will_be(tmp_path: Path):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from llm.runs.event_kinds import (
     EVENT_KINDS,
     Admitted,
+    BudgetSpent,
     CheckpointSaved,
     Event,
     Evicted,
@@ -21,8 +22,11 @@ from llm.runs.event_kinds import (
     PodUsed,
     Progress,
     Queued,
+    RankSlow,
+    RolledBack,
     RunFinished,
     RunStarted,
+    StartsFrom,
     StepExplained,
     StepFailed,
     StepFinished,
@@ -30,6 +34,8 @@ from llm.runs.event_kinds import (
     StopRequested,
     TrainingChanged,
     TrainingDiscarded,
+    TrainingDiverged,
+    TrainingHangs,
     TrainJobBegun,
     TrainPlan,
     TrainResumed,
@@ -37,6 +43,7 @@ from llm.runs.event_kinds import (
     TrainStep,
     TrainValidation,
     UnknownEvent,
+    UpdateSkipped,
     Versions,
     Warned,
 )
@@ -97,20 +104,59 @@ TABLE: dict[str, tuple[Event, str]] = {
     "train_step": (
         TrainStep(
             time=1.5, step=9, steps=40, tokens=1152, loss=5.25, lr=0.001, grad_norm=0.5, tokens_per_second=2348.4,
-            mfu=0.0023, memory_bytes=822296576, seconds_left=0.0,
+            mfu=0.0023, memory_bytes=822296576, seconds_left=0.0, device_seconds=7.5, cost=0.25, data_seconds=0.01,
+            checkpoint_seconds=None, rates=[0.001, 0.0005], loss_scale=65536.0,
         ),
         '"step": 9, "steps": 40, "tokens": 1152, "loss": 5.25, "lr": 0.001, "grad_norm": 0.5, "tokens_per_second":'
-        ' 2348.4, "mfu": 0.0023, "memory_bytes": 822296576, "seconds_left": 0.0',
+        ' 2348.4, "mfu": 0.0023, "memory_bytes": 822296576, "seconds_left": 0.0, "device_seconds": 7.5, "cost": 0.25,'
+        ' "data_seconds": 0.01, "checkpoint_seconds": null, "rates": [0.001, 0.0005], "loss_scale": 65536.0',
     ),
-    "train_validation": (TrainValidation(time=1.5, step=10, loss=2.67), '"step": 10, "loss": 2.67'),
+    "train_validation": (
+        TrainValidation(time=1.5, step=10, loss=2.67, bits_per_byte=1.25),
+        '"step": 10, "loss": 2.67, "bits_per_byte": 1.25',
+    ),
     "train_resumed": (
         TrainResumed(time=1.5, step=8, checkpoint="step-00000008"), '"step": 8, "checkpoint": "step-00000008"',
     ),
     "checkpoint_saved": (CheckpointSaved(time=1.5, step=7, seconds=0.036), '"step": 7, "seconds": 0.036'),
+    "starts_from": (
+        StartsFrom(time=1.5, checkpoint="3f9a", kept=600, of_parts=4, of_all=0),
+        '"checkpoint": "3f9a", "kept": 600, "of_parts": 4, "of_all": 0',
+    ),
     "training_discarded": (TrainingDiscarded(time=1.5, recipe="9c1e07aa"), '"recipe": "9c1e07aa"'),
     "training_changed": (
         TrainingChanged(time=1.5, step=8, changes=["library torch 2.12.0 -> 2.13.0"]),
         '"step": 8, "changes": ["library torch 2.12.0 -> 2.13.0"]',
+    ),
+    "update_skipped": (
+        UpdateSkipped(
+            time=1.5, step=9, loss=7.5, loss_limit=5.25, grad_norm=0.5, grad_norm_limit=2.0, in_a_row=1
+        ),
+        '"step": 9, "loss": 7.5, "loss_limit": 5.25, "grad_norm": 0.5, "grad_norm_limit": 2.0, "in_a_row": 1',
+    ),
+    "budget_spent": (
+        BudgetSpent(time=1.5, step=9, device_seconds=7200.0, cost=4.5, caps=["training.budget.device_hours=2"]),
+        '"step": 9, "device_seconds": 7200.0, "cost": 4.5, "caps": ["training.budget.device_hours=2"]',
+    ),
+    "training_diverged": (
+        TrainingDiverged(
+            time=1.5, step=9, what="loss", value=float("inf"), ranks=[1], windows=[4, 7], documents=[2],
+            domains=["stories"],
+        ),
+        '"step": 9, "what": "loss", "value": Infinity, "ranks": [1], "windows": [4, 7], "documents": [2], "domains":'
+        ' ["stories"]',
+    ),
+    "rolled_back": (
+        RolledBack(time=1.5, step=130, to=100, batch=130, number=1),
+        '"step": 130, "to": 100, "batch": 130, "number": 1',
+    ),
+    "rank_slow": (
+        RankSlow(time=1.5, step=60, rank=3, host="node-a", seconds=0.75, usual_seconds=0.25),
+        '"step": 60, "rank": 3, "host": "node-a", "seconds": 0.75, "usual_seconds": 0.25',
+    ),
+    "training_hangs": (
+        TrainingHangs(time=1.5, step=9, seconds=301.0, silent=["rank 1 is stopped (SIGSTOP)"], log="/w/workers.log"),
+        '"step": 9, "seconds": 301.0, "silent": ["rank 1 is stopped (SIGSTOP)"], "log": "/w/workers.log"',
     ),
     "trainjob": (
         TrainJobBegun(time=1.5, name="demo-train", namespace="ml", uid="5d0c", how="adopted"),
@@ -165,8 +211,38 @@ FIRST_VERSION: dict[str, tuple[str, Event]] = {
     "train_validation": ('"step": 1, "loss": Infinity', TrainValidation(time=1.5, step=1, loss=float("inf"))),
     "train_resumed": ('"step": 1', TrainResumed(time=1.5, step=1)),
     "checkpoint_saved": ('"step": 1', CheckpointSaved(time=1.5, step=1)),
+    "starts_from": (
+        '"checkpoint": "3f9a", "kept": 1, "of_parts": 0, "of_all": 0',
+        StartsFrom(time=1.5, checkpoint="3f9a", kept=1, of_parts=0, of_all=0),
+    ),
     "training_discarded": ('"recipe": "9c"', TrainingDiscarded(time=1.5, recipe="9c")),
     "training_changed": ('"step": 1, "changes": []', TrainingChanged(time=1.5, step=1, changes=[])),
+    "update_skipped": (
+        '"step": 1, "loss": 2.5, "loss_limit": 2.0, "grad_norm": 1.0, "grad_norm_limit": 2.0, "in_a_row": 1',
+        UpdateSkipped(time=1.5, step=1, loss=2.5, loss_limit=2.0, grad_norm=1.0, grad_norm_limit=2.0, in_a_row=1),
+    ),
+    "training_diverged": (
+        '"step": 1, "what": "loss", "value": NaN, "ranks": [], "windows": [], "documents": [], "domains": []',
+        TrainingDiverged(
+            time=1.5, step=1, what="loss", value=float("nan"), ranks=[], windows=[], documents=[], domains=[]
+        ),
+    ),
+    "rolled_back": (
+        '"step": 2, "to": 1, "batch": 2, "number": 1',
+        RolledBack(time=1.5, step=2, to=1, batch=2, number=1),
+    ),
+    "rank_slow": (
+        '"step": 1, "rank": 0, "host": "", "seconds": 1.0, "usual_seconds": 0.5',
+        RankSlow(time=1.5, step=1, rank=0, host="", seconds=1.0, usual_seconds=0.5),
+    ),
+    "training_hangs": (
+        '"step": 1, "seconds": 2.0, "silent": [], "log": "x"',
+        TrainingHangs(time=1.5, step=1, seconds=2.0, silent=[], log="x"),
+    ),
+    "budget_spent": (
+        '"step": 1, "device_seconds": 2.0, "caps": []',
+        BudgetSpent(time=1.5, step=1, device_seconds=2.0, caps=[]),
+    ),
     "trainjob": (
         '"name": "x", "namespace": "ml", "how": "created"',
         TrainJobBegun(time=1.5, name="x", namespace="ml", how="created"),
@@ -219,7 +295,8 @@ def test_a_log_of_the_untyped_version_reads_with_its_kinds_and_writes_back_the_s
         copy.emit(event)
     assert copy.path.read_bytes() == GOLDEN.read_bytes()
     events = copy.read()
-    came_later = {StepExplained, Judged, PodRuns, PodUsed, Queued, Admitted, Evicted}
+    came_later = {StepExplained, Judged, PodRuns, PodUsed, Queued, Admitted, Evicted, StartsFrom}
+    came_later |= {UpdateSkipped, TrainingDiverged, TrainingHangs, BudgetSpent, RankSlow, RolledBack}
     assert {type(event) for event in events} == {*EVENT_KINDS.values(), UnknownEvent} - came_later
     assert [type(event) for event in events][-1] is UnknownEvent
 

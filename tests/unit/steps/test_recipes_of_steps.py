@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import llm
+from llm.config import compose
 from llm.images import libraries
 from llm.steps import STEPS
 from llm.storage.recipe import pinned
@@ -17,6 +18,7 @@ from llm.storage.recipe.libraries import version_of
 from llm.storage.recipe.sources import imported_by, libraries_of, reached
 
 PROJECT = Path(__file__).parents[3]
+WINDOWED = ["model.layer_types=[sliding_attention]", "model.sliding_window=64", "training.compute.attention=triton"]
 MAKES_RECIPES = {name for name in STEPS if name not in ("register", "promote")}
 """The outcome of the other two is in MLflow, and nothing of it is found again."""
 
@@ -92,3 +94,13 @@ def test_a_library_that_a_step_uses_without_an_import_is_one_of_the_pins():
 def test_a_step_that_reads_a_split_holds_the_code_that_reads_it():
     for step in ("evaluate", "export", "tokenize", "tokenizer"):
         assert "llm.data.documents" in reached(*recipe_roots(work_of(step))), step
+
+
+def test_a_library_for_one_setting_is_in_the_recipes_of_that_setting_alone():
+    plain, windowed = compose([]).training, compose(WINDOWED).training
+    assert not {"triton", "torchao"} & set(libraries_of("llm.training.train", *plain.modules))
+    assert set(windowed.modules) - set(plain.modules) == {"llm.model.kernels.sliding_window"}
+    assert reached(*windowed.modules).keys() >= {"llm.model.kernels.sliding_window"}
+    assert "triton" not in libraries_of(*windowed.modules), "the image of a launcher has none"
+    coarse = compose(["training.compute.precision=fp8", "training.parallel.backend.name=torch"]).training.compute
+    assert coarse.modules == ["llm.training.rank.float8"]

@@ -14,6 +14,7 @@ from llm.runs.event_kinds import (
     Evicted,
     Progress,
     Queued,
+    StartsFrom,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -100,6 +101,14 @@ def test_what_is_not_known_is_left_out_or_not_a_number():
             "train      stopped by queue a (PodsReadyTimeout): not ready",
         ),
         (TrainResumed(step=1200), "train      goes on from the checkpoint at step 1,200"),
+        (
+            StartsFrom(checkpoint="3f9a", kept=600, of_parts=0, of_all=0),
+            "train      starts from checkpoint 3f9a: 600 rows of the vocabulary",
+        ),
+        (
+            StartsFrom(checkpoint="3f9a", kept=600, of_parts=4, of_all=1),
+            "train      starts from checkpoint 3f9a: 600 rows of the vocabulary, 4 of their parts, 1 of all",
+        ),
         (TrainValidation(step=50, loss=2.0), "train      step 50  validation loss 2.000 nats/token"),
         (
             TrainPlan(steps=2000, tokens_per_step=8192, parameters=4_214_016, world_size=2, backend="torch"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -96,6 +97,44 @@ def test_a_place_that_cannot_be_read_lets_the_whole_log_come_again(folder: RunFo
     (folder.tracking / "kept.json").write_text(place, errors="surrogateescape")
     assert sink.deliver() == Delivery(sent=2, pending=0)
     assert sink.deliver() == Delivery(sent=0, pending=0)
+
+
+class Counts(Kept):
+    """Keeps the sum of the losses from one process to the next, in a place that may be lost."""
+
+    name = "counts"
+    is_there = True
+
+    def take(self, event: Event) -> None:
+        super().take(event)
+        self.state["sum"] = self.state.get("sum", 0) + getattr(event, "loss", 0)
+
+    def is_intact(self) -> bool:
+        return self.is_there
+
+
+def test_a_state_goes_from_process_to_process_and_is_lost_with_what_was_taken(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+):
+    Counts(folder, TrackingConfig()).deliver()
+    EventLog(folder.events).emit(TrainStep(step=3, steps=3, loss=0.5))
+    later = Counts(folder, TrackingConfig())
+    assert later.deliver() == Delivery(sent=1, pending=0)
+    assert later.state == {"sum": 3.5}
+    monkeypatch.setattr(Counts, "is_there", False)
+    again = Counts(folder, TrackingConfig())
+    assert again.deliver() == Delivery(sent=3, pending=0)
+    assert again.state == {"sum": 3.5}
+
+
+def test_a_place_of_an_earlier_version_has_no_state(folder: RunFolder):
+    sink = Counts(folder, TrackingConfig())
+    sink.deliver()
+    place = json.loads((folder.tracking / "counts.json").read_text())
+    del place["state"]
+    (folder.tracking / "counts.json").write_text(json.dumps(place))
+    assert sink.deliver() == Delivery(sent=0, pending=0)
+    assert sink.state == {}
 
 
 def make_kept(folder: RunFolder, config: TrackingConfig) -> Kept:

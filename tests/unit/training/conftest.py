@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from llm.storage import LocalObjects, Store
-from llm.training.plan import TrainingPlan
+from llm.storage import LocalObjects
 from llm.training.trainer import Trainer
-from tests.cases.training import MODEL, token_shards, training
+from tests.cases.training import trainers
 
 
 @pytest.fixture
@@ -30,20 +28,7 @@ def alone(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def make_trainer(alone: None, tmp_path: Path) -> Callable[..., Trainer]:
     """Build a trainer of one rank, as the worker does; its workspace and its folder are `tmp_path / "work"`."""
-    store = Store(tmp_path / "store")
-    shards, tokenizer = token_shards(store)
-    folder = tmp_path / "work"
-    folder.mkdir()
-
-    def make(settings: Mapping[str, Any] = {}, workspace: str = folder.as_uri()) -> Trainer:
-        config = training({"parallel.processes": 1, **settings})
-        plan = TrainingPlan(
-            model=MODEL, training=config, shards=shards, tokenizer=tokenizer, end_of_text=0,
-            store=store.objects.uri, workspace=workspace, recipe="", events=str(tmp_path / "events.jsonl"),
-        )  # fmt: skip
-        return Trainer(plan, folder)
-
-    return make
+    return trainers(tmp_path)
 
 
 @pytest.fixture

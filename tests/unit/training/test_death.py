@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from llm.errors import Preempted
-from llm.training.death import Fault, death, leave_fault, take_faults
+from llm.errors import Preempted, UserError
+from llm.training.death import Fault, death, is_lost_connection, leave_fault, take_faults
 
 GO_ON = "The last checkpoint is of step 25."
 PEER = "[/gloo/transport/tcp/pair.cc:551] Connection closed by peer [127.0.0.1]:41"
@@ -25,9 +26,11 @@ def torchruns_log(*codes: int) -> str:
 def ended(tmp_path: Path):
     """How the training ends for its user, with what the log says and what ranks left."""
 
-    def end(log: str, *faults: Fault, code: int = 1, stop_requested: bool = False) -> Exception:
+    def end(
+        log: str, *faults: Fault, code: int = 1, stop_requested: bool = False, silent: tuple[str, ...] = ()
+    ) -> Exception:
         (tmp_path / "workers.log").write_text(log)
-        return death(tmp_path / "workers.log", list(faults), code, stop_requested, GO_ON)
+        return death(tmp_path / "workers.log", list(faults), code, stop_requested, GO_ON, silent)
 
     return end
 
@@ -103,6 +106,16 @@ def test_a_stop_before_the_first_step_is_no_fault(ended):
     assert str(ended("SignalException", stop_requested=True)).startswith("stopped on request before a rank could save")
 
 
+def test_a_rank_that_hangs_is_named_whether_a_stop_was_asked_for_or_not(ended):
+    silent = ("rank 1 is stopped (SIGSTOP)",)
+    lost = fault(0, PEER, lost_a_rank=True)
+    hung = ended("", lost, code=-9, silent=silent)
+    assert isinstance(hung, Preempted)
+    assert str(hung).startswith("no step of the training came for long: rank 1 is stopped (SIGSTOP)\n")
+    asked = ended("", lost, code=-9, silent=silent, stop_requested=True)
+    assert str(asked).startswith("stopped on request, and nothing was saved at that: rank 1 is stopped (SIGSTOP)\n")
+
+
 def test_a_fault_comes_before_a_stop(ended):
     assert isinstance(ended("", fault(0, "RuntimeError: boom"), stop_requested=True), RuntimeError)
 
@@ -113,3 +126,67 @@ def test_an_end_without_a_word_shows_the_end_of_the_log_and_its_place(ended, tmp
     assert f"the training processes failed; the whole log is {tmp_path / 'workers.log'}" in str(error)
     assert str(error).endswith("ImportError: boom")
     assert "early" not in str(error)
+
+
+CUDA = "RuntimeError: CUDA error: {}\nCUDA kernel errors might be asynchronously reported at some other API call"
+ECC = CUDA.format("uncorrectable ECC error encountered")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 3 has a total capacity of 79.11 GiB",
+     CUDA.format("out of memory"), "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+     "RuntimeError: [enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"],
+)  # fmt: skip
+def test_a_lack_of_memory_is_the_users_to_change(ended, words: str):
+    error = ended(torchruns_log(1), fault(1, PEER, lost_a_rank=True), fault(3, words))
+    assert isinstance(error, UserError)
+    assert "rank 3 of the training on " in str(error)
+    assert "Lower training.batch.micro_batch_size, set training.compute.recompute=layers" in str(error)
+
+
+@pytest.mark.parametrize(
+    "words", [ECC, CUDA.format("CUDA-capable device(s) is/are busy or unavailable"), "NVML: GPU is lost"]
+)
+def test_a_broken_device_is_no_fault_of_ours_and_names_its_node(ended, words: str):
+    error = ended(torchruns_log(1), fault(0, "RuntimeError: boom"), fault(3, words))
+    assert isinstance(error, Preempted), "it goes on elsewhere"
+    assert f"the device of rank 3 on {socket.gethostname()} is broken: " in str(error)
+    assert "kubectl cordon" in str(error)
+    assert GO_ON in str(error)
+
+
+def test_a_broken_device_that_only_the_log_knows_is_found_there(ended):
+    log = f"terminate called after throwing an instance of 'c10::Error'\n  what():  {ECC}\n"
+    error = ended(log + torchruns_log(-15, -6))
+    assert "the device of rank 1 on " in str(error)
+    old = ended(log + "step\n" * 10_000 + torchruns_log(-9))
+    assert "rank 0 of the training was killed (SIGKILL)" in str(old)
+
+
+@pytest.mark.parametrize("words", ["an illegal memory access was encountered", "device-side assert triggered"])
+def test_what_a_kernel_did_wrong_is_a_fault_of_ours(ended, words: str):
+    error = ended(torchruns_log(1), fault(0, CUDA.format(words)))
+    assert not isinstance(error, Preempted | UserError)
+
+
+def test_an_nccl_timeout_names_the_ranks_that_waited(ended):
+    line = (
+        "[rank{0}]:[E1130 12:00:00 ProcessGroupNCCL.cpp:629] [Rank {0}] Watchdog caught collective operation timeout:"
+        " WorkNCCL(SeqNum=41, OpType=ALLREDUCE, NumelIn=1, Timeout(ms)=600000) ran for 600029 milliseconds\n"
+    )
+    error = ended(line.format(0) + line.format(2) + torchruns_log(-6, -15, -6))
+    assert isinstance(error, Preempted)
+    assert "a collective operation (NCCL ALLREDUCE) took too long: on " in str(error)
+    assert "rank 0, 2 waited\n  A rank that is not among these did not come" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [("NCCL error in: NCCLUtils.cpp:78, remote process exited or there was a network error, NCCL version 2.27.3\n"
+      "ncclRemoteError: A call failed possibly due to a network error", True),
+     ("ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error.", True),
+     ("ncclInvalidUsage: This usually reflects invalid usage of NCCL library.", False)],
+)  # fmt: skip
+def test_a_failed_collective_is_a_lost_rank_and_a_wrong_use_of_it_is_ours(words: str, lost: bool):
+    assert is_lost_connection(RuntimeError(words)) == lost

@@ -106,21 +106,18 @@ def test_it_goes_on_and_says_what_changed_at_which_step(place: Workspace):
     assert place.objects.read(STEPS) is None, "it was measured for another length"
 
 
-@pytest.mark.parametrize("backend", [{"name": "torch"}, {"name": "deepspeed", "zero_stage": 2}])
-def test_ranks_and_backends_that_cannot_continue_are_refused_before_the_recipe_is_kept(
-    place: Workspace, backend: dict[str, Any]
-):
-    def go_on(on_change: str, parallel: dict[str, Any]) -> None:
-        recipe = Recipe("training", {"training": {"parallel": parallel}})
-        settle(place.objects, recipe, training({"on_change": on_change}), place.log)
+def test_other_ranks_go_on_with_threads_of_their_own(place: Workspace):
+    def go_on(parallel: dict[str, Any]) -> None:
+        settle(place.objects, Recipe("training", {"training": {"parallel": parallel}}), training({}), place.log)
 
-    go_on("continue", {"processes": 2, "backend": {"name": "deepspeed", "zero_stage": 1}})
+    go_on({"processes": 2, "backend": {"name": "deepspeed"}})
     place.save(8)
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"step-00000008 cannot be continued by other ranks or another backend yet"):
-            go_on("continue", {"processes": 2, "backend": backend})
-    go_on("anew", {"processes": 2, "backend": backend})
-    assert complete_names(place.objects) == []
+    place.objects.write("threads-0.json", b"1")
+    go_on({"processes": 2, "backend": {"name": "deepspeed"}})
+    assert place.objects.read("threads-0.json") == b"1"
+    go_on({"processes": 1, "backend": {"name": "torch"}})
+    assert place.objects.read("threads-0.json") is None
+    assert complete_names(place.objects) == [checkpoint_name(8)]
 
 
 def test_it_is_refused_with_the_step_and_what_changed(place: Workspace):
@@ -173,7 +170,7 @@ def test_what_cannot_be_loaded_after_a_change_is_the_changes_fault(
     def other(state: object) -> None:
         raise KeyError("exp_avg")
 
-    monkeypatch.setattr(trainer.backend, "load_state_dict", other)
+    monkeypatch.setattr(trainer.backend, "load", other)
     with pytest.raises(UserError if has_changed else KeyError) as told:
         trainer.train(8)
     if has_changed:

@@ -9,9 +9,10 @@ import pytest
 
 from llm.errors import Preempted, UserError, as_error
 from llm.storage import LocalObjects
-from llm.training.launch import _environment, this_machine_alone
+from llm.training.launch import _environment, command_to_join, first_of_several, this_machine_alone
 from llm.training.plan import OUTCOME_BYTES, Outcome
 from llm.training.pod import node
+from tests.cases.training import training
 
 
 def test_an_outcome_is_taken_once(tmp_path: Path):
@@ -56,3 +57,14 @@ def test_no_option_of_another_torchrun_reaches_the_ranks_here(tmp_path: Path, mo
     monkeypatch.setenv("PET_NNODES", "2")
     assert "PET_NNODES" not in _environment(LocalObjects(tmp_path), this_machine_alone(), 1)
     assert _environment(LocalObjects(tmp_path), node(), 1)["PET_NNODES"] == "2", "a pod's come from Trainer"
+
+
+def test_the_first_of_several_machines_and_those_that_join_it_meet_at_one_place():
+    settings = {"parallel.nodes": 3, "parallel.processes": 4, "parallel.rendezvous": "node-0:29400"}
+    parallel = training(settings).parallel
+    first = first_of_several(parallel)
+    assert first.torchrun == ("--nnodes=3", "--node-rank=0", "--master-addr=node-0", "--master-port=29400")
+    assert command_to_join(parallel, "file:///a b/plan.json") == (
+        "PET_NODE_RANK=N PET_NNODES=3 PET_NPROC_PER_NODE=4 PET_MASTER_ADDR=node-0 PET_MASTER_PORT=29400"
+        " python -m llm.training.pod 'file:///a b/plan.json'"
+    )

@@ -7,6 +7,8 @@ import pytest
 from llm.runs.event_kinds import RunStarted, StepFinished
 from llm.runs.events import EventLog
 from llm.storage import Manifest, Store
+from llm.training.checkpoint.find import complete_names
+from llm.training.identity import training_identity
 from llm.training.train import train, training_recipe
 from tests.cases.training import MODEL, TRAINING, token_shards
 
@@ -61,3 +63,20 @@ def test_every_attempt_trains_anew_and_so_does_every_step_by_hand(store: Store, 
     log.emit(RunStarted(kfp_run="b"))
     cluster.step()
     assert cluster.trainings == 5
+
+
+def test_a_product_that_is_found_removes_no_other_training_in_its_place(store: Store, log: EventLog):
+    cluster = Cluster(store, log)
+    cluster.step()
+    longer = TRAINING.model_copy(update={"length": TRAINING.length.model_copy(update={"steps": 24})})
+    place = store.working_objects(training_identity(MODEL, longer, *cluster.given))
+    assert place.uri == store.working_objects(training_identity(MODEL, TRAINING, *cluster.given)).uri
+
+    def stopped(plan_uri: str) -> None:
+        place.write("step-00000018/files.json", b"[]")
+        raise Lost
+
+    with pytest.raises(Lost):
+        train(MODEL, longer, *cluster.given, store, log, elsewhere=stopped)
+    train(MODEL, TRAINING, *cluster.given, store, log, elsewhere=stopped)
+    assert complete_names(place) == ["step-00000018"]

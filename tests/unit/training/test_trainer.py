@@ -11,11 +11,12 @@ import torch
 
 from llm.config.sections.training import CallbackConfig, OptimizerConfig
 from llm.errors import Preempted, UserError
-from llm.runs.event_kinds import TrainResumed, Warned
+from llm.runs.event_kinds import TrainResumed, TrainStep, Warned
 from llm.runs.events import EventLog
 from llm.storage import LocalObjects
 from llm.training.callbacks import Callback
 from llm.training.checkpoint.find import newest_checkpoint
+from llm.training.rank.measure import measure
 from llm.training.trainer import Trainer
 from tests.cases.training import VOCABULARY
 
@@ -78,6 +79,29 @@ def test_the_same_checkpoint_gives_the_same_weights_as_going_straight_on(
     assert resumed.history == straight.history
 
 
+def test_a_training_that_stops_in_a_ramp_goes_on_in_it(make_trainer: Make, workspace: LocalObjects):
+    ramp = [{"tokens": 2 * 16, "steps": 5}, {"tokens": 4 * 16, "steps": 3}]
+    settings = {"batch.ramp": ramp, "checkpoints.every_steps": 3}
+    straight = make_trainer(settings)
+    straight.train(12)
+    steps = [line for line in straight.history if "loss" in line]
+    assert [line["tokens"] // 16 for line in steps] == [2, 4, 6, 8, 10, 14, 18, 22, 30, 38, 46, 54]
+    assert newest_checkpoint(workspace)[0].state().tokens == 54 * 16  # type: ignore[union-attr]
+    for name in ("step-00000009", "step-00000012"):
+        workspace.remove(f"{name}/files.json")
+    resumed = make_trainer(settings)  # from step 6, in the second part
+    resumed.train(12)
+    assert resumed.history == straight.history
+    assert all(torch.equal(tensor, weights(straight)[name]) for name, tensor in weights(resumed).items())
+
+
+def test_the_time_that_is_left_counts_tokens(make_trainer: Make, tmp_path: Path):
+    make_trainer({"batch.ramp": [{"tokens": 2 * 16, "steps": 4}]}).train(12)
+    for event in EventLog(tmp_path / "events.jsonl").of_kind(TrainStep):
+        left = (4 * 2 + 8 * 8) * 16 - event.tokens
+        assert event.seconds_left == pytest.approx(left / event.tokens_per_second, abs=0.06)
+
+
 def test_a_signal_saves_at_the_end_of_the_step_and_says_how_to_go_on(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer()
     trainer.request_stop(signal.SIGTERM)
@@ -118,7 +142,7 @@ def test_the_validation_loss_is_the_mean_over_the_split(make_trainer: Make):
 def test_minutes_fix_the_number_of_steps_once(make_trainer: Make):
     trainer = make_trainer({"length.steps": None, "length.minutes": 0.01})
     assert trainer.plan.steps() is None
-    steps = trainer.measure()
+    steps = measure(trainer)
     assert steps >= 1
     assert trainer.plan.steps() == steps
 
@@ -188,7 +212,7 @@ def own_precision() -> Iterator[None]:
 def test_a_precision_that_the_processor_does_not_have_is_told(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, precision: str, has_it: bool, warnings: int
 ):
-    monkeypatch.setattr("llm.training.trainer.computes_bf16", lambda: has_it)
+    monkeypatch.setattr("llm.training.rank.device.computes_bf16", lambda: has_it)
     trainer = make_trainer({"compute.precision": precision})
     trainer.train(1)
     told = [event.message for event in trainer.log.of_kind(Warned)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.config.sections.training.steps import BatchConfig
 from llm.data.shards.loader import Loader
 from llm.errors import UserError
 
@@ -51,6 +52,18 @@ def test_a_loader_made_later_goes_on_with_the_same_batches():
     fresh = loader()
     for step in (13, 7, 19):
         assert all(np.array_equal(a, b) for a, b in zip(first[step], fresh.batch(step), strict=True))
+
+
+@given(world=st.sampled_from([1, 2, 4]), seed=st.integers(0, 2**31 - 1))
+def test_in_a_ramp_every_window_is_seen_once_an_epoch_on_any_number_of_ranks(world: int, seed: int):
+    batch = BatchConfig(tokens=8 * LENGTH, sequence_length=LENGTH, ramp=({"tokens": 4 * LENGTH, "steps": 3},))
+    tokens = np.arange(WINDOWS * LENGTH + 1, dtype=np.uint16)
+    one = Loader(tokens, LENGTH, 8, seed, lambda step: batch.tokens_before(step) // LENGTH)
+    steps = [[int(i) for rank in range(world) for i in one.indices(step, rank, world)] for step in range(3 + 6)]
+    assert [len(step) for step in steps] == [4, 4, 4, 8, 8, 8, 8, 8, 8]
+    flat = [index for step in steps for index in step]
+    assert sorted(flat[:WINDOWS]) == list(range(WINDOWS))
+    assert flat[:WINDOWS] == order(seed, WINDOWS // BATCH), "the order is that without a ramp"
 
 
 def test_targets_are_the_tokens_that_follow():

@@ -25,6 +25,7 @@ CONNECTIONS = {
     "requests",
     "sqlalchemy",
     "urllib3",
+    "wandb",
 }
 """Libraries that speak to services."""
 PAGES = {"jinja2", "markupsafe", "matplotlib", "polars"}
@@ -60,7 +61,8 @@ def test_the_carriers_are_the_libraries_of_every_installation():
 def test_the_rooms_that_make_products_are_on_this_side_of_the_border():
     rooms = {f"llm.{path.name}" for path in (PROJECT / "llm").iterdir() if (path / "__init__.py").is_file()}
     assert {room for room in rooms if not is_course(room)} == {
-        "llm.data", "llm.evaluation", "llm.export", "llm.generation", "llm.model", "llm.registry", "llm.serving",
+        "llm.adoption", "llm.data", "llm.evaluation", "llm.export", "llm.generation", "llm.model", "llm.registry",
+        "llm.serving",
         "llm.tokenizer", "llm.training",
     }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Verbs that say what a training takes before it starts."""

@@ -1,0 +1,1 @@
+"""DeepSpeed's ZeRO, by what each rank holds of the weights."""

@@ -1,0 +1,1 @@
+"""Losses: one module for each that `training.loss.name` may choose."""
