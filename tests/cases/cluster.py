@@ -114,9 +114,9 @@ def phase(namespace: str, pod: str) -> str:
     return kubectl("-n", namespace, "get", "pod", pod, "-o", "jsonpath={.status.phase}")
 
 
-def pod_log(namespace: str, pod: str, container: str | None = None) -> str:
+def pod_log(namespace: str, pod: str, container: str | None = None, *options: str) -> str:
     """What a pod has printed so far; empty if it has not begun."""
-    return kubectl("-n", namespace, "logs", pod, *(["-c", container] if container else []), check=False)
+    return kubectl("-n", namespace, "logs", pod, *(["-c", container] if container else []), *options, check=False)
 
 
 def pods_of(namespace: str, job: str) -> list[Json]:

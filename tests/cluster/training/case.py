@@ -123,13 +123,15 @@ class Case:
         return b"".join(home.read(name) or b"" for name in home.names("events/")).decode()
 
     def wait_for_step(self, run: str, step: int) -> None:
-        """Until rank 0 has done this step, by the log of its own pod."""
+        """Until rank 0 has done this step, by the log of its pod (the log of a Job is that of any pod)."""
 
         def reached() -> bool:
             job = self.train_job(run)
             if job is None:
                 return False
-            log = pod_log(self.namespace, f"job/{job['metadata']['name']}-node-0", "node")
+            of_the_job = f"jobset.sigs.k8s.io/jobset-name={job['metadata']['name']}"
+            rank_0 = f"-l{of_the_job},batch.kubernetes.io/job-completion-index=0"
+            log = pod_log(self.namespace, rank_0, "node", "--tail=-1")
             return any(int(one) >= step for one in re.findall(r'"train_step", "step": (\d+)', log))
 
         wait_for(reached, f"step {step}", 180, every=0.1)
