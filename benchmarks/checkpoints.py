@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training_throughput import VOCABULARY, shards_here, start_ranks, trainer_of
+from ranks import VOCABULARY, shards_here, start_ranks, trainer_of
 
 SAVES = int(os.environ.get("BENCHMARK_ROUNDS", "6"))
 """Of each kind; a test takes one."""

@@ -18,7 +18,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training_throughput import shards_here, start_ranks, stepper, trainer_of
+from ranks import shards_here, start_ranks, stepper, trainer_of
 
 SHAPES = os.environ.get("BENCHMARK_SHAPES", "1.3b:2048,1.3b:8192,7b:2048,7b:8192")
 ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "20"))

@@ -1,68 +1,92 @@
-"""Tokens a second of our trainer, both backends, against a plain PyTorch loop over the same model and batch.
+"""Tokens a second, memory and share of the peak of our trainer, against a plain loop and Hugging Face's Trainer.
 
     python benchmarks/training_throughput.py [KEY=VALUE…]      # as for `gristmill run pretrain`
 
-The plain loop runs in two arrangements, one process with all cores and DDP over the ranks, and the faster one is
-what we are measured against. All four take turns in one run, a few steps each, so that a busy machine slows all of
-them alike; the figures are medians over the rounds. Ours go through `Trainer.step` and the record of each step, so the
-time holds loading, logging, the agreement on stops and the refusal of a diverged loss.
+All loops take turns in one run, a few steps each, so that a busy machine slows all of them alike; the figures are
+medians over the rounds. Ours go through `Trainer.step` and the record of each step, so the time holds loading, logging,
+the agreement on stops and the refusal of a diverged loss. The matrix product of all ranks has its turn too, and so has
+our own loop with deterministic operations only. Afterwards each loop runs alone, for the memory of a rank.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
+
+from peers import hugging_face_loop, plain_loop
+from ranks import VOCABULARY, shards_here, start_ranks, stepper, trainer_of, verdict, when_and_where
 
 ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "15"))
 """Turns that count; a test takes one."""
-STEPS = 4
-VOCABULARY = 4096
-TARGETS = {"torch": 0.95, "deepspeed": 0.90}
+STEPS = int(os.environ.get("BENCHMARK_STEPS", "4"))
+"""Steps of a turn."""
+PLAIN, ALONE, HUGGING_FACE, PRODUCT, DETERMINISTIC = "plain DDP", "one process", "HF Trainer", "matmul", "deterministic"
+TARGETS = {"torch": 1.0, "deepspeed": 0.95}
+FOLDER, ONLY = "BENCHMARK_FOLDER", "BENCHMARK_ONLY"
+PEERS = [PLAIN, *([HUGGING_FACE] if find_spec("accelerate") else [])]
+MEMORY_OF = os.environ["BENCHMARK_MEMORY_OF"].split(",") if "BENCHMARK_MEMORY_OF" in os.environ else [*PEERS, *TARGETS]
+"""Loops that run alone for their memory; a test takes one."""
 
 
 def main() -> int:
-    """Start the ranks; their rank 0 prints."""
-    with tempfile.TemporaryDirectory() as folder:
-        return start_ranks(__file__, {"BENCHMARK_FOLDER": folder})
+    """Start the ranks, once for the speed of all loops, then for the memory of each; their rank 0 prints."""
+    for only in ("", *MEMORY_OF):
+        with tempfile.TemporaryDirectory() as folder:
+            if failed := start_ranks(__file__, {FOLDER: folder, ONLY: only}):
+                return failed
+    if HUGGING_FACE not in PEERS:
+        print(f"{HUGGING_FACE}: NOT MEASURED: pip install accelerate")
+    return 0
 
 
-def start_ranks(file: str, variables: dict[str, str], settings: list[str] = sys.argv[1:]) -> int:
-    """Run a benchmark's file as the ranks of the configuration, with these variables."""
-    from llm.config import compose
-
-    processes = compose(settings).training.parallel.processes
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of one loop would slow the next one
-        "GLOO_SOCKET_IFNAME": "lo",
-        "DS_ACCELERATOR": "cpu",
-    }
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
-               "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", file, *settings]  # fmt: skip
-    return subprocess.run(command, env=environment | variables).returncode
-
-
-def measure(folder: Path) -> None:
-    """One rank: build the four loops, let them take turns, print."""
-    import torch
+def measure(folder: Path, only: str) -> None:
+    """One rank: build the loops, let them run, print."""
     import torch.distributed as dist
 
     dist.init_process_group("gloo")
-    loops = {**_plain_loops(), **_our_loops(folder)}
-    cores = len(os.sched_getaffinity(0))
+    if only:
+        _memory(only, _loops(folder, [only])[only])
+    else:
+        _speed(_loops(folder, [ALONE, *PEERS, *TARGETS]))
+    dist.barrier()
+    os._exit(0)
+
+
+def _loops(folder: Path, names: list[str]) -> dict[str, Callable[[], None]]:
+    from llm.config import TrainingConfig, compose
+
+    peers = {
+        ALONE: lambda: plain_loop(distributed=False),
+        PLAIN: lambda: plain_loop(distributed=True),
+        HUGGING_FACE: lambda: hugging_face_loop(folder),
+    }
+    loops = {name: peers[name]() for name in names if name in peers}
+    config = compose(sys.argv[1:])
+    made = shards_here(folder, config.training.batch.tokens)
+    for backend in (name for name in names if name in TARGETS):
+        parallel = {**config.training.parallel.model_dump(), "backend": {"name": backend}}
+        training = TrainingConfig.model_validate({**config.training.model_dump(), "parallel": parallel})
+        loops[backend] = stepper(trainer_of(folder, backend, training, made))
+    return loops
+
+
+def _speed(loops: dict[str, Callable[[], None]]) -> None:
+    import torch
+    import torch.distributed as dist
+
+    cores, ranks = len(os.sched_getaffinity(0)), dist.get_world_size()
+    loops = {**loops, DETERMINISTIC: _deterministic(loops["torch"]), PRODUCT: _product()}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for round_number in range(ROUNDS + 1):  # the first one warms up
         for name, step in loops.items():
-            torch.set_num_threads(cores if name == "one process" else max(1, cores // dist.get_world_size()))
+            torch.set_num_threads(cores if name == ALONE else max(1, cores // ranks))
             dist.barrier()
             started = time.perf_counter()
             for _ in range(STEPS):
@@ -71,148 +95,76 @@ def measure(folder: Path) -> None:
             if round_number:
                 seconds[name].append((time.perf_counter() - started) / STEPS)
     if dist.get_rank() == 0:
-        _print(seconds)
-    dist.barrier()
-    os._exit(0)
+        _print(seconds, ranks)
 
 
-def _plain_loops() -> dict[str, Callable[[], None]]:
-    """What one would write without us: model, AdamW, cross-entropy, clipping; the batch is ready in memory."""
+def _deterministic(step: Callable[[], None]) -> Callable[[], None]:
+    """The step with operations that give the same bits every time."""
+    import torch
+
+    def with_the_same_bits() -> None:
+        torch.use_deterministic_algorithms(mode=True)
+        step()
+        torch.use_deterministic_algorithms(mode=False)
+
+    return with_the_same_bits
+
+
+SIDE, PRODUCTS = 1024, 20
+
+
+def _product() -> Callable[[], None]:
+    """Square products, as the peak of the MFU is measured."""
+    import torch
+
+    a, b = (torch.randn(SIDE, SIDE) for _ in range(2))
+
+    def multiply() -> None:
+        for _ in range(PRODUCTS):
+            a @ b
+
+    return multiply
+
+
+def _memory(name: str, step: Callable[[], None]) -> None:
+    """Some steps, and the most that a rank held."""
     import torch
     import torch.distributed as dist
-    from torch.nn.functional import cross_entropy
-    from torch.nn.parallel import DistributedDataParallel
 
-    from llm.config import compose
-    from llm.model import Decoder, initialise
-
-    config = compose(sys.argv[1:])
-    training = config.training
-    length = training.batch.sequence_length
-    batch = torch.randint(0, VOCABULARY, (training.batch.tokens // length, length + 1))
-
-    def loop(own: torch.Tensor, distributed: bool) -> Callable[[], None]:
-        model = Decoder(config.model, VOCABULARY)
-        initialise(model, training.seed)
-        wrapped = (
-            DistributedDataParallel(model, gradient_as_bucket_view=True, forward_sync_buffers=False)
-            if distributed
-            else model
-        )
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-        parts = own.split(training.batch.micro_batch_size)
-
-        def step() -> None:
-            for index, part in enumerate(parts):
-                if distributed:
-                    wrapped.require_backward_grad_sync = index == len(parts) - 1
-                logits = wrapped(part[:, :-1])
-                (cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten()) / len(parts)).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=False)
-
-        return step
-
-    alone = loop(batch, distributed=False)
-    ranks = loop(batch[dist.get_rank() :: dist.get_world_size()], distributed=True)
-    return {"one process": (alone if dist.get_rank() == 0 else lambda: None), "DDP ranks": ranks}
+    for _ in range(STEPS):
+        step()
+    most = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    if dist.get_rank() == 0:
+        print(f"{name:14} {float(most):8.0f} MiB a rank at most", flush=True)
 
 
-def _our_loops(folder: Path) -> dict[str, Callable[[], None]]:
-    from llm.config import TrainingConfig, compose
-
-    config = compose(sys.argv[1:])
-    made = shards_here(folder, config.training.batch.tokens)
-    loops = {}
-    for backend in TARGETS:
-        parallel = {**config.training.parallel.model_dump(), "backend": {"name": backend}}
-        training = TrainingConfig.model_validate({**config.training.model_dump(), "parallel": parallel})
-        loops[backend] = stepper(trainer_of(folder, backend, training, made))
-    return loops
-
-
-def trainer_of(folder: Path, name: str, training, made):
-    """A trainer of this rank with a workspace of that name, on what `shards_here` made."""
-    from llm.config import compose
-    from llm.training.plan import TrainingPlan
-    from llm.training.trainer import Trainer
-
-    shards, tokenizer = made
-    (folder / name).mkdir(exist_ok=True)
-    plan = TrainingPlan(
-        model=compose(sys.argv[1:]).model, training=training, shards=shards, tokenizer=tokenizer, end_of_text=0,
-        store=(folder / "store").as_uri(), workspace=(folder / name).as_uri(), recipe="",
-        events=str(folder / f"{name}.jsonl"),
-    )  # fmt: skip
-    return Trainer(plan, folder / name)
-
-
-def stepper(trainer) -> Callable[[], None]:
-    """A step of a trainer with the record of it, which begins here."""
-    record, number = trainer.callbacks[0], 0
-    record.started(trainer, 0, 10_000)
-
-    def step() -> None:
-        nonlocal number
-        record.step_ended(trainer, trainer.step(number, 10_000))
-        number += 1
-
-    return step
-
-
-def shards_here(folder: Path, tokens: int, vocabulary: int = VOCABULARY):
-    """Shards and a tokenizer for all ranks, made by the first."""
-    import torch.distributed as dist
-
-    made = [_shards(folder, tokens, vocabulary)] if dist.get_rank() == 0 else [None]
-    dist.broadcast_object_list(made)
-    return made[0]
-
-
-def _shards(folder: Path, tokens: int, vocabulary: int):
-    """Noise for some steps of so many tokens, and a tokenizer's manifest."""
-    import numpy as np
-
-    from llm.data.shards import ShardWriter, write_meta
-    from llm.storage import Recipe, Store
-    from llm.storage.products import TokenizerCounts
-
-    store = Store(folder / "store")
-    with store.stage("tokenizer", Recipe("tokenizer", {})) as stage:
-        (stage.path / "tokenizer.json").write_text("{}")
-        tokenizer = stage.commit(TokenizerCounts(vocab_size=vocabulary, documents_round_tripped=0, bytes_per_token={}))
-    with store.stage("shards", Recipe("shards", {})) as stage:
-        for split in ("train", "validation", "test"):
-            with ShardWriter(stage.path, split, vocabulary) as writer:
-                writer.add(np.random.default_rng(0).integers(0, vocabulary, 4 * tokens), "noise")
-        write_meta(stage.path, vocabulary, 0)
-        return stage.commit(), tokenizer
-
-
-def _print(seconds: dict[str, list[float]]) -> None:
+def _print(seconds: dict[str, list[float]], ranks: int) -> None:
     """When and where; medians; and the ratios round by round, which a machine that slows down does not bend."""
-    import torch
-
     from llm.config import compose
+    from llm.model import count_parameters, flops_per_token
 
-    training = compose(sys.argv[1:]).training
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    machine = f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
-    print(f"{datetime.now(UTC).date()}  commit {commit or 'n/a'}  {machine}  torch {torch.__version__}")
-    print(f"settings: {' '.join(sys.argv[1:]) or 'the defaults'}")
+    config = compose(sys.argv[1:])
+    tokens = config.training.batch.tokens
+    flops = flops_per_token(config.model, VOCABULARY, config.training.batch.sequence_length)
+    print(f"{when_and_where()}\n{count_parameters(config.model, VOCABULARY) / 1e6:.1f} M parameters, {ranks} ranks")
+    peaks = [2 * SIDE**3 * PRODUCTS * ranks / time for time in seconds.pop(PRODUCT)]
     for name, times in seconds.items():
-        speed = training.batch.tokens / statistics.median(times)
-        print(f"{name:12} {speed:8.0f} tokens/s   (fastest round {training.batch.tokens / min(times):.0f})")
-    plain = min(("one process", "DDP ranks"), key=lambda name: statistics.median(seconds[name]))
+        share = statistics.median(flops * tokens / own / peak for own, peak in zip(times, peaks, strict=True))
+        print(f"{name:14} {tokens / statistics.median(times):8.0f} tokens/s   {share:.1%} of the matrix product")
+
+    def ratio(ours: str, peer: str) -> float:
+        return statistics.median(p / own for p, own in zip(seconds[peer], seconds[ours], strict=True))
+
     for backend, target in TARGETS.items():
-        ratio = statistics.median(p / ours for p, ours in zip(seconds[plain], seconds[backend], strict=True))
-        verdict = "ok" if ratio >= target else "MISSED"
-        print(f"{backend} / plain loop ({plain}): {ratio:.3f}   target {target:.2f}   {verdict}")
+        for peer in PEERS:
+            found = ratio(backend, peer)
+            print(f"{backend} / {peer}: {found:.3f}   {verdict(found, target, at_least=True)}")
+    print(f"{DETERMINISTIC} / torch: {ratio(DETERMINISTIC, 'torch'):.3f}", flush=True)
 
 
 if __name__ == "__main__":
-    if "BENCHMARK_FOLDER" in os.environ:
-        measure(Path(os.environ["BENCHMARK_FOLDER"]))
+    if FOLDER in os.environ:
+        measure(Path(os.environ[FOLDER]), os.environ[ONLY])
     else:
         sys.exit(main())

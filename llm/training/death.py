@@ -8,6 +8,7 @@ of most ranks is only a consequence. The causes are looked for in this order:
 2. A rank crashed (SIGSEGV and the like): it has left nothing but torchrun's note of it. A fault of ours.
 3. A rank did not answer while no step came (`llm.training.guards.hang`): an outage.
    NCCL ended ranks that waited for another one: an outage too.
+   The machines did not meet (`llm.training.guards.meeting`): an outage, or a port that is in use (2).
 4. A rank was killed (SIGKILL: the kernel for lack of memory, or somebody): a preemption.
 5. Other signals, the end of torchrun itself, and lost connections, whose cause is on another node: preemptions too.
 6. Anything else: a fault of ours, with the end of the log.
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from llm.errors import Preempted
 from llm.training.guards.device_fault import NCCL, device_fault, waited_in_vain
+from llm.training.guards.meeting import not_met
 
 FAULT = "fault-"
 LAST_LINES = 15
@@ -105,7 +107,7 @@ def death(
         return Preempted(
             f"no step of the training came for long: {', '.join(silent)}", f"The stacks are in {log}.", again
         )
-    if (waited := waited_in_vain(text, again)) is not None:
+    if (waited := waited_in_vain(text, again) or not_met(text, again)) is not None:
         return waited
     for number in KILLS:
         if number in signals:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.serving_in_a_pod import Comparison
 
+PEERS = ["plain DDP", "HF Trainer"]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TOY = ["model.hidden_size=32", "model.intermediate_size=48", "model.num_hidden_layers=1", "model.num_attention_heads=2",
        "model.num_key_value_heads=1", "training.batch.tokens=128", "training.batch.sequence_length=16",
@@ -27,19 +28,38 @@ def run(benchmark: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_benchmark_is_run_here():
     found = sorted(path.name for path in BENCHMARKS.glob("*.py"))
-    assert found == ["checkpoints.py", "gpu_throughput.py", "serving_in_a_pod.py", "training_throughput.py"]
+    assert found == ["checkpoints.py", "gpu_throughput.py", "loader.py", "peers.py", "ranks.py", "serving_in_a_pod.py",
+                     "tracking.py", "training_throughput.py"]  # fmt: skip
 
 
-def test_the_throughput_of_training_is_measured_for_every_loop():
+def test_the_throughput_of_training_is_measured_for_every_loop(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BENCHMARK_MEMORY_OF", "torch")
     ended = run("training_throughput.py", *TOY)
     assert ended.returncode == 0, ended.stderr
-    speeds = dict(re.findall(r"^([\w ]+?) +(\d+) tokens/s", ended.stdout, re.MULTILINE))
-    assert set(speeds) == {"one process", "DDP ranks", "torch", "deepspeed"}
-    assert all(int(speed) > 0 for speed in speeds.values())
-    assert re.search(
-        r"^torch / plain loop \((one process|DDP ranks)\): [\d.]+ +target 0.95", ended.stdout, re.MULTILINE
-    )
+    figures = re.findall(r"^([\w ]+?) +(\d+) tokens/s +[\d.]+% of the matrix product$", ended.stdout, re.MULTILINE)
+    assert [name for name, _ in figures] == ["one process", *PEERS, "torch", "deepspeed", "deterministic"]
+    assert all(int(speed) > 0 for _, speed in figures)
+    ratios = re.findall(r"^(\w+ / [\w ]+): [\d.]+", ended.stdout, re.MULTILINE)
+    compared = [f"{ours} / {peer}" for ours in ("torch", "deepspeed") for peer in PEERS]
+    assert ratios == [*compared, "deterministic / torch"]
+    assert re.search(r"^torch +\d+ MiB a rank at most$", ended.stdout, re.MULTILINE)
     assert f"settings: {' '.join(TOY)}" in ended.stdout
+
+
+def test_the_loader_is_measured_against_a_bare_read():
+    ended = run("loader.py")
+    assert ended.returncode == 0, ended.stderr
+    assert len(re.findall(r"loader / bare read: [\d.]+ +target 0.9 ", ended.stdout)) == 3
+    memory = re.search(r"^100,000,000 windows: ([\d.]+) MiB of memory$", ended.stdout, re.MULTILINE)
+    assert memory is not None
+    assert float(memory[1]) < 20, "it does not grow with the windows"
+
+
+def test_the_delivery_to_mlflow_is_measured_by_the_step():
+    ended = run("tracking.py", *TOY)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"^10 steps, \d{2,} points of metrics$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^delivery / step: [\d.]+ +target 0.01 ", ended.stdout, re.MULTILINE)
 
 
 def test_the_throughput_on_gpus_is_measured_at_the_shape_of_each_model(monkeypatch: pytest.MonkeyPatch):

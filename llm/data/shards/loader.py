@@ -21,6 +21,8 @@ from llm.errors import UserError
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Before = Callable[[int], int]
 """Windows of all steps before the one with a number."""
+BLOCK = 1 << 16
+"""Places of the order that are found at once (0.5 MB)."""
 
 
 class Loader:
@@ -47,7 +49,7 @@ class Loader:
                 + (f"training.batch.tokens to at most {fitting}." if fitting else "training.batch.sequence_length."),
             )
         self._rows = sliding_window_view(tokens, sequence_length + 1)[::sequence_length]
-        self._order: tuple[int, Permutation] = (0, Permutation(self.windows, seed, 0))
+        self._block = (-1, -1), np.empty(0, dtype=np.int64)
 
     def indices(self, step: int, rank: int = 0, world: int = 1) -> npt.NDArray[np.int64]:
         """Windows of a rank at a step, which may hold the end of one epoch and the beginning of the next.
@@ -58,16 +60,22 @@ class Loader:
         assert (end - begin) % world == 0
         assert 0 <= rank < world
         share = (end - begin) // world
-        first = begin + rank * share
-        epochs, places = np.divmod(np.arange(first, first + share), self.windows)
-        return np.concatenate([self._of_epoch(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+        place, last, found = begin + rank * share, begin + (rank + 1) * share, []
+        while place < last:
+            epoch, inside = divmod(place, self.windows)
+            part = self._block_of(epoch, inside // BLOCK)[inside % BLOCK :][: last - place]
+            found.append(part)
+            place += len(part)
+        return np.concatenate(found)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """Inputs and the tokens that follow them, [the step's batch / world, sequence_length] each."""
         rows = self._rows[self.indices(step, rank, world)].astype(np.int64)
         return rows[:, :-1], rows[:, 1:]
 
-    def _of_epoch(self, epoch: int) -> Permutation:
-        if self._order[0] != epoch:
-            self._order = (epoch, Permutation(self.windows, self._seed, epoch))
-        return self._order[1]
+    def _block_of(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
+        """The windows of a part of an epoch: many places cost little more than one, so they are found together."""
+        if self._block[0] != (epoch, number):
+            places = np.arange(number * BLOCK, min((number + 1) * BLOCK, self.windows))
+            self._block = (epoch, number), Permutation(self.windows, self._seed, epoch)[places]
+        return self._block[1]

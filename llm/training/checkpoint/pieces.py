@@ -131,6 +131,8 @@ class Saved:
                 at = taken
         if at < end:
             raise DamagedError(f"the checkpoint lacks values of {kind} of {parameter}: from number {at} of {end}")
+        if len(parts) == 1:  # most are: a copy less
+            return parts[0]
         return torch.cat(parts) if parts else torch.empty(0)
 
     def _shard(self, weight: str) -> Any:

@@ -96,6 +96,14 @@ def test_a_killed_torchrun_tells_the_user_to_run_again(ended):
     assert "Run the same command to go on" in str(error)
 
 
+def test_machines_that_did_not_meet_are_an_outage(ended):
+    words = "static_tcp_rendezvous.py\ntorch.distributed.DistNetworkError: The client socket has timed out after 6000ms"
+    error = ended(f"{words} while trying to connect to (node-0, 29400).")
+    assert isinstance(error, Preempted)
+    assert "node-0:29400, where the machines of the training meet, did not answer for 6 s" in str(error)
+    assert GO_ON in str(error)
+
+
 def test_a_lost_connection_without_another_cause_is_an_outage(ended):
     error = ended("", fault(0, PEER, lost_a_rank=True))
     assert isinstance(error, Preempted)

@@ -18,17 +18,18 @@ from llm.training.rehearsal.memory import Memory, states_of
 from llm.training.rehearsal.rank import rehearse as rehearse_rank
 from llm.training.rehearsal.rehearse import Rehearsed, bubble, distinct_ranks, rehearse
 from llm.training.trainer import Trainer
+from tests.cases.rehearsed import rehearsed_here
 from tests.cases.training import MODEL, VOCABULARY
 
 SMALL = ("model.hidden_size=64", "model.intermediate_size=96", "model.num_hidden_layers=4", "tokenizer.vocab_size=300",
-         "model.max_position_embeddings=64", "training.batch.sequence_length=64", "training.batch.tokens=1024",
+         "model.max_position_embeddings=64", "training.batch.sequence_length=64", "training.batch.tokens=512",
          "training.batch.micro_batch_size=2", "model.tie_word_embeddings=false",
          "training.parallel.backend.name=fsdp")  # fmt: skip
 Make = Callable[..., Trainer]
 
 
-def rehearsed(*settings: str) -> list[Rehearsed]:
-    return list(rehearse(compose((*SMALL, *settings))))
+def rehearsed(*settings: str) -> Rehearsed:
+    return rehearsed_here(compose((*SMALL, *settings)))
 
 
 def test_memory_is_counted_by_storages_and_given_back():
@@ -113,16 +114,16 @@ def test_all_ranks_together_have_the_parameters_once():
 
 def test_what_fsdp_sends_is_what_one_counts_by_hand():
     """Each micro-batch: weights gathered for the forward pass and again for the backward pass, gradients scattered."""
-    config = compose((*SMALL, "training.parallel.processes=2", "training.batch.micro_batch_size=8"))
-    (found,) = rehearse(config)
+    config = compose((*SMALL, "training.parallel.processes=2", "training.batch.micro_batch_size=4"))
+    found = rehearsed_here(config)
     whole = 4 * count_parameters(config.model, config.tokenizer.vocab_size)
     assert found.sent["shard"] == pytest.approx(3 * whole / 2, rel=0.15)
 
 
 def test_more_ranks_hold_less_and_recomputation_keeps_fewer_activations():
-    (two,) = rehearsed("training.parallel.processes=2")
-    (four,) = rehearsed("training.parallel.processes=4", "training.parallel.tensor=2")
-    (again,) = rehearsed("training.parallel.processes=2", "training.compute.recompute=layers")
+    two = rehearsed("training.parallel.processes=2")
+    four = rehearsed("training.parallel.processes=4", "training.parallel.tensor=2")
+    again = rehearsed("training.parallel.processes=2", "training.compute.recompute=layers")
     assert four.weights == pytest.approx(two.weights / 2, rel=0.05)
     assert again.activations < two.activations
     assert set(four.sent) == {"shard", "tensor"}
@@ -132,8 +133,8 @@ def test_a_pipeline_waits_as_its_schedule_says():
     one = compose((*SMALL, "training.parallel.processes=2", "training.parallel.pipeline=2")).training
     two = compose((*SMALL, "training.parallel.processes=2", "training.parallel.pipeline=2",
                    "training.parallel.stages_per_rank=2")).training  # fmt: skip
-    assert bubble(one) == 1 / (8 + 1)  # 16 sequences, 8 micro-batches
-    assert bubble(two) == 1 / (2 * 8 + 1)
+    assert bubble(one) == 1 / (4 + 1)  # 8 sequences, 4 micro-batches
+    assert bubble(two) == 1 / (2 * 4 + 1)
     assert distinct_ranks(one) == [0, 1]
 
 
@@ -147,7 +148,7 @@ def test_the_first_error_is_the_one_that_the_machines_would_meet(monkeypatch: py
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"rank 0 fails in its step(.|\n)*63"):
-        rehearsed("training.loss.name=broken:Broken")
+        list(rehearse(compose((*SMALL, "training.loss.name=broken:Broken"))))
 
 
 def test_the_command_prints_memory_and_traffic():
@@ -162,5 +163,5 @@ def test_the_command_prints_memory_and_traffic():
 
 @pytest.mark.parametrize("setting", ["training.optimizer.name=adamw8bit", "training.compute.precision=fp16"])
 def test_settings_that_look_at_values_are_rehearsed(setting: str):
-    (found,) = rehearsed(setting)
+    found = rehearsed(setting)
     assert found.peak > found.weights + found.gradients + found.states > 0
