@@ -137,7 +137,7 @@ def test_mlflow_gets_the_settings_that_the_name_of_the_run_follows():
     }  # fmt: skip
     sent = {key for key in parameters(RunConfig()) if not key.startswith("gate.metrics.")}
     of_choices = {"training.optimizer.weight_decay", "training.optimizer.beta1", "training.optimizer.beta2",
-                  "training.schedule.min_lr_fraction", "training.parallel.backend.zero_stage"}  # fmt: skip
+                  "training.schedule.min_lr_fraction"}  # fmt: skip
     assert sent == wanted - {"gate.metrics"} | of_choices, "a mapping is sent entry by entry, a choice with its own"
 
 

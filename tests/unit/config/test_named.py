@@ -48,8 +48,9 @@ def test_an_import_path_chooses_a_class_with_settings_of_its_own(mine: str):
 
 
 def test_another_choice_drops_what_only_the_choice_of_the_preset_knows():
-    assert "zero_stage" in compose().training.parallel.backend.model_dump()
-    assert compose(["training.parallel.backend.name=torch"]).training.parallel.backend.model_dump() == {"name": "torch"}
+    assert "min_lr_fraction" in compose().training.schedule.model_dump()
+    schedule = compose(["training.schedule.name=constant"]).training.schedule
+    assert schedule.model_dump() == {"name": "constant", "warmup_fraction": 0.1}
 
 
 def test_another_choice_keeps_what_all_choices_know(mine: str):

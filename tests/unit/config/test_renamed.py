@@ -7,7 +7,7 @@ from typing import Any, get_origin
 import pytest
 
 from llm.config import RunConfig, compose, from_earlier_yaml, from_yaml, renamed, to_yaml
-from llm.config.named import choice, is_seam
+from llm.config.named import choice, is_seam, names
 from llm.errors import UserError
 
 
@@ -19,11 +19,12 @@ def old_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def field_of(key: str) -> Any:
-    """The annotation of a dotted key; keys of a mapping are those of its values."""
+    """The annotation of a dotted key, of any choice; keys of a mapping are those of its values."""
     annotation: Any = RunConfig
     for part in key.split("."):
         if is_seam(annotation):
-            annotation = choice(annotation, annotation.default)
+            choices = [choice(annotation, name) for name in names(annotation)]
+            annotation = next(one for one in choices if part in one.model_fields or one is choices[-1])
         annotation = (
             annotation.__args__[1] if get_origin(annotation) is dict else annotation.model_fields[part].annotation
         )

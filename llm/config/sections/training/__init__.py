@@ -151,7 +151,7 @@ class BackendConfig(NamedSection):
 
     home: ClassVar[str] = "llm.training.backend"
     key: ClassVar[str] = "training.parallel.backend"
-    default: ClassVar[str] = "deepspeed"
+    default: ClassVar[str] = "torch"
     forms: ClassVar[frozenset[str]] = frozenset()
     """The degrees of `training.parallel` that it knows: tensor, context, pipeline, replicas."""
     asks_before_update: ClassVar[bool] = False
