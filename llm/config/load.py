@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from llm.config.checks import check_across_sections
 from llm.config.decides import is_section, section_of_entries
-from llm.config.derived.micro_batch import with_largest, without_auto
+from llm.config.derived.auto import with_found, without_auto
 from llm.config.named import NamedSection, choice, is_seam
 from llm.config.renamed import up_to_date, what_replaces
 from llm.config.sections import RunConfig, Section
@@ -79,13 +79,13 @@ def to_yaml(config: RunConfig) -> str:
 
 def validated(document: Any, *, here: bool = True) -> RunConfig:
     """A checked configuration from plain data; raises UserError naming key, value and what is allowed."""
-    document, asks_for_largest = without_auto(document)
+    document, asked = without_auto(document)
     try:
         config = RunConfig.model_validate(document)
     except ValidationError as error:
         raise UserError(*_explain(error, document)) from error
-    if asks_for_largest:
-        config = with_largest(config, here)
+    if asked:
+        config = with_found(config, asked, here)
     check_across_sections(config)
     return config
 

@@ -1,4 +1,4 @@
-"""The memory of a device against the estimate: a training that does not fit is refused, and a micro-batch is found."""
+"""The memory of a device against the estimate: what does not fit is refused, and what `auto` stands for is found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from llm.process.memory import usable_bytes
 from llm.training.estimate.memory import RankMemory, fullest_rank
 from llm.words import size
 
-BATCH, PARALLEL = "training.batch", "training.parallel"
+MICRO_BATCH, RECOMPUTE = "training.batch.micro_batch_size", "training.compute.recompute"
+PARALLEL = "training.parallel"
+RECOMPUTATIONS = (("none", 1), ("operations", 1), ("layers", 4), ("layers", 2), ("layers", 1))
+"""How, and every which layer: those that cost the least time come first."""
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """A folder for each GPU, where there is one: reading a configuration must not import torch."""
 Settings = dict[str, Any]
@@ -76,10 +79,10 @@ def _remedy(config: RunConfig, room: Room) -> str:
     training = config.training
     single: list[Settings] = []
     if fitting := [one for one in _micro_batch_sizes(config) if one < training.batch.micro_batch_size]:
-        sizes = [{f"{BATCH}.micro_batch_size": one} for one in fitting]
+        sizes = [{MICRO_BATCH: one} for one in fitting]
         single.append(next((one for one in sizes if _fits(config, one, room)), sizes[-1]))
     if training.compute.recompute != "layers":
-        single.append({"training.compute.recompute": "layers"})
+        single.append({RECOMPUTE: "layers"})
     backend = training.parallel.backend
     if backend.name != "fsdp":
         single.append({f"{PARALLEL}.backend": {"name": "fsdp"}})
@@ -131,31 +134,41 @@ def _micro_batch_sizes(config: RunConfig) -> list[int]:
     return [number for number in range(share, 0, -1) if share % number == 0]
 
 
-def largest_micro_batch(config: RunConfig, here: bool) -> int:
+def largest_micro_batch(config: RunConfig, here: bool) -> Settings:
     """The largest micro-batch that fits, of those that share the batch equally and that the other rules allow.
 
     `here`: the training is on this machine, else in a step's pod or on a pool. Raises UserError if the memory is not
     known, or if not even one sequence fits; and that of the configuration with one sequence, if it cannot work.
     """
-    key = f"{BATCH}.micro_batch_size"
-    smallest = with_settings(config, {key: 1})
-    room = named_room(config) or _room_of_processors(config, here)
-    for number in _micro_batch_sizes(config):
-        if _fits(config, {key: number}, room, here):
-            return number
+    choices = [{MICRO_BATCH: number} for number in _micro_batch_sizes(config) or [1]]
+    return _first_that_fits(config, here, MICRO_BATCH, "with one sequence", choices)
+
+
+def least_recompute(config: RunConfig, here: bool) -> Settings:
+    """The recomputation that costs the least time of those with which the training fits. Raises as the other one."""
+    choices = [{RECOMPUTE: how, f"{RECOMPUTE}_every": every} for how, every in RECOMPUTATIONS]
+    return _first_that_fits(config, here, RECOMPUTE, "with all layers computed again", choices)
+
+
+def _first_that_fits(config: RunConfig, here: bool, key: str, at_least: str, choices: list[Settings]) -> Settings:
+    smallest = with_settings(config, choices[-1])
+    room = named_room(config) or _room_of_processors(config, here, key)
+    for settings in choices:
+        if _fits(config, settings, room, here):
+            return settings
     raise UserError(
-        f"{key}=auto: with one sequence a rank needs {size(memory_of(smallest, here).peak)} of memory,"
+        f"{key}=auto: {at_least} a rank needs {size(memory_of(smallest, here).peak)} of memory,"
         f" and may take {size(room.limit_bytes)}",
         room.words,
-        "`gristmill plan` with a number in its place says what would fit.",
+        "`gristmill plan` with a value in its place says what would fit.",
     )
 
 
-def _room_of_processors(config: RunConfig, here: bool) -> Room:
+def _room_of_processors(config: RunConfig, here: bool, key: str) -> Room:
     training, share = config.training, config.plan.memory_share
     if training.pool is not None or True in may_autocast(config, here):
         raise UserError(
-            f"{BATCH}.micro_batch_size=auto: the memory of the device is not known",
+            f"{key}=auto: the memory of the device is not known",
             "Name it with plan.device=h100 or its like (docs/training.md has the table), or with plan.memory=80Gi.",
         )
     ranks = training.parallel.processes
@@ -165,7 +178,7 @@ def _room_of_processors(config: RunConfig, here: bool) -> Room:
         limit = config.pods.of("train").memory_limit
         if limit is None:
             raise UserError(
-                f"{BATCH}.micro_batch_size=auto: the pod of the step train has no limit of memory",
+                f"{key}=auto: the pod of the step train has no limit of memory",
                 "Set pods.steps.train.memory_limit, or plan.memory for each rank.",
             )
         whole, words = size_bytes(limit), f"pods give the step train {limit},"

@@ -53,6 +53,31 @@ def test_auto_becomes_a_number_when_the_configuration_is_read_and_its_ids_are_th
     assert run_name("pretrain", chosen) == run_name("pretrain", given)
 
 
+RECOMPUTE = "training.compute.recompute"
+LAYERS = ["model.num_hidden_layers=8", "training.batch.micro_batch_size=16", "plan.memory_share=1"]
+
+
+def peak_with(how: str, every: int = 1) -> int:
+    return memory_of(compose([*BATCH, *LAYERS, f"{RECOMPUTE}={how}", f"{RECOMPUTE}_every={every}"])).peak
+
+
+@pytest.mark.parametrize("wanted", [("none", 1), ("operations", 1), ("layers", 2), ("layers", 1)])
+def test_auto_recomputes_no_more_than_the_memory_asks_for(wanted: tuple[str, int]):
+    compute = compose([*BATCH, *LAYERS, f"{RECOMPUTE}=auto", f"plan.memory={peak_with(*wanted)}"]).training.compute
+    assert (compute.recompute, compute.recompute_every) == wanted
+
+
+def test_auto_for_both_recomputes_for_one_sequence_and_then_takes_the_largest_micro_batch():
+    room = f"plan.memory={peak_with('none')}"
+    training = compose([*BATCH, *LAYERS, f"{RECOMPUTE}=auto", AUTO, room]).training
+    assert (training.compute.recompute, training.batch.micro_batch_size) == ("none", 16)
+
+
+def test_auto_is_refused_where_all_layers_computed_again_are_not_enough():
+    with pytest.raises(UserError, match=r"recompute=auto: with all layers computed again a rank needs .* of memory"):
+        compose([*BATCH, *LAYERS, f"{RECOMPUTE}=auto", f"plan.memory={peak_with('layers') // 2}"])
+
+
 def test_auto_takes_a_share_of_the_machine_or_of_the_pod(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fit, "usable_bytes", lambda: 2 * peak(4) + 2)
     assert micro_batch("plan.memory_share=1") == 4

@@ -133,7 +133,8 @@ class ComputeConfig(Section):
     compile: Annotated[bool, ADDED] = False
     """Whether each layer is compiled by torch (needs a C++ compiler; the last bits differ)."""
     recompute: Annotated[Literal["none", "layers", "operations"], COURSE] = "none"
-    """Activations that the backward pass computes again: none, all of some layers, or all but the costly operations."""
+    """Activations that the backward pass computes again: none, all of some layers, or all but the costly operations.
+    `auto` becomes the one that costs the least time of those that fit the memory."""
     recompute_every: Annotated[PositiveInt, COURSE] = 1
     """Every which layer does so."""
     deterministic: Annotated[bool, ADDED] = False
