@@ -123,10 +123,15 @@ def cuda_image(project: Path = PROJECT) -> str | None:
     return references(CUDA_IMAGE, project=project)[0] if CUDA_IMAGE in built(project) else None
 
 
-def unbuilt_warning() -> str | None:
-    """The warning for a package whose images are not built from this tree; None if they are."""
-    why = unbuilt(OF_STEPS)
-    return None if why is None else f"{why}: the pods run what has this version's tag; `make images` builds this tree"
+def unbuilt_warnings(device: str, project: Path = PROJECT) -> list[str]:
+    """The warnings for a package whose images are not built from this tree; `device`: `training.compute.device`."""
+    found = []
+    if (why := unbuilt(OF_STEPS, project)) is not None:
+        found.append(f"{why}: the pods run what has this version's tag; `make images` builds this tree")
+    if device == "cuda" and TRAIN_IMAGE not in os.environ and (why := unbuilt((CUDA_IMAGE,), project)) is not None:
+        instead = "its tag" if CUDA_IMAGE in built(project) else "the image train, whose torch has no CUDA"
+        found.append(f"{why}: the pods of the training run {instead}; `make images IMAGES={CUDA_IMAGE}` builds it")
+    return found
 
 
 def unbuilt(names: tuple[str, ...], project: Path = PROJECT) -> str | None:

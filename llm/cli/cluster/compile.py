@@ -24,14 +24,13 @@ def command(pipeline: str, overrides: tuple[str, ...], output: Path) -> None:
     function = load_pipeline(pipeline, config)
     from llm.cluster.pipelines.package import compile_package, for_a_cluster
     from llm.cluster.pipelines.pods.preflight import check_secrets
-    from llm.images import unbuilt_warning
+    from llm.images import unbuilt_warnings
 
     config = for_a_cluster(pipeline, config)
     check_secrets(config)
     compile_package(function, config, output)
-    for warning in [*_doubts(config), unbuilt_warning()]:
-        if warning is not None:
-            click.echo(f"warning: {warning}", err=True)
+    for warning in [*_doubts(config), *unbuilt_warnings(config.training.compute.device)]:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{output}; next: kfp run create -e EXPERIMENT -f {output}")
 
 

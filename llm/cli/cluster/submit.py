@@ -55,13 +55,12 @@ def command(pipeline: str, overrides: tuple[str, ...], waits: bool, cancel_on_in
     from llm.cluster.queues.queue_preflight import check_step_queues
     from llm.cluster.refusal import Refused, Unreachable
     from llm.cluster.trainjobs.pool_preflight import check_pool_and_queue
-    from llm.images import unbuilt_warning
+    from llm.images import unbuilt_warnings
     from llm.process.interrupts import Interrupted, Interrupts
 
     config = for_a_cluster(pipeline, config)
-    for warning in [*pod_preflight(config), unbuilt_warning()]:
-        if warning is not None:
-            say(f"warning: {warning}")
+    for warning in [*pod_preflight(config), *unbuilt_warnings(config.training.compute.device)]:
+        say(f"warning: {warning}")
 
     def check_places(there: Api, config: RunConfig) -> None:
         training = [] if config.training.pool is None else check_pool_and_queue(there, config.training, config.cluster)

@@ -9,7 +9,20 @@ import pytest
 
 from llm import __version__
 from llm.errors import DamagedError
-from llm.images import PREFIX, SOURCES, Image, built, fingerprint, record, references, unbuilt
+from llm.images import (
+    CUDA_IMAGE,
+    OF_STEPS,
+    PREFIX,
+    SOURCES,
+    TRAIN_IMAGE,
+    Image,
+    built,
+    fingerprint,
+    record,
+    references,
+    unbuilt,
+    unbuilt_warnings,
+)
 from llm.serving.triton.installation import VARIABLE
 
 DIGEST = f"sha256:{'d' * 64}"
@@ -71,6 +84,23 @@ def test_an_image_that_was_never_built_goes_by_its_tag(tree: Path):
     assert references("data", "train", project=tree)[0] == f"gristmill/data:{__version__}"
     assert unbuilt(("data", "train"), tree) == "the image data was not built"
     assert unbuilt(("data", "export"), tree) == "the images data, export were not built"
+
+
+def test_a_training_on_gpus_without_its_image_is_warned_of(tree: Path, monkeypatch: pytest.MonkeyPatch):
+    build(tree, *OF_STEPS)
+    assert unbuilt_warnings("auto", tree) == []
+    (warning,) = unbuilt_warnings("cuda", tree)
+    assert (
+        "the image train-cuda was not built: the pods of the training run the image train, whose torch has no"
+        in warning
+    )
+    with monkeypatch.context() as patch:
+        patch.setenv(TRAIN_IMAGE, "registry.example/mine")
+        assert unbuilt_warnings("cuda", tree) == []
+    build(tree, *OF_STEPS, CUDA_IMAGE)
+    assert unbuilt_warnings("cuda", tree) == []
+    (tree / "llm" / "file").write_text("changed")
+    assert "the pods of the training run its tag" in unbuilt_warnings("cuda", tree)[1]
 
 
 def test_a_registry_stands_before_the_name(tree: Path, monkeypatch: pytest.MonkeyPatch):
