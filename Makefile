@@ -77,9 +77,11 @@ gpu-test: $(READY) ## run the tests that need GPUs; without one they are skipped
 mlflow: $(READY) ## MLflow's UI on the runs' database
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --default-artifact-root runs/mlartifacts
 
-kernels: $(READY) ## install the compiler of GPU kernels (1 GB), with which they are tested here; torch's CUDA build has it
-	$(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python triton==3.9.0 \
-	  || $(BIN)/python -m pip install --quiet triton==3.9.0
+KERNELS := triton==3.9.0 liger-kernel==0.8.5
+
+kernels: $(READY) ## install the compiler of GPU kernels (1 GB), with which they are tested here, and Liger's kernels
+	$(BIN)/python -c 'import triton, liger_kernel' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python $(KERNELS) \
+	  || $(BIN)/python -m pip install --quiet $(KERNELS)
 
 triton: $(TRITON_READY) ## install a real Triton server in an environment of its own
 

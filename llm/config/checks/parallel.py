@@ -78,10 +78,13 @@ def _check_tensor(model: ModelConfig, training: TrainingConfig) -> None:
             f"{KEY}.tensor={degree} with training.optimizer.name={training.optimizer.name}: its states need whole rows",
             "Choose another optimizer, such as adamw.",
         )
-    if getattr(training.loss, "slice_tokens", None) is not None:
+    loss = training.loss
+    if loss.tokens_at_once(1, 1, 1) is not None:
         raise UserError(
-            f"{KEY}.tensor={degree} with training.loss.slice_tokens: the ranks already have parts of the vocabulary",
-            "Set training.loss.slice_tokens=null.",
+            f"{KEY}.tensor={degree} with training.loss."
+            + ("slice_tokens" if hasattr(loss, "slice_tokens") else f"name={loss.name}")
+            + ": the ranks already have parts of the vocabulary",
+            "Set training.loss.name=cross_entropy without slice_tokens.",
         )
 
 

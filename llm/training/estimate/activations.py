@@ -84,11 +84,11 @@ def loss_bytes(sizes: Sizes) -> tuple[float, float]:
     bound = sizes.value if sizes.model.final_logit_softcapping is not None else 0
     normed = sizes.stream * FLOAT32 * width + tokens * sizes.value * width
     leaving = tokens * FLOAT32 * width if sizes.is_half else 0.0  # the norm's result, before its copy in 16 bits
-    slice_tokens = getattr(loss, "slice_tokens", None)
-    if slice_tokens is not None:
+    at_once = loss.tokens_at_once(int(tokens), width, sizes.vocab_size)
+    if at_once is not None:
         head = FLOAT32 * sizes.head_values
         made = head + tokens * width * sizes.value
-        logits = min(slice_tokens, tokens) * vocabulary * (2 * FLOAT32 + 2 * bound)
+        logits = at_once * vocabulary * (2 * FLOAT32 + 2 * bound)
         return normed + leaving + made + head + logits, normed + 2 * made  # a slice's part, before it is added
     whole = tokens * vocabulary
     further = (FLOAT32 if getattr(loss, "z_loss", 0.0) else 0) + (FLOAT32 if getattr(loss, "label_smoothing", 0) else 0)

@@ -29,6 +29,10 @@ class CrossEntropy(LossConfig):
     slice_tokens: PositiveInt | None = None
     """Tokens whose logits are in memory at once; None: those of the whole micro-batch."""
 
+    def tokens_at_once(self, tokens: int, width: int, vocab_size: int) -> int | None:
+        """Those of a slice."""
+        return None if self.slice_tokens is None else min(self.slice_tokens, tokens)
+
     def compute(self, model: Decoder, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
         """Loss of a micro-batch from the stream before the head; targets of -100 are not learned from."""
         from llm.training.loss._linear import sliced_loss, whole_loss

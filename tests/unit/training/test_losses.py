@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from llm.errors import UserError
 from llm.model import Decoder, initialise
 from llm.training.loss._linear import sliced_loss, whole_loss
 from llm.training.loss.cross_entropy import CrossEntropy
+from llm.training.loss.liger import Liger
 from llm.training.trainer import Trainer
 from tests.cases.training import MODEL
 
@@ -56,6 +59,39 @@ def test_loss_and_gradients_are_those_of_the_definition(
     wanted = torch.autograd.grad(expected * 3, (x, head))
     for gradient, right in zip(torch.autograd.grad(found * 3, (x, head)), wanted, strict=True):
         assert torch.allclose(gradient, right, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("smoothing", "z_loss"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.01)])
+def test_ligers_kernels_give_the_loss_and_the_gradients_of_ours(smoothing: float, z_loss: float):
+    pytest.importorskip("liger_kernel", reason="the package liger-kernel is not installed: `make kernels`")
+    model = Decoder(MODEL, 64)
+    initialise(model, 1)
+    ids, targets = torch.arange(32).view(2, 16), torch.arange(1, 33).view(2, 16)
+    targets[0, :3] = -100
+    found = []
+    for loss in (
+        CrossEntropy(label_smoothing=smoothing, z_loss=z_loss),
+        Liger(label_smoothing=smoothing, z_loss=z_loss),
+    ):
+        model.zero_grad()
+        value = loss.compute(model, model.hidden(ids), targets)
+        (3 * value).backward()
+        gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+        found.append((value.item(), gradients))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+    for ours, theirs in zip(found[0][1], found[1][1], strict=True):
+        assert torch.allclose(theirs, ours, rtol=1e-4, atol=1e-7)
+
+
+def test_liger_is_refused_on_processors_and_without_its_package(monkeypatch: pytest.MonkeyPatch):
+    x, targets = torch.zeros(1, 2, MODEL.hidden_size), torch.zeros(1, 2, dtype=torch.int64)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "liger_kernel.ops.fused_linear_cross_entropy", None)
+        with pytest.raises(UserError, match=r"needs the package liger-kernel: .*\n.*pip install 'gristmill\[liger\]'"):
+            Liger().compute(Decoder(MODEL, 64), x, targets)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    with pytest.raises(UserError, match="name=liger needs a GPU, and these ranks are on processors"):
+        Liger().compute(Decoder(MODEL, 64), x, targets)
 
 
 def test_slices_never_hold_all_logits(inputs: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch):

@@ -100,6 +100,10 @@ class LossConfig(NamedSection):
         """
         raise NotImplementedError
 
+    def tokens_at_once(self, tokens: int, width: int, vocab_size: int) -> int | None:
+        """Of a micro-batch's tokens, those whose logits are in memory at once, made from the whole head; None: all."""
+        return None
+
 
 class MaskConfig(NamedSection):
     """The positions that each position sees in the training (`docs/extend/mask.md`)."""

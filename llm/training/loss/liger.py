@@ -1,0 +1,59 @@
+"""Cross-entropy by Liger's fused kernels, for GPUs: the logits of some tokens at a time, made and used in one go.
+
+Source: Hsu et al. 2024, arXiv:2410.10989, section 3.2; the package liger-kernel. Never run on a GPU here: the tests run
+its kernels through Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from llm.config.sections.base import Fraction
+from llm.config.sections.training import LossConfig
+from llm.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llm.model import Decoder
+
+
+class Liger(LossConfig):
+    """The loss of `cross_entropy`."""
+
+    label_smoothing: Fraction = 0.0
+    """Share of the target's probability that all tokens get."""
+    z_loss: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    """Factor of the squared logarithm of the softmax's denominator, which keeps logits small (PaLM: 1e-4)."""
+
+    def tokens_at_once(self, tokens: int, width: int, vocab_size: int) -> int:
+        """So many that their logits take no more than the stream: Liger's own choice."""
+        return -(-tokens // -(-vocab_size // width))
+
+    def compute(self, model: Decoder, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """Loss of a micro-batch; raises UserError without the package, or where its kernels cannot run."""
+        from llm.training.loss._linear import IGNORED
+
+        fused, bound = _import_liger(x_BTD.device.type), model.config.final_logit_softcapping
+        settings = (None, None, IGNORED, self.z_loss, self.label_smoothing, "mean", bound)
+        loss: Tensor = fused.apply(x_BTD.flatten(0, 1), model.head, targets_BT.flatten(), *settings)[0]
+        return loss
+
+
+def _import_liger(device: str) -> Any:
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise UserError(
+            "training.loss.name=liger needs a GPU, and these ranks are on processors",
+            "Set training.loss.name=cross_entropy, with slice_tokens if the logits are too large.",
+        )
+    try:
+        from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
+    except ImportError as error:
+        raise UserError(
+            f"training.loss.name=liger needs the package liger-kernel: {error}",
+            "Install it (pip install 'gristmill[liger]'), or set training.loss.name=cross_entropy.",
+        ) from error
+    return LigerFusedLinearCrossEntropyFunction
