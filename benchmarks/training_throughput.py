@@ -54,7 +54,7 @@ def measure(folder: Path, only: str) -> None:
     if only:
         _memory(only, _loops(folder, [only])[only])
     else:
-        _speed(_loops(folder, [ALONE, *PEERS, *TARGETS]))
+        _speed(_loops(folder, [ALONE, *PEERS, *TARGETS]), folder / "torch.jsonl")
     dist.barrier()
     os._exit(0)
 
@@ -77,9 +77,12 @@ def _loops(folder: Path, names: list[str]) -> dict[str, Callable[[], None]]:
     return loops
 
 
-def _speed(loops: dict[str, Callable[[], None]]) -> None:
+def _speed(loops: dict[str, Callable[[], None]], events: Path) -> None:
     import torch
     import torch.distributed as dist
+
+    from llm.runs.event_kinds import TrainStep
+    from llm.runs.events import EventLog
 
     cores, ranks = len(os.sched_getaffinity(0)), dist.get_world_size()
     loops = {**loops, DETERMINISTIC: _deterministic(loops["torch"]), PRODUCT: _product()}
@@ -96,14 +99,19 @@ def _speed(loops: dict[str, Callable[[], None]]) -> None:
                 seconds[name].append((time.perf_counter() - started) / STEPS)
     if dist.get_rank() == 0:
         _print(seconds, ranks)
+        waits = [step.data_seconds or 0 for step in EventLog(events).of_kind(TrainStep)]
+        share = statistics.median(waits) / statistics.median(seconds["torch"])
+        print(f"torch waits for data in {share:.2%} of a step", flush=True)
 
 
 def _deterministic(step: Callable[[], None]) -> Callable[[], None]:
     """The step with operations that give the same bits every time."""
     import torch
 
+    from llm.training.rank.device import Device
+
     def with_the_same_bits() -> None:
-        torch.use_deterministic_algorithms(mode=True)
+        Device.be_deterministic()
         step()
         torch.use_deterministic_algorithms(mode=False)
 
@@ -160,7 +168,7 @@ def _print(seconds: dict[str, list[float]], ranks: int) -> None:
         for peer in PEERS:
             found = ratio(backend, peer)
             print(f"{backend} / {peer}: {found:.3f}   {verdict(found, target, at_least=True)}")
-    print(f"{DETERMINISTIC} / torch: {ratio(DETERMINISTIC, 'torch'):.3f}", flush=True)
+    print(f"{DETERMINISTIC} / torch: {ratio(DETERMINISTIC, 'torch'):.3f}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def test_the_throughput_of_training_is_measured_for_every_loop(monkeypatch: pyte
     ratios = re.findall(r"^(\w+ / [\w ]+): [\d.]+", ended.stdout, re.MULTILINE)
     compared = [f"{ours} / {peer}" for ours in ("torch", "deepspeed") for peer in PEERS]
     assert ratios == [*compared, "deterministic / torch"]
+    assert re.search(r"^torch waits for data in [\d.]+% of a step$", ended.stdout, re.MULTILINE)
     assert re.search(r"^torch +\d+ MiB a rank at most$", ended.stdout, re.MULTILINE)
     assert f"settings: {' '.join(TOY)}" in ended.stdout
 
