@@ -123,7 +123,7 @@ class Saved:
 
     def run(self, kind: str, parameter: str, first: int, count: int) -> Tensor:
         """Values of a state from number `first` on, flat; raises DamagedError if the pieces do not hold them all."""
-        parts, at, end = [], first, first + count
+        parts, at, end = list[Tensor](), first, first + count
         for start, length, file in sorted(self._states[f"{kind}/{parameter}"]["runs"]):
             if start <= at < min(end, start + length):
                 taken = min(end, start + length)

@@ -76,7 +76,8 @@ class Device:
         """Refuse operations that have no deterministic form; torch names them when they come."""
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(mode=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # it finds faults, and takes a tenth of a step
+        # It finds faults, and takes a tenth of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     def seed(self, number: int) -> None:
         """Let the random numbers of dropout begin here."""
