@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from llm.config.checks import check_across_sections
 from llm.config.decides import is_section, section_of_entries
 from llm.config.derived.auto import with_found, without_auto
-from llm.config.named import NamedSection, choice, is_seam
+from llm.config.named import NamedSection, choice, is_seam, names
 from llm.config.renamed import up_to_date, what_replaces
 from llm.config.sections import RunConfig, Section
 from llm.config.spelling import nearest
@@ -239,7 +239,8 @@ def _explain(error: ValidationError, document: Any) -> list[str]:
         if problem["type"] == "extra_forbidden" and (replaced := what_replaces(key)) is not None:
             lines += replaced
         elif problem["type"] == "extra_forbidden":
-            lines += [f"unknown config key {key}", nearest(key, _all_keys(RunConfig, document))]
+            known = _of_another_choice(key) or nearest(key, _all_keys(RunConfig, document))
+            lines += [f"unknown config key {key}", known]
         elif problem["type"] == "missing":
             lines.append(f"{key} must be given")
         elif old := _old_keys_below(key, problem["input"]):
@@ -247,6 +248,21 @@ def _explain(error: ValidationError, document: Any) -> list[str]:
         else:
             lines.append(_refusal(key, problem["input"], problem["msg"]))
     return lines
+
+
+def _of_another_choice(key: str) -> str | None:
+    """The words about a key that only other choices of its section have; None if it is no such key."""
+    section: type[BaseModel] = RunConfig
+    *path, last = key.split(".")
+    for part in path:
+        field = section.model_fields.get(part)
+        if field is None or not is_section(field.annotation):
+            return None
+        section = field.annotation
+    if not issubclass(section, NamedSection) or not is_seam(section):
+        return None
+    found = [name for name in names(section) if last in choice(section, name).model_fields]
+    return f"It is a setting of {section.key}.name={' or '.join(found)}: give that too." if found else None
 
 
 def _refusal(key: str, value: Any, message: str) -> str:

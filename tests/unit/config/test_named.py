@@ -63,7 +63,8 @@ def test_another_choice_keeps_what_all_choices_know(mine: str):
     [
         (
             ["training.parallel.backend.name=torch", "training.parallel.backend.zero_stage=1"],
-            r"unknown config key training.parallel.backend.zero_stage\n  Did you mean training.parallel.backend.name\?",
+            r"unknown config key training.parallel.backend.zero_stage\n"
+            r"  It is a setting of training.parallel.backend.name=deepspeed: give that too.",
         ),
         (["training.schedule.name=cosin"], r"name=cosin: there is no choice of that name\n  Did you mean cosine\?"),
         (["training.callbacks=[nothing]"], r"training.callbacks.name=nothing: there is no choice of that name"),

@@ -136,7 +136,7 @@ def test_a_backend_that_does_not_ask_before_its_update_is_refused_with_the_guard
     with pytest.raises(
         UserError, match=r"spike_deviations=6 with training.parallel.backend.name=deepspeed: this backend"
     ):
-        compose([setting])
+        compose([setting, "training.parallel.backend.name=deepspeed"])
     assert compose([setting, "training.parallel.backend.name=torch"]).training.guards.spike_deviations == 6
 
 

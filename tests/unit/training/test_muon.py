@@ -70,14 +70,16 @@ def test_it_trains_at_the_rate_of_adamw(make_trainer: Make):
 
 @pytest.mark.parametrize("name", ["muon", "adamw8bit"])
 def test_flat_shares_of_parameters_are_refused_by_name(name: str):
+    deepspeed = "training.parallel.backend.name=deepspeed"
     for stage in (1, 2, 3):
         with pytest.raises(
             UserError, match=rf"name={name} needs parameters .*backend\.zero_stage={stage} give"
         ) as told:
-            compose([f"training.optimizer.name={name}", f"training.parallel.backend.zero_stage={stage}"])
+            compose([f"training.optimizer.name={name}", deepspeed, f"training.parallel.backend.zero_stage={stage}"])
         assert "Set training.parallel.backend.name=torch or fsdp" in str(told.value)
-    for other in ("zero_stage=0", "name=torch", "name=fsdp"):
-        assert compose([f"training.optimizer.name={name}", f"training.parallel.backend.{other}"])
+    assert compose([f"training.optimizer.name={name}", deepspeed, "training.parallel.backend.zero_stage=0"])
+    for other in ("torch", "fsdp"):
+        assert compose([f"training.optimizer.name={name}", f"training.parallel.backend.name={other}"])
 
 
 def test_a_stage_without_embedding_and_head_has_the_groups_of_all():
