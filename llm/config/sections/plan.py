@@ -25,7 +25,8 @@ def _as_text(value: object) -> object:
 
 
 class PlanConfig(Section):
-    """The device of each rank, for `gristmill plan` and `training.batch.micro_batch_size=auto`.
+    """The device of each rank, for `gristmill plan`, and for `auto` in `training.batch.micro_batch_size` and
+    `training.compute.recompute`.
 
     A training is not moved by it: it computes on what its machine or its pool has.
     """

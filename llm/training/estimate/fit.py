@@ -15,7 +15,7 @@ from llm.words import size
 
 MICRO_BATCH, RECOMPUTE = "training.batch.micro_batch_size", "training.compute.recompute"
 PARALLEL = "training.parallel"
-RECOMPUTATIONS = (("none", 1), ("operations", 1), ("layers", 4), ("layers", 2), ("layers", 1))
+RECOMPUTATIONS = (("none", 1), ("operations", 1), ("layers", 2), ("layers", 1))
 """How, and every which layer: those that cost the least time come first."""
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """A folder for each GPU, where there is one: reading a configuration must not import torch."""

@@ -22,17 +22,19 @@ def not_met(log: str, again: str) -> GristmillError | None:
     if (found := _PORT_IN_USE.search(log)) is not None:
         return UserError(
             f"port {found[1]} of this machine, where the machines of the training meet, is in use",
-            "End what uses it (another training?), or give another port to training.parallel.rendezvous.",
+            "End what uses it (another training?), or name another port in training.parallel.rendezvous.",
         )
     if (found := _TOO_FEW.search(log)) is not None:
         return Preempted(
-            f"{found[2]} of {found[3]} machines came within {found[1]} s", "Start the training on all of them.", again
+            f"{found[2]} of {found[3]} machines came within {found[1]} s",
+            "Start the training on all of them; in a pool, look at the other pods.",
+            again,
         )
     if (found := _NO_ANSWER.search(log)) is not None:
         return Preempted(
             f"{found[2]}:{found[3]}, where the machines of the training meet, did not answer for"
             f" {int(found[1]) // 1000} s",
-            "Start the training there first, and look at the name, the port and the firewall between them.",
+            "Look there: does the training run, is the name right, is the port open?",
             again,
         )
     return None

@@ -83,6 +83,11 @@ def test_ligers_kernels_give_the_loss_and_the_gradients_of_ours(smoothing: float
         assert torch.allclose(theirs, ours, rtol=1e-4, atol=1e-7)
 
 
+def test_ligers_slices_are_those_that_it_chooses():
+    assert Liger().tokens_at_once(8192, 4096, 50_000) == 1024
+    assert Liger().tokens_at_once(6, 4096, 4096) == 6
+
+
 def test_liger_is_refused_on_processors_and_without_its_package(monkeypatch: pytest.MonkeyPatch):
     x, targets = torch.zeros(1, 2, MODEL.hidden_size), torch.zeros(1, 2, dtype=torch.int64)
     with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from llm.errors import Preempted, UserError
 from llm.training.guards.meeting import not_met
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
-            "--master-addr=127.0.0.1", "--rdzv-conf=timeout=1"]  # fmt: skip
+            "--master-addr=127.0.0.1", "--rdzv-conf=timeout=5"]  # fmt: skip
 AGAIN = "Run the same command to go on."
 
 
@@ -37,7 +37,7 @@ def test_a_port_that_another_process_has_is_the_users_to_change():
     assert f"port {port} of this machine, where the machines of the training meet, is in use" in str(error)
 
 
-@pytest.mark.parametrize(("number", "words"), [(0, "1 of 2 machines came within"), (1, "did not answer for 1 s")])
+@pytest.mark.parametrize(("number", "words"), [(0, "1 of 2 machines came within"), (1, "did not answer for 5 s")])
 def test_a_machine_that_does_not_come_is_an_outage(number: int, words: str):
     error = not_met(log_of(number, free_port()), AGAIN)
     assert isinstance(error, Preempted)

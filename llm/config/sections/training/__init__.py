@@ -140,7 +140,7 @@ class ComputeConfig(Section):
     """Activations that the backward pass computes again: none, all of some layers, or all but the costly operations.
     `auto` becomes the one that costs the least time of those that fit the memory."""
     recompute_every: Annotated[PositiveInt, COURSE] = 1
-    """Every which layer does so."""
+    """Every which layer does so; `recompute=auto` sets this too."""
     deterministic: Annotated[bool, ADDED] = False
     """Whether operations without a deterministic form are refused, so that runs on one device type are equal."""
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import llm.data.shards.loader as loader_module
 from llm.config.sections.training.steps import BatchConfig
 from llm.data.shards.loader import Loader
 from llm.errors import UserError
 
 WINDOWS, LENGTH, BATCH = 48, 4, 8
+
+
+@pytest.fixture(autouse=True, scope="module", params=[7, loader_module.BLOCK])
+def _block(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Batches within one block, and over the edges of many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader_module, "BLOCK", request.param)
+        yield
 
 
 def loader(seed: int = 0) -> Loader:
