@@ -14,10 +14,9 @@ import statistics
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from ranks import VOCABULARY, shards_here, start_ranks, trainer_of
+from ranks import VOCABULARY, shards_here, start_ranks, trainer_of, verdict, when_and_where
 
 SAVES = int(os.environ.get("BENCHMARK_ROUNDS", "6"))
 """Of each kind; a test takes one."""
@@ -79,16 +78,14 @@ def _save(trainer) -> None:
     if not trainer.mesh.is_first:
         return
     step = statistics.median(steps["nothing"])
-    print(f"{datetime.now(UTC).date()}  {os.cpu_count()} cores  settings: {' '.join(sys.argv[1:]) or 'the defaults'}")
+    print(when_and_where())
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     print(f"{parameters:,} parameters, {trainer.world} ranks, vocabulary {VOCABULARY:,}; a step takes {step:.3f} s")
     for name in list(ways)[1:]:
         ratio = statistics.median(steps[name]) / step
         more = statistics.median(turns[name]) - statistics.median(turns["nothing"])
-        verdict = (
-            f"   target {SAVING_TARGET}   {'ok' if ratio <= SAVING_TARGET else 'MISSED'}" if name == GOES_ON else ""
-        )
-        print(f"a step that saves {name} / a step: {ratio:.3f}{verdict}; a save costs {more:.2f} s in all")
+        target = f"   {verdict(ratio, SAVING_TARGET, at_least=False)}" if name == GOES_ON else ""
+        print(f"a step that saves {name} / a step: {ratio:.3f}{target}; a save costs {more:.2f} s in all")
 
 
 def _restart(trainer) -> None:
@@ -108,10 +105,10 @@ def _restart(trainer) -> None:
         shutil.copytree(newest, trainer.scratch / "copy")
         copied = time.perf_counter() - began
         size = sum(path.stat().st_size for path in newest.iterdir()) / 1e6
-        verdict = "ok" if seconds <= RESTART_TARGET_SECONDS else "MISSED"
-        print(f"from the start to the first new step: {seconds:.1f} s   target {RESTART_TARGET_SECONDS:g}   {verdict}")
-        verdict = "ok" if read <= READ_TARGET * copied else "MISSED"
-        print(f"reading {size:.0f} MB / copying them: {read / copied:.2f}   target {READ_TARGET:g}   {verdict}")
+        said = verdict(seconds, RESTART_TARGET_SECONDS, at_least=False)
+        print(f"from the start to the first new step: {seconds:.1f} s   {said}")
+        said = verdict(read / copied, READ_TARGET, at_least=False)
+        print(f"reading {size:.0f} MB / copying them: {read / copied:.2f}   {said}")
 
 
 if __name__ == "__main__":

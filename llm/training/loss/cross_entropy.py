@@ -1,17 +1,14 @@
 """Cross-entropy of the next token, with label smoothing and z-loss, whole or in slices.
 
-Sources: Szegedy et al. 2015, arXiv:1512.00567, section 7 (label smoothing); Chowdhery et al. 2022, arXiv:2204.02311,
-section 5 (z-loss); Hsu et al. 2024, arXiv:2410.10989, section 3.2 (gradients of the head made in the forward pass).
+Source: Hsu et al. 2024, arXiv:2410.10989, section 3.2 (gradients of the head made in the forward pass).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from llm.config.sections.base import Fraction, PositiveInt
-from llm.config.sections.training import LossConfig
+from llm.config.sections.base import PositiveInt
+from llm.training.loss._smoothed import SmoothedLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,13 +16,9 @@ if TYPE_CHECKING:
     from llm.model import Decoder
 
 
-class CrossEntropy(LossConfig):
+class CrossEntropy(SmoothedLoss):
     """Mean over the tokens that are learned from."""
 
-    label_smoothing: Fraction = 0.0
-    """Share of the target's probability that all tokens get."""
-    z_loss: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
-    """Factor of the squared logarithm of the softmax's denominator, which keeps logits small (PaLM: 1e-4)."""
     slice_tokens: PositiveInt | None = None
     """Tokens whose logits are in memory at once; None: those of the whole micro-batch."""
 

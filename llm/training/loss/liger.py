@@ -7,13 +7,10 @@ its kernels through Triton's interpreter.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from llm.config.sections.base import Fraction
-from llm.config.sections.training import LossConfig
 from llm.errors import UserError
+from llm.training.loss._smoothed import SmoothedLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +18,8 @@ if TYPE_CHECKING:
     from llm.model import Decoder
 
 
-class Liger(LossConfig):
+class Liger(SmoothedLoss):
     """The loss of `cross_entropy`."""
-
-    label_smoothing: Fraction = 0.0
-    """Share of the target's probability that all tokens get."""
-    z_loss: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
-    """Factor of the squared logarithm of the softmax's denominator, which keeps logits small (PaLM: 1e-4)."""
 
     def tokens_at_once(self, tokens: int, width: int, vocab_size: int) -> int:
         """As Liger chooses them: their logits take about as much as the stream, or twice as much."""
