@@ -36,15 +36,22 @@ class Permutation:
     def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The items at these places, each below the size."""
         items = self._shuffled(places.astype(np.uint64))
-        while (beyond := items >= self.size).any():
-            items[beyond] = self._shuffled(items[beyond])
+        beyond = np.flatnonzero(items >= self.size)
+        while len(beyond):
+            items[beyond] = again = self._shuffled(items[beyond])
+            beyond = beyond[again >= self.size]
         return items.astype(np.int64)
 
     def _shuffled(self, numbers: Numbers) -> Numbers:
         left, right = numbers >> self._half_bits, numbers & self._low
         for key in self._keys:
-            left, right = right, left ^ (_mixed(right + key) & self._low)
-        return (left << self._half_bits) | right
+            mixed = _mix(right + key)
+            mixed &= self._low
+            left ^= mixed
+            left, right = right, left
+        left <<= self._half_bits
+        left |= right
+        return left
 
 
 def _keys(seed: int, stream: int) -> Numbers:
@@ -52,16 +59,20 @@ def _keys(seed: int, stream: int) -> Numbers:
     start = 0
     for number in (seed, stream):
         while True:
-            start = int(_mixed(np.array([(start + (number & MASK) + GOLDEN) & MASK], dtype=np.uint64))[0])
+            start = int(_mix(np.array([(start + (number & MASK) + GOLDEN) & MASK], dtype=np.uint64))[0])
             number >>= 64
             if not number:
                 break
     steps = np.arange(1, ROUNDS + 1, dtype=np.uint64) * np.uint64(GOLDEN)
-    return _mixed(np.uint64(start) + steps)
+    return _mix(np.uint64(start) + steps)
 
 
-def _mixed(numbers: Numbers) -> Numbers:
-    """Every bit of a number spread over all 64."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+def _mix(numbers: Numbers) -> Numbers:
+    """Spread every bit of a number over all 64, in place: new arrays would take a third of the time."""
+    shifted = numbers >> np.uint64(30)
+    numbers ^= shifted
+    numbers *= np.uint64(0xBF58476D1CE4E5B9)
+    numbers ^= np.right_shift(numbers, np.uint64(27), out=shifted)
+    numbers *= np.uint64(0x94D049BB133111EB)
+    numbers ^= np.right_shift(numbers, np.uint64(31), out=shifted)
+    return numbers
