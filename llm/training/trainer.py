@@ -7,6 +7,7 @@ checkpoint is the same training, bit for bit. Callbacks do all that happens afte
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,15 +19,15 @@ from llm.process.signals import while_signals
 from llm.runs.event_kinds import Warned
 from llm.runs.events import EventLog
 from llm.training.backend import Backend
+from llm.training.begun import Begun
 from llm.training.callbacks import StepDone
 from llm.training.callbacks._all import added, in_order
 from llm.training.callbacks._validate import Validate
 from llm.training.checkpoint.history import History
 from llm.training.checkpoint.saver import Saver
 from llm.training.guards.budget import Budget
-from llm.training.guards.divergence import refuse_divergence
 from llm.training.guards.rollback import batch_of
-from llm.training.guards.spikes import Spikes, Verdict
+from llm.training.guards.spikes import Spikes
 from llm.training.plan import TrainingPlan
 from llm.training.rank.device import device_of, unused_gpu
 from llm.training.rank.first_rows import first_rows
@@ -61,11 +62,8 @@ class Trainer:
             self.device.be_deterministic()
         batch = self.config.batch
         self.shards = TokenShards.open(plan.shards)
-        length = batch.sequence_length
-        self.loader = Loader(
-            self.shards.tokens("train"), length, batch.tokens // length, self.config.seed,
-            lambda step: batch.tokens_before(step) // length,
-        )  # fmt: skip
+        tokens, sequences = self.shards.tokens("train"), batch.tokens // batch.sequence_length
+        self.loader = Loader(tokens, batch.sequence_length, sequences, self.config.seed, batch.sequences_before)
         with first_rows(plan.start) as rows:
             self.task = Task(plan.model, plan.vocab_size, plan.end_of_text, self.config, self.device, rows)
             self.backend: Backend = self.config.parallel.backend.build(self.task, self.mesh, self.config)
@@ -91,8 +89,9 @@ class Trainer:
             for callback in self.callbacks:
                 callback.started(self, first, steps)
             try:
+                begun: Begun | None = None
                 for number in range(first, steps):
-                    self._next(number, steps)
+                    begun = self._next(number, steps, begun)
             finally:
                 self._leave()
 
@@ -104,34 +103,43 @@ class Trainer:
             for callback in self.callbacks:
                 callback.left(self)
 
-    def _next(self, number: int, steps: int) -> None:
-        """A step and what follows it."""
-        done = self.step(number, steps)
+    def _next(self, number: int, steps: int, before: Begun | None) -> Begun | None:
+        """Begin a step, and end the one before it; returns the step if its numbers can wait for the next one."""
+        begun = self.begin(number, steps)
+        is_stopping = before is not None and self._end(before.done(), is_late=True)
+        done = number + 1
+        is_needed = done == steps or any(callback.needs_state(self, done) for callback in self.callbacks)
+        if self.device.runs_ahead and not is_stopping and not is_needed:
+            return begun
+        if self._end(begun.done()) and done < steps:
+            raise Preempted(f"stopped on request at step {done} of {steps}", "Run the same command to go on.")
+        return None
+
+    def _end(self, done: StepDone, *, is_late: bool = False) -> bool:
+        """Let the callbacks know; returns whether the training stops.
+
+        When a stop is learned late, the next step has begun: it is the one that is saved.
+        """
+        told = replace(done, stop_requested=False) if is_late else done
         for callback in self.callbacks:
-            callback.step_ended(self, done)
-        if done.stop_requested and not done.is_last:
-            raise Preempted(f"stopped on request at step {done.number} of {steps}", "Run the same command to go on.")
+            callback.step_ended(self, told)
+        return done.stop_requested
 
     def step(self, number: int, steps: int) -> StepDone:
         """Do the optimizer step of this number (from 0); raises UserError on all ranks when it diverges."""
+        return self.begin(number, steps).done()
+
+    def begin(self, number: int, steps: int) -> Begun:
+        """Queue the step of this number; a device that does not run ahead has done it then."""
         with self.data_wait:
             arrays = self.loader.batch(self.batch_of(number), self.mesh.share, self.mesh.shares)
             inputs_BT, targets_BT = (self.device.here(torch.from_numpy(array)) for array in arrays)
         if self._drops:  # of the step, so that a resumed training drops the same; ranks drop by themselves
             self.device.seed((self.config.seed * 1_000_003 + number) * 65_537 + self.rank)
         size = self.config.batch.micro_batch_size
-        parts = [slice(start, start + size) for start in range(0, len(inputs_BT), size)]
-        lr = learning_rate(self.config.schedule, self.config.optimizer.lr, number, steps)
-        verdict = Verdict(self._sums, self.spikes)
-        result = self.backend.step([(inputs_BT[part], targets_BT[part]) for part in parts], lr, **verdict.asked)
-        loss, stop, memory, failed, seconds = verdict.sums(result.loss)
-        if failed:
-            self.saver.wait()  # which raises it, on all ranks
-        norm = float(result.norm)
-        refuse_divergence(self, number, loss, None if result.skipped else norm, float(result.loss))
-        spent = self.budget.total(seconds)
-        stops = stop > 0 or bool(self.budget.config.reached(spent))
-        return StepDone(number + 1, steps, loss, norm, lr, int(memory), stops, result.skipped, spent)
+        batches = list(zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True))
+        begun = Begun(self, number, steps, learning_rate(self.config.schedule, self.config.optimizer.lr, number, steps))
+        return begun.queued(self.backend.step(batches, begun.lr, **begun.asked))
 
     def batch_of(self, number: int) -> int:
         """Number of the batch of a step (both from 0): another one after a rollback from spikes."""
@@ -140,10 +148,3 @@ class Trainer:
     def request_stop(self, number: int) -> None:
         """Leave after the step that runs, with a checkpoint."""
         self.is_stopping = True
-
-    def _sums(self, loss: torch.Tensor) -> list[float]:
-        """Over all ranks, from this rank's loss: that of the batch, stops, memory, failed saves, rank 0's time."""
-        return self.mesh.sums(
-            float(loss) / self.mesh.ranks, self.is_stopping, self.device.memory_bytes(), self.saver.has_failed,
-            self.budget.own_seconds() if self.mesh.is_first else 0.0,
-        )  # fmt: skip

@@ -82,7 +82,7 @@ def _train(folder: Path, name: str, ranks: int, parallel: dict[str, Any]) -> Non
     _save.shards_of = partial(shards_of, at_most=SHARD_BYTES)
     trainer = Trainer(plan, workspace)
     tokens = _tokens_of_steps(trainer)
-    done = [trainer.step(step, STEPS + MORE) for step in range(STEPS)]
+    done = _running_ahead(trainer)
     whole = _whole(trainer)
     validation = trainer.validate.loss(trainer)
     whole += _whole(trainer)
@@ -95,6 +95,16 @@ def _train(folder: Path, name: str, ranks: int, parallel: dict[str, Any]) -> Non
         found = {"losses": losses, "norms": norms, "validation": validation, "whole": whole, "tokens": tokens}
         (folder / f"{name}.json").write_text(json.dumps(found))
     trainer.mesh.sums(0.0)
+
+
+def _running_ahead(trainer: Any) -> list[Any]:
+    """The first steps, as on a GPU: the numbers of each are read when the next one has begun."""
+    done, before = [], trainer.begin(0, STEPS + MORE)
+    for step in range(1, STEPS):
+        begun = trainer.begin(step, STEPS + MORE)
+        done.append(before.done())
+        before = begun
+    return [*done, before.done()]
 
 
 def _tokens_of_steps(trainer: Any) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -39,12 +38,14 @@ def accumulate(
     begin: Callable[[bool], None] = lambda is_last: None,
 ) -> Tensor:
     """Add up the gradients of the micro-batches' mean; returns that mean, float64. `begin` comes before each."""
-    total = torch.zeros((), dtype=torch.float64)
+    total: Tensor | None = None
     for number, (inputs_BT, targets_BT) in enumerate(batches, start=1):
         begin(number == len(batches))
         loss = forward(inputs_BT, targets_BT) / len(batches)
         backward(loss)
-        total = total.to(loss.device) + loss.detach()
+        own = loss.detach().double()
+        total = own if total is None else total + own
+    assert total is not None
     return total
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llm.training.checkpoint.pieces import Group
     from llm.training.trainer import Trainer
 
 
@@ -31,6 +33,8 @@ class StepDone:
     """Whether the weights stayed as they were: a gradient was too large for fp16 (its norm is none), or a spike."""
     device_seconds: float = 0.0
     """Time of all ranks in all attempts."""
+    groups: Sequence[Group] = ()
+    """Settings of the optimizer's groups in this step, and of the loss scale after it."""
 
     @property
     def is_last(self) -> bool:
@@ -50,6 +54,13 @@ class Callback:
 
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """A step has ended. An error here ends the training; raise it on all ranks."""
+
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """Whether `step_ended` needs weights and states as they are after so many steps; the same on all ranks.
+
+        If no callback does, a GPU may already work on the next step. True is always right.
+        """
+        return True
 
     def left(self, trainer: Trainer) -> None:
         """The training is left, for whatever reason: at its end, by an error, or for a stop."""

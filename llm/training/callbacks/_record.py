@@ -32,6 +32,10 @@ class Record(Callback):
             ))  # fmt: skip
         self._speed = Speedometer(flops, peak)
 
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """It writes numbers alone."""
+        return False
+
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """Record loss, rate and norm; speed, memory and the time that is left are events alone."""
         speed, before = self._speed, trainer.config.batch.tokens_before
@@ -48,7 +52,7 @@ class Record(Callback):
             mfu=round(speed.mfu, 4), memory_bytes=done.memory_bytes,
             seconds_left=round((before(done.steps) - tokens) / speed.tokens_per_second, 1),
             data_seconds=round(trainer.data_wait.take(), 4),
-            checkpoint_seconds=round(trainer.checkpoint_wait.take(), 4) or None, **_of_groups(trainer.backend.groups()),
+            checkpoint_seconds=round(trainer.checkpoint_wait.take(), 4) or None, **_of_groups(done.groups),
             device_seconds=round(done.device_seconds, 1), cost=trainer.config.budget.cost(done.device_seconds),
         ))  # fmt: skip
 

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 class Save(Callback):
     """The last of all callbacks, so that a checkpoint holds the results of the others for the step."""
 
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """When it saves."""
+        return keep.is_due(done, trainer.config)
+
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """Save, if it is time; the training goes on meanwhile, unless it ends here."""
-        if keep.is_due(done.number, trainer.config) or done.is_last or done.stop_requested:
+        if self.needs_state(trainer, done.number) or done.is_last or done.stop_requested:
             with trainer.checkpoint_wait:
                 self.begin(trainer, done.number)
         if done.is_last or done.stop_requested:

@@ -39,9 +39,13 @@ class Validate(Callback):
         self._bytes_per_token = _bytes_per_token(trainer, first[1 : windows * length + 1])
         self._nothing = torch.zeros(1, length, dtype=torch.int64, device=tokens.device)
 
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """When it measures."""
+        return done % trainer.config.validation.every_steps == 0
+
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """Measure, if it is time."""
-        if done.number % trainer.config.validation.every_steps and not done.is_last:
+        if not (done.is_last or self.needs_state(trainer, done.number)):
             return
         loss = self.loss(trainer)
         if trainer.mesh.is_first and loss is not None:

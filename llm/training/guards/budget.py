@@ -75,9 +75,13 @@ class Budget(Callback):
         if first < steps:
             self._refuse_if_spent(trainer, first, self.before)
 
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """It looks at the time alone."""
+        return False
+
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """Raise UserError, on all ranks, if the step took the last of it; a checkpoint is there."""
-        if not done.is_last:
+        if done.stop_requested and not done.is_last:
             self._refuse_if_spent(trainer, done.number, done.device_seconds)
 
     def left(self, trainer: Trainer) -> None:

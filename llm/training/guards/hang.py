@@ -52,6 +52,10 @@ class Beats(Callback):
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._beat(first)
 
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """It only tells that a step has ended."""
+        return False
+
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """One after each step."""
         self._beat(done.number)

@@ -37,11 +37,15 @@ class SlowRanks(Callback):
         self._in_a_row = [0] * trainer.mesh.ranks
         trainer.device.product_seconds()  # the first one is slow on every rank
 
+    def needs_state(self, trainer: Trainer, done: int) -> bool:
+        """When it measures: the device must have nothing else to do."""
+        return trainer.mesh.ranks > 1 and done % EVERY_STEPS == 0
+
     def step_ended(self, trainer: Trainer, done: StepDone) -> None:
         """Measure, if it is time, and name a rank that is slow now and was at the looks before."""
-        ranks, rank = trainer.mesh.ranks, trainer.mesh.rank
-        if ranks == 1 or done.number % EVERY_STEPS:
+        if not self.needs_state(trainer, done.number):
             return
+        ranks, rank = trainer.mesh.ranks, trainer.mesh.rank
         own = trainer.device.product_seconds()
         times = trainer.mesh.sums(*(own if one == rank else 0.0 for one in range(ranks)))
         for one, seconds in enumerate(times):

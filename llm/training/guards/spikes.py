@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
@@ -24,10 +24,7 @@ from llm.training.callbacks._save import Save
 from llm.training.guards.rollback import can_go_back, count, roll_back
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from llm.config.sections.training.guards import GuardsConfig
-    from llm.training.backend._protocol import MayUpdate
     from llm.training.trainer import Trainer
 
 
@@ -100,30 +97,6 @@ class Spikes(Callback):
             self._last.append((loss, norm))
         elif self._in_a_row == self._stop_after:
             self._last.clear()
-
-
-class Verdict:
-    """The one reduction of a step: before its update if spikes are looked for, else after it."""
-
-    def __init__(self, reduce: Callable[[Tensor], list[float]], spikes: Spikes | None) -> None:
-        """`reduce` gives, of this rank's loss, the sums over all ranks: the first is the loss of the batch."""
-        self._reduce, self._spikes = reduce, spikes
-        self._sums: list[float] | None = None
-
-    @property
-    def asked(self) -> dict[str, MayUpdate]:
-        """The argument of the backend's step."""
-        return {} if self._spikes is None else {"may_update": self._may_update}
-
-    def sums(self, loss: Tensor) -> list[float]:
-        """Those of the reduction."""
-        if self._sums is None:
-            self._sums = self._reduce(loss)
-        return self._sums
-
-    def _may_update(self, loss: Tensor, norm: Tensor) -> bool:
-        assert self._spikes is not None
-        return not self._spikes.is_spike(self.sums(loss)[0], float(norm))
 
 
 def _limit(values: Sequence[float], deviations: float) -> float:

@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from importlib import import_module
@@ -42,6 +43,8 @@ class Device:
     """Rows and type of the square matrices that measure the peak."""
     product = (512, torch.float32)
     """Those of the product that tells a slow device."""
+    runs_ahead = False
+    """Whether work goes on after the call that begins it, so that the host may begin more of it meanwhile."""
 
     @classmethod
     def meet(cls, timeout: timedelta) -> None:
@@ -87,6 +90,15 @@ class Device:
         """A host's tensor on this device."""
         return tensor
 
+    def read_later(self, work: dist.Work, *tensors: Tensor) -> Callable[[], list[float]]:
+        """A function that waits for the values of these tensors as they are after a collective, and gives them all."""
+
+        def read() -> list[float]:
+            work.wait()
+            return [float(value) for tensor in tensors for value in tensor.flatten()]
+
+        return read
+
     def memory_bytes(self) -> int:
         """Largest resident memory of this rank so far."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -124,6 +136,7 @@ class Cuda(Device):
     peak_matrix = (8192, torch.bfloat16)
     product = (8192, torch.bfloat16)
     """Large enough that the start of a kernel does not count."""
+    runs_ahead = True
     _precision = "bf16"
 
     @classmethod
@@ -165,6 +178,21 @@ class Cuda(Device):
     def here(self, tensor: Tensor) -> Tensor:
         """Copied while the GPU works: from pinned memory."""
         return tensor.pin_memory().to(self.kind, non_blocking=True)
+
+    def read_later(self, work: dist.Work, *tensors: Tensor) -> Callable[[], list[float]]:
+        """They are copied when the GPU comes to it; a later copy would wait for all that was queued meanwhile."""
+        work.wait()  # the stream waits, the host goes on
+        values = torch.cat([tensor.detach().to(self.kind, torch.float64).flatten() for tensor in tensors])
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
+
+        def read() -> list[float]:
+            copied.synchronize()
+            found: list[float] = host.tolist()
+            return found
+
+        return read
 
     def memory_bytes(self) -> int:
         """Largest memory of torch's allocator so far."""

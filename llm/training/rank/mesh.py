@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from llm.config.sections.training import ParallelConfig
@@ -116,6 +117,11 @@ class Mesh:
     def sums(self, *values: float) -> list[float]:
         """The sum of each value over all ranks, in one reduction."""
         return self._reduced(values, dist.ReduceOp.SUM)
+
+    def begin_sums(self, values: Tensor) -> dist.Work:
+        """Begin to sum a tensor over all ranks, in place; the answer is for `Device.read_later`."""
+        work: dist.Work = dist.all_reduce(values, async_op=True)
+        return work
 
     def largest(self, value: float) -> float:
         """The largest value of all ranks."""

@@ -35,14 +35,14 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stopped_after(trainer: Trainer, steps: int) -> None:
     """Train until a stop is asked for in this step."""
-    inner = trainer.step
+    inner = trainer.begin
 
     def step(number: int, of: int):
         if number == steps - 1:
             trainer.request_stop(signal.SIGTERM)
         return inner(number, of)
 
-    trainer.step = step  # type: ignore[method-assign]
+    trainer.begin = step  # type: ignore[method-assign]
     with pytest.raises(Preempted):
         trainer.train(12)
 
@@ -113,14 +113,14 @@ def test_a_cap_that_the_last_step_reaches_is_no_error(make_trainer: Make):
 def test_an_attempt_that_is_killed_loses_the_time_since_its_last_save(make_trainer: Make, workspace: LocalObjects):
     trainer = make_trainer({"checkpoints.every_steps": 2})
     trainer.budget.left = lambda _: None  # type: ignore[method-assign]
-    inner = trainer.step
+    inner = trainer.begin
 
     def step(number: int, of: int):
         if number == 3:
             raise KeyboardInterrupt
         return inner(number, of)
 
-    trainer.step = step  # type: ignore[method-assign]
+    trainer.begin = step  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         trainer.train(12)
     assert 2 * 3600 <= device_seconds(workspace) <= 3 * 3600

@@ -43,7 +43,7 @@ class Weights(Callback):
 
 def with_spikes(trainer: Trainer, *steps: int) -> Weights:
     """Make the gradients of these steps (from 0) a thousand times as large; returns who keeps the weights."""
-    inner, weights = trainer.step, Weights()
+    inner, weights = trainer.begin, Weights()
     now = [0]
 
     def step(number: int, of: int):
@@ -54,7 +54,7 @@ def with_spikes(trainer: Trainer, *steps: int) -> Weights:
         if output.requires_grad:
             output.register_hook(lambda gradient: gradient * 1000 if now[0] in steps else gradient)
 
-    trainer.step = step  # type: ignore[method-assign]
+    trainer.begin = step  # type: ignore[method-assign]
     trainer.model.model.norm.register_forward_hook(forward)
     trainer.callbacks.insert(0, weights)
     return weights

@@ -27,7 +27,7 @@ BAD = (6, 7)
 
 def spiking(trainer: Trainer, bad: tuple[int, ...] = BAD, stop_at: int | None = None) -> Trainer:
     """Let some batches spike, and a stop be asked for in a step (from 0)."""
-    inner, now = trainer.step, [0]
+    inner, now = trainer.begin, [0]
 
     def step(number: int, of: int):
         now[0] = trainer.batch_of(number)
@@ -39,7 +39,7 @@ def spiking(trainer: Trainer, bad: tuple[int, ...] = BAD, stop_at: int | None = 
         if output.requires_grad:
             output.register_hook(lambda gradient: gradient * 1000 if now[0] in bad else gradient)
 
-    trainer.step = step  # type: ignore[method-assign]
+    trainer.begin = step  # type: ignore[method-assign]
     trainer.model.model.norm.register_forward_hook(forward)
     return trainer
 
@@ -191,7 +191,7 @@ def test_a_lost_part_of_the_losses_costs_no_checkpoint_after_it(make_trainer: Ma
 
 def test_it_does_not_go_back_to_a_checkpoint_that_is_not_there(make_trainer: Make, workspace: LocalObjects):
     trainer = spiking(make_trainer({**SETTINGS, "checkpoints.keep": 10}))
-    inner = trainer.step
+    inner = trainer.begin
 
     def step(number: int, of: int):
         if number == 7:
@@ -199,7 +199,7 @@ def test_it_does_not_go_back_to_a_checkpoint_that_is_not_there(make_trainer: Mak
             workspace.remove(f"step-00000004/{FILES}")
         return inner(number, of)
 
-    trainer.step = step  # type: ignore[method-assign]
+    trainer.begin = step  # type: ignore[method-assign]
     with pytest.raises(UserError, match="2 spikes in a row, up to step 8"):
         trainer.train(12)
     assert {"step-00000003", "step-00000006", "step-00000008"} <= set(complete_names(workspace))

@@ -40,7 +40,7 @@ def test_steps_go_on_while_a_checkpoint_is_written_and_it_holds_the_weights_of_i
 
     monkeypatch.setattr(_save, "write_checkpoint", slow)
     trainer.added = []
-    step = trainer.step
+    step = trainer.begin
 
     def watched(number: int, steps: int):
         if number == 4:
@@ -49,7 +49,7 @@ def test_steps_go_on_while_a_checkpoint_is_written_and_it_holds_the_weights_of_i
             may_write.set()
         return step(number, steps)
 
-    monkeypatch.setattr(trainer, "step", watched)
+    monkeypatch.setattr(trainer, "begin", watched)
     trainer.train(7)
     assert steps_when_written[0] >= 6
     assert [event.step for event in trainer.log.of_kind(CheckpointSaved)] == [4, 7]
@@ -72,7 +72,7 @@ def test_a_save_that_fails_ends_the_training_at_the_next_step_or_at_its_end(
 
     trainer = make_trainer(EVERY_4)
     monkeypatch.setattr(_save, "write_checkpoint", fail)
-    step = trainer.step
+    step = trainer.begin
 
     def after_the_failure(number: int, steps: int):
         if number == 4:
@@ -81,7 +81,7 @@ def test_a_save_that_fails_ends_the_training_at_the_next_step_or_at_its_end(
             trainer.saver._thread.join()
         return step(number, steps)
 
-    monkeypatch.setattr(trainer, "step", after_the_failure)
+    monkeypatch.setattr(trainer, "begin", after_the_failure)
     with pytest.raises(UserError, match="the disk is full"):
         trainer.train(steps)
     assert [event.step for event in trainer.log.of_kind(TrainStep)] == [1, 2, 3, 4]

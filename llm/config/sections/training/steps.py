@@ -37,6 +37,10 @@ class BatchConfig(Section):
             tokens, step = tokens + here * part.tokens, step - here
         return tokens + step * self.tokens
 
+    def sequences_before(self, step: int) -> int:
+        """Sequences of all steps before the one with this number (from 0)."""
+        return self.tokens_before(step) // self.sequence_length
+
 
 class StageConfig(Section):
     """A training that comes before the configured one, with a smaller shape."""
